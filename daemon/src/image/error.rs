@@ -1,0 +1,133 @@
+//! What can be wrong with a body, and whose fault each case is.
+//!
+//! Owns the texts that a client reads. It must not know HTTP: a [`Fault`] is a kind of mistake,
+//! and the listener turns it into a status.
+
+use super::compressed::{DECODED_BYTES_MAX, IMAGE_SIDE_MAX, PIXELS_MAX};
+use super::jpeg::SCANS_MAX;
+use super::json::{COUNT_MAX, JsonRange};
+use super::{IMAGE_BYTES, SIDE};
+
+/// The media types that [`super::MediaType`] names, as an error text lists them.
+const ACCEPTED: &str = "application/json, image/png, image/jpeg, application/octet-stream";
+
+/// The kind of a client's mistake; the number is the HTTP status of RFC 9110 for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The bytes are not what they are declared to be (400).
+    Malformed,
+    /// The picture exceeds a limit (413).
+    TooLarge,
+    /// The type is not one of those accepted (415).
+    UnknownType,
+    /// The body is well formed, but its shape or its values are not usable (422).
+    Unprocessable,
+}
+
+/// Why a body is not an image. The text states the fact and the limit, for the client to read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("body is empty")]
+    Empty,
+    #[error("content type {found:?} is not known, accepted are {ACCEPTED}")]
+    ContentType { found: String },
+    #[error("type of the body is not recognised, accepted are {ACCEPTED}")]
+    Unrecognised,
+    #[error("body holds {found} bytes, exactly {IMAGE_BYTES} ({SIDE}x{SIDE} RGB8) are needed")]
+    Rgb8Length { found: usize },
+
+    #[error("body is declared as {declared} but starts like {found}")]
+    WrongFormat { declared: &'static str, found: &'static str },
+    #[error("{format} is truncated, {missing}")]
+    Truncated { format: &'static str, missing: &'static str },
+    #[error("{format} is damaged, {reason}")]
+    Damaged { format: &'static str, reason: String },
+    #[error("image is {width}x{height}, at least 1x1 is needed")]
+    ZeroSize { width: u32, height: u32 },
+    #[error(
+        "image is {width}x{height}, at most {IMAGE_SIDE_MAX} pixels a side and {PIXELS_MAX} pixels \
+         in all are accepted"
+    )]
+    Dimensions { width: u32, height: u32 },
+    #[error("decoding needs {needed} bytes of memory, at most {DECODED_BYTES_MAX} are accepted")]
+    Memory { needed: u64 },
+    #[error("jpeg holds more than {SCANS_MAX} scans, at most {SCANS_MAX} are accepted")]
+    Scans,
+    #[error("{format} uses {feature}, which is not supported")]
+    Unsupported { format: &'static str, feature: String },
+
+    #[error("body is not UTF-8, first bad byte at offset {offset}")]
+    NotUtf8 { offset: usize },
+    #[error("json is malformed, {reason}")]
+    JsonSyntax { reason: String },
+    #[error("json body is not an object, an object with the key \"data\" is needed")]
+    NotAnObject,
+    #[error("json body has no \"data\", an array of {IMAGE_BYTES} numbers is needed")]
+    DataMissing,
+    #[error("json body states {key:?} twice, exactly once is accepted")]
+    Duplicate { key: &'static str },
+    #[error("data is not an array, an array of {IMAGE_BYTES} numbers is needed")]
+    DataNotArray,
+    #[error("data holds {found} numbers, exactly {IMAGE_BYTES} (3x{SIDE}x{SIDE}) are needed")]
+    DataLength { found: usize },
+    #[error(
+        "data holds more than {COUNT_MAX} numbers, exactly {IMAGE_BYTES} (3x{SIDE}x{SIDE}) are \
+         needed"
+    )]
+    DataTooLong,
+    #[error("data[{index}] is {found}, a number is needed in a flat array of {IMAGE_BYTES}")]
+    NotANumber { index: usize, found: &'static str },
+    #[error("data[{index}] is beyond a 64-bit float, 0 to 255 is accepted")]
+    Overflow { index: usize },
+    #[error(
+        "json holds {literal} at line {line} column {column}, only finite numbers are accepted"
+    )]
+    NotFinite { literal: &'static str, line: usize, column: usize },
+    #[error("data[{index}] is {value}, range {range} accepts 0 to {max}", max = range.max())]
+    OutOfRange { index: usize, value: f64, range: JsonRange },
+    #[error(
+        "data holds fractions from {low} to {high}, not pixel values 0 to 255: state \
+         \"range\":\"0..1\""
+    )]
+    LooksScaled { low: f64, high: f64 },
+    #[error(
+        "data holds fractions from {low} to {high}, which looks normalised: send raw pixels 0 to \
+         255, or 0 to 1 with \"range\":\"0..1\""
+    )]
+    LooksNormalised { low: f64, high: f64 },
+    #[error("range is not known, accepted are \"0..255\" and \"0..1\"")]
+    Range,
+}
+
+impl DecodeError {
+    /// Whose mistake this is, for the listener to choose a status.
+    pub fn fault(&self) -> Fault {
+        use DecodeError as E;
+        match self {
+            E::Empty
+            | E::WrongFormat { .. }
+            | E::Truncated { .. }
+            | E::Damaged { .. }
+            | E::ZeroSize { .. }
+            | E::NotUtf8 { .. }
+            | E::JsonSyntax { .. } => Fault::Malformed,
+            E::Dimensions { .. } | E::Memory { .. } | E::Scans => Fault::TooLarge,
+            E::ContentType { .. } | E::Unrecognised => Fault::UnknownType,
+            E::Rgb8Length { .. }
+            | E::Unsupported { .. }
+            | E::NotAnObject
+            | E::DataMissing
+            | E::Duplicate { .. }
+            | E::DataNotArray
+            | E::DataLength { .. }
+            | E::DataTooLong
+            | E::NotANumber { .. }
+            | E::Overflow { .. }
+            | E::NotFinite { .. }
+            | E::OutOfRange { .. }
+            | E::LooksScaled { .. }
+            | E::LooksNormalised { .. }
+            | E::Range => Fault::Unprocessable,
+        }
+    }
+}

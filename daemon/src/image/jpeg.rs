@@ -1,0 +1,280 @@
+//! The segments of a JPEG file, before any of it is decoded: size, memory, end, Exif data.
+//!
+//! Owns the walk over the container (ITU-T T.81, annex B). The decoder fills a picture that ends
+//! early with grey and reports nothing, so completeness is checked here. No Huffman code is read:
+//! damage inside a scan of plausible length is not found.
+
+use super::DecodeError;
+use super::compressed::check_size;
+
+/// The most scans of one picture: progressive encoders write about ten, and each one costs a pass
+/// over all coefficients.
+pub(super) const SCANS_MAX: usize = 64;
+/// Width and height of a block, in samples; T.81 A.1.1.
+const BLOCK_SIDE: u32 = 8;
+/// Memory of a block that the decoder keeps between scans, in bytes: 64 coefficients of 16 bits.
+const BLOCK_BYTES: u64 = 128;
+/// The most components that the decoder takes: those of CMYK.
+const COMPONENTS_MAX: usize = 4;
+
+/// What a JPEG file states about itself.
+#[derive(Debug)]
+pub(super) struct Outline<'a> {
+    /// Pixels, within the limits.
+    pub(super) width: u32,
+    /// Pixels, within the limits.
+    pub(super) height: u32,
+    /// What the decoder keeps between scans, in bytes; 0 when one scan holds everything.
+    pub(super) coefficient_bytes: u64,
+    /// The first Exif segment's data, from the TIFF header on.
+    pub(super) exif: Option<&'a [u8]>,
+}
+
+/// Walks a body that starts like a JPEG, up to its EOI; what follows EOI (a second picture, a
+/// film) is ignored.
+///
+/// # Errors
+/// Malformed when a segment is cut, a scan is too short for its blocks or EOI is missing, too
+/// large when the frame header states a size beyond the limits, unprocessable when the coding is
+/// one that the decoder does not read or reads wrongly.
+pub(super) fn outline(body: &[u8]) -> Result<Outline<'_>, DecodeError> {
+    let mut walk = Walk { rest: body.get(2..).unwrap_or_default(), ..Walk::default() };
+    loop {
+        match walk.next_marker()? {
+            0xd9 => return walk.finish(),
+            0xda => walk.scan()?,
+            marker @ 0xc0..=0xc2 => walk.frame(marker)?,
+            0xc3 | 0xc5..=0xcf => return Err(unsupported("lossless or arithmetic coding")),
+            0xdc => return Err(unsupported("a height stated after the first scan")),
+            0xe1 => {
+                let data = walk.segment()?.strip_prefix(b"Exif\0\0");
+                walk.exif = walk.exif.or(data);
+            }
+            0xee => {
+                if let Some(&[_, _, _, _, _, _, transform, ..]) =
+                    walk.segment()?.strip_prefix(b"Adobe")
+                {
+                    walk.adobe_transform = Some(transform);
+                }
+            }
+            _ => drop(walk.segment()?),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Walk<'a> {
+    rest: &'a [u8],
+    frame: Option<Frame>,
+    scans: usize,
+    /// Whether the decoder must keep coefficients until the last scan.
+    buffered: bool,
+    /// The colour transform of Adobe's APP14 segment: 0 none, 1 YCbCr, 2 YCCK.
+    adobe_transform: Option<u8>,
+    exif: Option<&'a [u8]>,
+}
+
+/// A frame header; T.81 B.2.2.
+struct Frame {
+    progressive: bool,
+    width: u32,
+    height: u32,
+    components: Vec<Component>,
+}
+
+struct Component {
+    id: u8,
+    /// Sampling factors, 1 to 4.
+    across: u32,
+    down: u32,
+    /// Whether a scan held its first coefficients.
+    seen: bool,
+}
+
+impl<'a> Walk<'a> {
+    /// Steps over stray bytes and fill bytes as the decoder does, so that both see the same
+    /// segments.
+    fn next_marker(&mut self) -> Result<u8, DecodeError> {
+        let start = self.rest.iter().position(|&byte| byte == 0xff).ok_or_else(cut)?;
+        let fill = &self.rest[start..];
+        let length = fill.iter().position(|&b| b != 0xff && b != 0).ok_or_else(cut)?;
+        self.rest = &fill[length + 1..];
+        Ok(fill[length])
+    }
+
+    fn segment(&mut self) -> Result<&'a [u8], DecodeError> {
+        let (head, _) = self.rest.split_first_chunk::<2>().ok_or_else(cut)?;
+        let length = usize::from(u16::from_be_bytes(*head));
+        if length < 2 {
+            return Err(damaged("a segment states a length below 2"));
+        }
+        let (segment, rest) = self.rest.split_at_checked(length).ok_or_else(cut)?;
+        self.rest = rest;
+        Ok(&segment[2..])
+    }
+
+    fn frame(&mut self, marker: u8) -> Result<(), DecodeError> {
+        let &[precision, h0, h1, w0, w1, count, ref specs @ ..] = self.segment()? else {
+            return Err(damaged("its frame header is cut"));
+        };
+        if self.frame.is_some() {
+            return Err(damaged("it holds two frame headers"));
+        }
+        let width = u32::from(u16::from_be_bytes([w0, w1]));
+        let height = u32::from(u16::from_be_bytes([h0, h1]));
+        check_size(width, height)?;
+        if precision != 8 {
+            return Err(unsupported("samples that are not of 8 bits"));
+        }
+        let (specs, odd) = specs.as_chunks::<3>();
+        if !odd.is_empty() || specs.len() != usize::from(count) {
+            return Err(damaged("its frame header does not match its component count"));
+        }
+        if !matches!(specs.len(), 1 | 3 | COMPONENTS_MAX) {
+            return Err(unsupported("a number of colour components other than 1, 3 and 4"));
+        }
+        let components: Vec<Component> = specs.iter().map(Component::from_spec).collect();
+        if components.iter().any(|c| !(1..=4).contains(&c.across) || !(1..=4).contains(&c.down)) {
+            return Err(damaged("a sampling factor is not in 1 to 4"));
+        }
+        self.frame = Some(Frame { progressive: marker == 0xc2, width, height, components });
+        Ok(())
+    }
+
+    fn scan(&mut self) -> Result<(), DecodeError> {
+        let header = self.segment()?;
+        let adobe_transform = self.adobe_transform;
+        let frame = self.frame.as_mut().ok_or_else(|| damaged("a scan precedes its frame"))?;
+        if self.scans == 0 {
+            frame.check_colour(adobe_transform)?;
+        }
+        self.scans += 1;
+        if self.scans > SCANS_MAX {
+            return Err(DecodeError::Scans);
+        }
+        let Some((&count, specs)) = header.split_first() else {
+            return Err(damaged("a scan header is cut"));
+        };
+        let (ids, tail) = specs
+            .split_at_checked(usize::from(count) * 2)
+            .filter(|(ids, tail)| !ids.is_empty() && tail.len() == 3)
+            .ok_or_else(|| damaged("a scan header does not match its component count"))?;
+        let ids: Vec<u8> = ids.iter().step_by(2).copied().collect();
+        self.buffered |= frame.progressive || ids.len() != frame.components.len();
+        let bits = frame.scan_bits_min(&ids, tail[0])?;
+        let bytes = self.skip_entropy()?;
+        if (bytes as u64) * 8 < bits {
+            return Err(truncated("a scan is too short for its blocks"));
+        }
+        Ok(())
+    }
+
+    /// Steps over entropy-coded data to the next marker that is no restart; the bytes passed.
+    fn skip_entropy(&mut self) -> Result<usize, DecodeError> {
+        let mut at = 0;
+        while let Some(offset) = self.rest[at..].iter().position(|&byte| byte == 0xff) {
+            at += offset;
+            match self.rest.get(at + 1) {
+                None => break,
+                // A fill byte: the next one may start the marker.
+                Some(0xff) => at += 1,
+                Some(0 | 0xd0..=0xd7) => at += 2,
+                Some(_) => {
+                    self.rest = &self.rest[at..];
+                    return Ok(at);
+                }
+            }
+        }
+        Err(cut())
+    }
+
+    fn finish(self) -> Result<Outline<'a>, DecodeError> {
+        let frame = self.frame.ok_or_else(|| damaged("it holds no frame"))?;
+        if frame.components.iter().any(|component| !component.seen) {
+            return Err(truncated("a colour component has no scan"));
+        }
+        let all: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
+        let coefficient_bytes = if self.buffered { frame.blocks(&all)? * BLOCK_BYTES } else { 0 };
+        let Frame { width, height, .. } = frame;
+        Ok(Outline { width, height, coefficient_bytes, exif: self.exif })
+    }
+}
+
+impl Frame {
+    /// Refuses what the decoder would show in wrong colours, or not at all.
+    fn check_colour(&self, adobe_transform: Option<u8>) -> Result<(), DecodeError> {
+        let named_rgb = self.components.iter().map(|c| c.id).eq(*b"RGB");
+        match (self.components.len(), adobe_transform) {
+            (COMPONENTS_MAX, None | Some(1)) => {
+                Err(unsupported("CMYK without an Adobe segment, whose inks may be inverted or not"))
+            }
+            (3, Some(0)) if !named_rgb => Err(unsupported("RGB with unnamed components")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The least bits that a scan of these components takes: a Huffman code has at least one.
+    fn scan_bits_min(&mut self, ids: &[u8], first: u8) -> Result<u64, DecodeError> {
+        let blocks = self.blocks(ids)?;
+        if first == 0 {
+            for component in &mut self.components {
+                component.seen |= ids.contains(&component.id);
+            }
+        }
+        Ok(match (self.progressive, first) {
+            (false, _) => 2 * blocks,
+            (true, 0) => blocks,
+            // An end-of-band run may cover the whole scan.
+            (true, _) => 0,
+        })
+    }
+
+    /// The blocks of a scan of these components; T.81 A.2.
+    fn blocks(&self, ids: &[u8]) -> Result<u64, DecodeError> {
+        let across_max = self.components.iter().map(|c| c.across).max().unwrap_or(1);
+        let down_max = self.components.iter().map(|c| c.down).max().unwrap_or(1);
+        let mut blocks = 0;
+        for id in ids {
+            let component = self.components.iter().find(|c| c.id == *id);
+            let component =
+                component.ok_or_else(|| damaged("a scan names an unknown component"))?;
+            let (columns, rows) = if ids.len() == 1 {
+                // Not interleaved: without the padding to whole MCUs.
+                (
+                    (self.width * component.across).div_ceil(BLOCK_SIDE * across_max),
+                    (self.height * component.down).div_ceil(BLOCK_SIDE * down_max),
+                )
+            } else {
+                (
+                    self.width.div_ceil(BLOCK_SIDE * across_max) * component.across,
+                    self.height.div_ceil(BLOCK_SIDE * down_max) * component.down,
+                )
+            };
+            blocks += u64::from(columns) * u64::from(rows);
+        }
+        Ok(blocks)
+    }
+}
+
+impl Component {
+    fn from_spec(&[id, sampling, _]: &[u8; 3]) -> Component {
+        let (across, down) = (u32::from(sampling >> 4), u32::from(sampling & 15));
+        Component { id, across, down, seen: false }
+    }
+}
+
+fn cut() -> DecodeError {
+    truncated("its end marker is missing")
+}
+
+fn truncated(missing: &'static str) -> DecodeError {
+    DecodeError::Truncated { format: "jpeg", missing }
+}
+
+fn damaged(reason: &str) -> DecodeError {
+    DecodeError::Damaged { format: "jpeg", reason: reason.to_owned() }
+}
+
+fn unsupported(feature: &str) -> DecodeError {
+    DecodeError::Unsupported { format: "jpeg", feature: feature.to_owned() }
+}
