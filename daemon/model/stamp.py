@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Write the metadata that picket reads into an ONNX classifier.
+
+    pip install onnx onnxruntime numpy
+    python3 stamp.py IN.onnx OUT.onnx --name cifar10-plain --version 1.0.0
+
+Keys written to metadata_props: name, version, labels (comma separated, in class order) and
+golden_logits: the logits that ONNX Runtime gives for the golden image, whose byte i
+(row-major HWC RGB) is (31*i*i + 7*i) mod 256. The daemon runs that image once at start and
+refuses a model whose answer differs: a damaged file or a kernel that this CPU gets wrong.
+"""
+import argparse
+
+import numpy as np
+import onnx
+import onnxruntime
+
+CIFAR10 = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
+
+
+def golden_image() -> np.ndarray:
+    i = np.arange(32 * 32 * 3, dtype=np.int64)
+    return ((31 * i * i + 7 * i) % 256).astype(np.uint8).reshape(32, 32, 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source")
+    parser.add_argument("target")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--labels", default=CIFAR10)
+    args = parser.parse_args()
+
+    model = onnx.load(args.source)
+    session = onnxruntime.InferenceSession(args.source)
+    pixels = golden_image().transpose(2, 0, 1)[None]
+    kind = session.get_inputs()[0].type
+    if kind == "tensor(int8)":
+        pixels = (pixels.astype(np.int16) - 128).astype(np.int8)
+    elif kind == "tensor(float)":
+        pixels = pixels.astype(np.float32)
+    logits = session.run(None, {session.get_inputs()[0].name: pixels})[0][0]
+
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {
+        "name": args.name,
+        "version": args.version,
+        "labels": args.labels,
+        "golden_logits": ",".join(f"{x:.5f}" for x in logits),
+    })
+    model.producer_name = "picket"
+    onnx.save(model, args.target)
+    print(args.target, "golden logits", [round(float(x), 3) for x in logits])
+
+
+if __name__ == "__main__":
+    main()

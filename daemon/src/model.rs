@@ -1,0 +1,327 @@
+//! An ONNX classifier: load, digest, golden check, run → Logits. The only file that names tract.
+//! Knows nothing of images on the wire, of verdicts or of the log.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::Factoid;
+
+use crate::image::{IMAGE_BYTES, Image};
+use crate::tensor::{Element, InputSpec, InputTensor, Layout, Values};
+
+/// Classes of CIFAR-10 (Krizhevsky 2009), the only label space the contract has.
+pub const CLASSES: usize = 10;
+
+/// Largest model file that is read, bytes: 200 times the embedded model, and still within the
+/// memory of a 512 MB board while it is parsed.
+pub const MODEL_BYTES_MAX: u64 = 64 << 20;
+
+/// Largest accepted difference between a golden logit and ours. Runtimes round requantised
+/// values differently by one step; a damaged file or a wrong kernel is off by whole units.
+const GOLDEN_TOLERANCE: f32 = 0.25;
+
+/// The model compiled into the binary; its card is daemon/model/README.md.
+const EMBEDDED: &[u8] = include_bytes!("../model/cifar10-int8.onnx");
+
+const CIFAR10_LABELS: [&str; CLASSES] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// What runs the convolutions, as `model bench` reports it.
+pub const KERNEL: &str = "tract-0.23.9";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelSource {
+    Embedded,
+    File(PathBuf),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("cannot read model {}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("model is {bytes} bytes, at most {MODEL_BYTES_MAX} are accepted")]
+    TooLarge { bytes: u64 },
+    #[error("model {digest} is not a usable ONNX file: {detail}")]
+    Invalid { digest: String, detail: String },
+    #[error("model {digest} does not fit: {detail}")]
+    Unfit { digest: String, detail: String },
+    #[error(
+        "model {digest} failed its golden check: logit {class} is {found:.3}, its card says {expected:.3}"
+    )]
+    Golden { digest: String, class: usize, found: f32, expected: f32 },
+    #[error("inference failed: {0}")]
+    Run(String),
+}
+
+/// What a model says about itself, and what was measured while it was loaded.
+#[derive(Clone, Debug)]
+pub struct ModelInfo {
+    /// Name in the file's metadata, if it states one.
+    pub name: Option<String>,
+    /// Version in the file's metadata, else the digest's first 12 digits.
+    pub version: String,
+    /// SHA-256 of the file, lower-case hex.
+    pub digest: String,
+    /// One label for each class, in logit order.
+    pub labels: Arc<[String; CLASSES]>,
+    pub input: InputSpec,
+    pub bytes: usize,
+    /// Parse, optimise, first run and golden check together.
+    pub load_time: Duration,
+    /// Whether the file carried golden logits, and so was checked against them.
+    pub golden_checked: bool,
+}
+
+/// Unnormalised scores, one for each class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Logits(pub [f32; CLASSES]);
+
+/// A loaded model. Shared by every worker: a run keeps its state to itself.
+pub struct Model {
+    plan: Arc<TypedSimplePlan>,
+    info: ModelInfo,
+}
+
+impl Model {
+    /// Reads, checks and warms up a model, so that its first request is as fast as the next.
+    ///
+    /// # Errors
+    /// Unreadable or over `MODEL_BYTES_MAX`; not ONNX that tract runs; not [N,3,32,32] or
+    /// [N,32,32,3] of u8, i8 or f32 to 10 logits; golden logits that differ.
+    pub fn load(source: &ModelSource) -> Result<Model, ModelError> {
+        match source {
+            ModelSource::Embedded => Model::from_onnx(EMBEDDED),
+            ModelSource::File(path) => Model::from_onnx(&read_bounded(path)?),
+        }
+    }
+
+    fn from_onnx(onnx: &[u8]) -> Result<Model, ModelError> {
+        let started = Instant::now();
+        let digest: String =
+            Sha256::digest(onnx).iter().map(|byte| format!("{byte:02x}")).collect();
+        let invalid = |detail: String| ModelError::Invalid { digest: digest.clone(), detail };
+        // tract trusts its input: a damaged graph may panic rather than fail.
+        let parsed = catch_unwind(AssertUnwindSafe(|| prepare(onnx)))
+            .map_err(|_| invalid("the engine panicked while reading it".into()))?
+            .map_err(|error| invalid(one_line(&error)))?;
+
+        let unfit = |detail: String| ModelError::Unfit { digest: digest.clone(), detail };
+        let labels = labels(parsed.metadata.labels.as_deref()).map_err(unfit)?;
+        let golden = parsed.metadata.golden.as_deref().map(golden_logits).transpose();
+        let golden = golden.map_err(unfit)?;
+        let info = ModelInfo {
+            name: parsed.metadata.name,
+            version: parsed.metadata.version.unwrap_or_else(|| digest[..12].to_string()),
+            labels: Arc::new(labels),
+            input: parsed.input,
+            bytes: onnx.len(),
+            load_time: Duration::ZERO,
+            golden_checked: golden.is_some(),
+            digest: digest.clone(),
+        };
+        let mut model = Model { plan: parsed.plan, info };
+        let found = model.run(&InputTensor::new(&golden_image(), model.info.input));
+        let found = found.map_err(|error| unfit(error.to_string()))?;
+        if let Some(expected) = golden {
+            check_golden(&digest, &found, &expected)?;
+        }
+        model.info.load_time = started.elapsed();
+        Ok(model)
+    }
+
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// One forward pass, batch of one.
+    ///
+    /// # Errors
+    /// `Run` when the engine fails or answers with anything but 10 finite numbers.
+    pub fn run(&self, input: &InputTensor) -> Result<Logits, ModelError> {
+        let shape = input.layout.shape();
+        let tensor = match &input.values {
+            Values::U8(values) => Tensor::from_shape(&shape, values),
+            Values::I8(values) => Tensor::from_shape(&shape, values),
+            Values::F32(values) => Tensor::from_shape(&shape, values),
+        };
+        let run = |error: TractError| ModelError::Run(one_line(&error));
+        let outputs = self.plan.run(tvec!(tensor.map_err(run)?.into())).map_err(run)?;
+        let output = outputs[0].cast_to::<f32>().map_err(run)?;
+        let values = output.view().as_slice::<f32>().map_err(run)?;
+        let logits: [f32; CLASSES] = values
+            .try_into()
+            .map_err(|_| ModelError::Run(format!("{} logits, expected {CLASSES}", values.len())))?;
+        if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
+            return Err(ModelError::Run(format!("logit {class} is {}", logits[class])));
+        }
+        Ok(Logits(logits))
+    }
+}
+
+struct Parsed {
+    plan: Arc<TypedSimplePlan>,
+    input: InputSpec,
+    metadata: Metadata,
+}
+
+#[derive(Default)]
+struct Metadata {
+    name: Option<String>,
+    version: Option<String>,
+    labels: Option<String>,
+    golden: Option<String>,
+}
+
+fn prepare(onnx: &[u8]) -> TractResult<Parsed> {
+    // A symbolic batch axis loads only without the file's own shape hints.
+    let parser = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    let model = parser.model_for_read(&mut &onnx[..])?;
+    let property = |key: &str| -> Option<String> {
+        let value = model.properties.get(&format!("onnx.metadata_props.{key}"))?;
+        value.to_plain_array_view::<String>().ok()?.first().cloned()
+    };
+    let metadata = Metadata {
+        name: property("name"),
+        version: property("version"),
+        labels: property("labels"),
+        golden: property("golden_logits"),
+    };
+    let input = input_spec(&model)?;
+    let datum_type = match input.element {
+        Element::U8 => u8::datum_type(),
+        Element::I8 => i8::datum_type(),
+        Element::F32 => f32::datum_type(),
+    };
+    let model = model
+        .with_input_fact(0, InferenceFact::dt_shape(datum_type, input.layout.shape()))?
+        .into_optimized()?;
+    Ok(Parsed { plan: model.into_runnable()?, input, metadata })
+}
+
+fn input_spec(model: &InferenceModel) -> TractResult<InputSpec> {
+    if model.inputs.len() != 1 || model.outputs.len() != 1 {
+        let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
+        anyhow::bail!(
+            "it has {inputs} inputs and {outputs} outputs, exactly one of each is needed"
+        );
+    }
+    let fact = model.input_fact(0)?;
+    let datum_type = fact.datum_type.concretize().map(|datum_type| datum_type.unquantized());
+    let element = match datum_type {
+        Some(DatumType::U8) => Element::U8,
+        Some(DatumType::I8) => Element::I8,
+        Some(DatumType::F32) => Element::F32,
+        other => anyhow::bail!("its input is of type {other:?}, one of u8, i8, f32 is needed"),
+    };
+    let axes: Vec<Option<i64>> =
+        fact.shape.dims().map(|dim| dim.concretize().and_then(|dim| dim.to_i64().ok())).collect();
+    let layout = match axes[..] {
+        [_, Some(3), Some(32), Some(32)] => Layout::Nchw,
+        [_, Some(32), Some(32), Some(3)] => Layout::Nhwc,
+        _ => anyhow::bail!("its input is {:?}, [N,3,32,32] or [N,32,32,3] is needed", fact.shape),
+    };
+    Ok(InputSpec { element, layout })
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, ModelError> {
+    let unreadable = |source| ModelError::Unreadable { path: path.to_path_buf(), source };
+    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+    if bytes > MODEL_BYTES_MAX {
+        return Err(ModelError::TooLarge { bytes });
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+fn labels(stated: Option<&str>) -> Result<[String; CLASSES], String> {
+    let Some(stated) = stated else {
+        return Ok(CIFAR10_LABELS.map(str::to_string));
+    };
+    let labels: Vec<String> = stated.split(',').map(|label| label.trim().to_string()).collect();
+    let count = labels.len();
+    labels.try_into().map_err(|_| format!("it states {count} labels, exactly {CLASSES} are needed"))
+}
+
+fn golden_logits(stated: &str) -> Result<[f32; CLASSES], String> {
+    let logits: Result<Vec<f32>, _> = stated.split(',').map(|text| text.trim().parse()).collect();
+    let logits = logits.map_err(|error| format!("its golden_logits are not numbers: {error}"))?;
+    let count = logits.len();
+    logits
+        .try_into()
+        .map_err(|_| format!("it states {count} golden logits, exactly {CLASSES} are needed"))
+}
+
+/// The image that daemon/model/stamp.py runs to state a model's golden logits.
+fn golden_image() -> Image {
+    let bytes: Vec<u8> = (0..IMAGE_BYTES).map(|i| (31 * i * i + 7 * i) as u8).collect();
+    Image::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes")
+}
+
+fn check_golden(digest: &str, found: &Logits, expected: &[f32; CLASSES]) -> Result<(), ModelError> {
+    for (class, (&found, &expected)) in found.0.iter().zip(expected).enumerate() {
+        if (found - expected).abs() > GOLDEN_TOLERANCE {
+            return Err(ModelError::Golden { digest: digest.to_string(), class, found, expected });
+        }
+    }
+    Ok(())
+}
+
+/// tract's cause chain on one line: it goes into one-line errors.
+fn one_line(error: &TractError) -> String {
+    let chain: Vec<String> =
+        error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
+    chain.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn embedded_model_gives_the_logits_that_onnx_runtime_gave() {
+        let model = Model::load(&ModelSource::Embedded).unwrap();
+        assert!(model.info().golden_checked, "the embedded model must carry golden logits");
+        assert_eq!(model.info().labels[3], "cat");
+        assert_eq!(model.info().digest.len(), 64);
+        assert_eq!(model.info().input, InputSpec { element: Element::I8, layout: Layout::Nchw });
+    }
+
+    #[test]
+    fn corrupt_models_are_refused_with_a_reason() {
+        let truncated = &EMBEDDED[..EMBEDDED.len() / 2];
+        for (what, bytes) in
+            [("empty", &b""[..]), ("text", &b"not a model"[..]), ("truncated", truncated)]
+        {
+            match Model::from_onnx(bytes) {
+                Err(ModelError::Invalid { detail, .. }) => assert!(!detail.is_empty(), "{what}"),
+                Err(other) => panic!("{what}: {other}"),
+                Ok(_) => panic!("{what} was accepted"),
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_weights_fail_the_golden_check() {
+        let mut damaged = EMBEDDED.to_vec();
+        let middle = damaged.len() / 2;
+        for byte in &mut damaged[middle..middle + 20_000] {
+            *byte ^= 0x55;
+        }
+        let error = Model::from_onnx(&damaged).err().expect("damaged weights were accepted");
+        assert!(matches!(error, ModelError::Golden { .. }), "{error}");
+    }
+
+    #[test]
+    fn missing_and_oversized_files_are_refused_before_they_are_parsed() {
+        let missing = Model::load(&ModelSource::File("/nonexistent/model.onnx".into()));
+        assert!(matches!(missing, Err(ModelError::Unreadable { .. })));
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(MODEL_BYTES_MAX + 1).unwrap();
+        let oversized = Model::load(&ModelSource::File(file.path().into()));
+        assert!(matches!(oversized, Err(ModelError::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,54 @@
+//! The straight line from bytes to a prediction, as one worker thread walks it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::image::{DecodeError, Image, JsonRange, MediaType};
+use crate::model::{Model, ModelError};
+use crate::prediction::{Prediction, Verdict};
+use crate::tensor::InputTensor;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PredictError {
+    /// The caller's fault.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Ours.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// How long each stage took, monotonic time.
+#[derive(Clone, Copy, Debug)]
+pub struct StageTimes {
+    /// Bytes → input tensor.
+    pub decode: Duration,
+    /// Input tensor → prediction.
+    pub inference: Duration,
+}
+
+#[derive(Clone)]
+pub struct Pipeline {
+    pub model: Arc<Model>,
+    pub verdict: Arc<Verdict>,
+    pub json_range: JsonRange,
+}
+
+impl Pipeline {
+    /// # Errors
+    /// `Decode` for a body that is no usable image, `Model` when inference itself fails.
+    pub fn predict(
+        &self,
+        body: &[u8],
+        media: MediaType,
+    ) -> Result<(Prediction, StageTimes), PredictError> {
+        let started = Instant::now();
+        let image = Image::decode(body, media, self.json_range)?;
+        let input = InputTensor::new(&image, self.model.info().input);
+        let decoded = Instant::now();
+        let logits = self.model.run(&input)?;
+        let prediction = Prediction::from_logits(&logits, &self.verdict);
+        let times = StageTimes { decode: decoded - started, inference: decoded.elapsed() };
+        Ok((prediction, times))
+    }
+}
