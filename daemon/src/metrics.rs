@@ -1,0 +1,213 @@
+//! Every metric, declared once, on a registry of its own. The first block is the contract's; the
+//! rest is named `picket_` by the Prometheus guides.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// `service` label of the logging families: the name that the replaced service had.
+const LOGGING_SERVICE: &str = "cloud-logging-api";
+
+/// From 50 µs (an inference on a fast core) to 1 s (a commit on a tired SD card), seconds.
+const STAGE_BUCKETS: [f64; 14] = [
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+];
+
+/// Statuses that a client's mistake or our own limits lead to.
+const REJECTED_STATUSES: [&str; 9] =
+    ["400", "404", "405", "408", "413", "415", "422", "500", "503"];
+
+pub struct Metrics {
+    registry: Registry,
+    model_loaded: IntGauge,
+    mlflow_accessible: IntGauge,
+    log_initialized: IntGauge,
+    /// Predictions answered.
+    pub predictions: IntCounter,
+    /// Predictions that failed through a fault of ours.
+    pub errors: IntCounter,
+    /// Records that the log took, from this box and from others.
+    pub logged: IntCounter,
+    /// Of these, with a defect.
+    pub defects: IntCounter,
+    /// Records that the log could not take.
+    pub log_errors: IntCounter,
+    rejected: IntCounterVec,
+    pub decode: Histogram,
+    pub queue: Histogram,
+    pub inference: Histogram,
+    pub commit: Histogram,
+    pub queue_depth: IntGauge,
+    last_prediction: Gauge,
+    pub log_records: IntGauge,
+    pub log_bytes: IntGauge,
+    pub log_damaged: IntGauge,
+    info: GaugeVec,
+}
+
+impl Metrics {
+    pub fn new(model: &str, stage: &str) -> Metrics {
+        build(model, stage).expect("every name and label set here is valid and used once")
+    }
+
+    pub fn set_model_loaded(&self, version: &str, digest: &str) {
+        self.model_loaded.set(1);
+        self.info.with_label_values(&[version, digest]).set(1.0);
+    }
+
+    pub fn set_log_initialized(&self, initialized: bool) {
+        self.log_initialized.set(i64::from(initialized));
+    }
+
+    pub fn set_mlflow_accessible(&self, accessible: bool) {
+        self.mlflow_accessible.set(i64::from(accessible));
+    }
+
+    /// Counts a request that got no answer of substance. Other statuses don't occur.
+    pub fn rejected(&self, status: u16) {
+        let status = status.to_string();
+        if REJECTED_STATUSES.contains(&status.as_str()) {
+            self.rejected.with_label_values(&[&status]).inc();
+        }
+    }
+
+    pub fn predicted(&self) {
+        self.predictions.inc();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        self.last_prediction.set(now.as_secs_f64());
+    }
+
+    /// Epoch seconds of the last prediction, if there was one since the start.
+    pub fn last_prediction(&self) -> Option<f64> {
+        Some(self.last_prediction.get()).filter(|seconds| *seconds > 0.0)
+    }
+
+    /// Prometheus text format 0.0.4.
+    pub fn render(&self) -> String {
+        let mut text = Vec::with_capacity(16 << 10);
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("writing to memory does not fail");
+        String::from_utf8(text).expect("the text format is UTF-8")
+    }
+}
+
+fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
+    let registry = Registry::new();
+    let service = [LOGGING_SERVICE];
+
+    let model_loaded = IntGaugeVec::new(
+        Opts::new("inference_model_loaded", "Whether a model is loaded and serving."),
+        &["model", "stage"],
+    )?;
+    registry.register(Box::new(model_loaded.clone()))?;
+    let log_initialized = IntGaugeVec::new(
+        Opts::new("logging_db_initialized", "Whether the prediction log is open."),
+        &["service"],
+    )?;
+    registry.register(Box::new(log_initialized.clone()))?;
+    let info = GaugeVec::new(
+        Opts::new("picket_model_info", "The model in use; always 1."),
+        &["version", "digest"],
+    )?;
+    registry.register(Box::new(info.clone()))?;
+    let build_info = IntGaugeVec::new(
+        Opts::new("picket_build_info", "The running build; always 1."),
+        &["version", "commit"],
+    )?;
+    registry.register(Box::new(build_info.clone()))?;
+    build_info.with_label_values(&[crate::VERSION, crate::COMMIT]).set(1);
+
+    let counter = |name: &str, help: &str, label: &str, value: &str| {
+        let family = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        registry.register(Box::new(family.clone()))?;
+        family.get_metric_with_label_values(&[value])
+    };
+    let logging = |name: &str, help: &str| counter(name, help, "service", LOGGING_SERVICE);
+    let gauge = |name: &str, help: &str| {
+        let gauge = IntGauge::new(name, help)?;
+        registry.register(Box::new(gauge.clone())).map(|()| gauge)
+    };
+
+    let rejected = IntCounterVec::new(
+        Opts::new("picket_http_rejected_requests_total", "Requests answered with an error."),
+        &["status"],
+    )?;
+    registry.register(Box::new(rejected.clone()))?;
+    for status in REJECTED_STATUSES {
+        rejected.with_label_values(&[status]);
+    }
+    let stages = HistogramVec::new(
+        HistogramOpts::new("picket_stage_duration_seconds", "Time spent in each stage.")
+            .buckets(STAGE_BUCKETS.to_vec()),
+        &["stage"],
+    )?;
+    registry.register(Box::new(stages.clone()))?;
+    let last_prediction = Gauge::new(
+        "picket_last_prediction_timestamp_seconds",
+        "When the last prediction was answered, 0 before the first.",
+    )?;
+    registry.register(Box::new(last_prediction.clone()))?;
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process))?;
+
+    Ok(Metrics {
+        model_loaded: model_loaded.with_label_values(&[model, stage]),
+        log_initialized: log_initialized.with_label_values(&service),
+        mlflow_accessible: gauge(
+            "inference_mlflow_accessible",
+            "Whether the model registry answers; 0 where none is configured.",
+        )?,
+        predictions: counter(
+            "inference_predictions_total",
+            "Predictions answered.",
+            "model",
+            model,
+        )?,
+        errors: counter("inference_errors_total", "Predictions that failed here.", "model", model)?,
+        logged: logging("logging_predictions_total", "Records taken by the prediction log.")?,
+        defects: logging("logging_defects_total", "Records taken that show a defect.")?,
+        log_errors: logging("logging_errors_total", "Records that the log could not take.")?,
+        decode: stages.with_label_values(&["decode"]),
+        queue: stages.with_label_values(&["queue"]),
+        inference: stages.with_label_values(&["inference"]),
+        commit: stages.with_label_values(&["commit"]),
+        queue_depth: gauge("picket_queue_depth", "Images waiting for a worker.")?,
+        log_records: gauge("picket_log_records", "Records in the log.")?,
+        log_bytes: gauge("picket_log_bytes", "Estimated size of the log on disk.")?,
+        log_damaged: gauge("picket_log_damaged_records", "Records found unreadable at open.")?,
+        rejected,
+        last_prediction,
+        info,
+        registry,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_of_the_contract_is_there_from_the_first_scrape() {
+        let text = Metrics::new("cifar10-model", "Production").render();
+        for line in [
+            "inference_model_loaded{model=\"cifar10-model\",stage=\"Production\"} 0",
+            "inference_predictions_total{model=\"cifar10-model\"} 0",
+            "inference_errors_total{model=\"cifar10-model\"} 0",
+            "inference_mlflow_accessible 0",
+            "logging_db_initialized{service=\"cloud-logging-api\"} 0",
+            "logging_predictions_total{service=\"cloud-logging-api\"} 0",
+            "logging_defects_total{service=\"cloud-logging-api\"} 0",
+            "logging_errors_total{service=\"cloud-logging-api\"} 0",
+            "# TYPE inference_predictions_total counter",
+            "# TYPE inference_model_loaded gauge",
+            "picket_stage_duration_seconds_count{stage=\"commit\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "missing: {line}\n{text}");
+        }
+        assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    }
+}
