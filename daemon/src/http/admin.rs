@@ -1,0 +1,116 @@
+//! /health, /ready and /metrics: Health and Metrics in the words that kubelets, scripts and
+//! Prometheus expect.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use warp::http::StatusCode;
+use warp::http::header::{CONTENT_TYPE, HeaderValue};
+use warp::reply::{Reply, Response};
+
+use crate::health::{Check, Health, LogState, Reason};
+use crate::metrics::Metrics;
+
+/// `service` of /health: the name that the replaced service had.
+const SERVICE: &str = "inference-service";
+
+const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
+
+pub struct Admin {
+    pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Admin {
+    pub(super) fn health(&self) -> Response {
+        let mut body = json!({
+            "service": SERVICE,
+            "timestamp": now(),
+            "uptime_seconds": self.health.uptime().as_secs_f64(),
+        });
+        match self.health.liveness() {
+            Ok(()) => {
+                body["status"] = "healthy".into();
+                answer(StatusCode::OK, &body)
+            }
+            Err(stuck) => {
+                body["status"] = "unhealthy".into();
+                body["error"] = stuck.into();
+                answer(StatusCode::INTERNAL_SERVER_ERROR, &body)
+            }
+        }
+    }
+
+    pub(super) fn ready(&self, query: &str) -> Response {
+        let checks = self.health.readiness();
+        let reason = checks.iter().find_map(|check| check.reason.clone());
+        let status = match reason {
+            None => StatusCode::OK,
+            Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let verbose =
+            query.split('&').any(|part| part == "verbose" || part.starts_with("verbose="));
+        if verbose {
+            return warp::reply::with_status(verbose_text(&checks), status).into_response();
+        }
+        answer(status, &self.ready_body(reason))
+    }
+
+    fn ready_body(&self, reason: Option<Reason>) -> Value {
+        let Admin { health, metrics } = self;
+        let mut body = json!({
+            "status": if reason.is_none() { "ready" } else { "not_ready" },
+            "model_loaded": health.is_model_loaded(),
+            "mlflow_accessible": health.registry().map(|registry| registry.accessible),
+            "db_initialized": health.log() == LogState::Open,
+            "predictions_served": metrics.predictions.get(),
+            "predictions_logged": metrics.logged.get(),
+            "defects_detected": metrics.defects.get(),
+            "errors": metrics.errors.get(),
+            "last_prediction": metrics.last_prediction().map(rfc3339),
+            "timestamp": now(),
+        });
+        if let Some(reason) = reason {
+            body["reason"] = reason.as_str().into();
+            if let Reason::HighErrorRate { error_rate } = reason {
+                body["error_rate"] = error_rate.into();
+            }
+        }
+        body
+    }
+
+    pub(super) fn render_metrics(&self) -> Response {
+        let mut response = self.metrics.render().into_response();
+        response.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);
+        response
+    }
+}
+
+/// The form of the Kubernetes API server.
+fn verbose_text(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for Check { name, failure, .. } in checks {
+        match failure {
+            None => text.push_str(&format!("[+]{name} ok\n")),
+            Some(why) => text.push_str(&format!("[-]{name} failed: {why}\n")),
+        }
+    }
+    let ready = checks.iter().all(|check| check.reason.is_none());
+    text.push_str(if ready { "ready check passed\n" } else { "ready check failed\n" });
+    text
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response {
+    warp::reply::with_status(warp::reply::json(body), status).into_response()
+}
+
+/// This moment by the wall clock, RFC 3339 UTC.
+pub(super) fn now() -> String {
+    humantime::format_rfc3339_micros(SystemTime::now()).to_string()
+}
+
+fn rfc3339(epoch_seconds: f64) -> String {
+    let time = UNIX_EPOCH + Duration::from_secs_f64(epoch_seconds);
+    humantime::format_rfc3339_micros(time).to_string()
+}

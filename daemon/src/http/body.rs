@@ -1,0 +1,140 @@
+//! Request bodies: read whole, within a size, a time and a common memory budget.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use warp::http::header::{CONTENT_LENGTH, EXPECT};
+use warp::http::{HeaderMap, StatusCode};
+use warp::{Buf, Stream};
+
+use super::Rejected;
+
+/// Bodies in memory at the same time, over all connections, bytes.
+const BUDGET_BYTES: usize = 64 << 20;
+
+/// A body that takes longer than this is given up.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is read and thrown away of a body that is too large, so that its sender, who may only
+/// look for an answer after sending, sees the refusal instead of a reset connection.
+const DISCARD_BYTES_MAX: usize = 128 << 20;
+
+/// And how long that may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads bodies for all routes of a listener.
+pub struct Bodies {
+    budget: Arc<Semaphore>,
+    bytes_max: usize,
+}
+
+/// A body in memory; gives its share of the budget back when dropped.
+pub struct Body {
+    pub bytes: Bytes,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+impl Bodies {
+    pub fn new(bytes_max: u64) -> Bodies {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(BUDGET_BYTES);
+        Bodies { budget: Arc::new(Semaphore::new(BUDGET_BYTES)), bytes_max }
+    }
+
+    /// # Errors
+    /// 413 over the limit, 408 over the time, 503 when other bodies use up the budget, 400 when
+    /// the connection breaks off.
+    pub async fn read<S, B>(&self, headers: &HeaderMap, stream: S) -> Result<Body, Rejected>
+    where
+        S: Stream<Item = Result<B, warp::Error>>,
+        B: Buf,
+    {
+        let mut stream = pin!(stream);
+        let deadline = Instant::now() + READ_TIMEOUT;
+        let declared = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if declared.is_some_and(|declared| declared > self.bytes_max) {
+            // Who asks first has sent nothing yet.
+            if !headers.contains_key(EXPECT) {
+                discard(stream.as_mut()).await;
+            }
+            return Err(self.too_large());
+        }
+        // What the client declares is only believed as it arrives.
+        let mut bytes = BytesMut::with_capacity(declared.unwrap_or(0).min(64 << 10));
+        let mut share: Option<OwnedSemaphorePermit> = None;
+        while let Some(chunk) = next(stream.as_mut(), deadline).await? {
+            if bytes.len() + chunk.remaining() > self.bytes_max {
+                discard(stream.as_mut()).await;
+                return Err(self.too_large());
+            }
+            let more = self.share_of(chunk.remaining())?;
+            match &mut share {
+                Some(share) => share.merge(more),
+                None => share = Some(more),
+            }
+            append(&mut bytes, chunk);
+        }
+        Ok(Body { bytes: bytes.freeze(), _share: share })
+    }
+
+    fn share_of(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Rejected> {
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.budget.clone().try_acquire_many_owned(permits).map_err(|_| {
+            let budget = BUDGET_BYTES >> 20;
+            Rejected::unavailable(format!("{budget} MiB of request bodies are in memory already"))
+        })
+    }
+
+    fn too_large(&self) -> Rejected {
+        let text = format!("body is larger than {} bytes, the limit", self.bytes_max);
+        Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    }
+}
+
+async fn next<S, B>(mut stream: Pin<&mut S>, deadline: Instant) -> Result<Option<B>, Rejected>
+where
+    S: Stream<Item = Result<B, warp::Error>>,
+{
+    let next = timeout_at(deadline, std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)));
+    match next.await {
+        Err(_) => {
+            let text = format!("body did not arrive within {} s", READ_TIMEOUT.as_secs());
+            Err(Rejected::new(StatusCode::REQUEST_TIMEOUT, text))
+        }
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
+        Ok(Some(Err(error))) => {
+            let text = format!("body broke off: {error}");
+            Err(Rejected::new(StatusCode::BAD_REQUEST, text))
+        }
+    }
+}
+
+async fn discard<S, B>(mut stream: Pin<&mut S>)
+where
+    S: Stream<Item = Result<B, warp::Error>>,
+    B: Buf,
+{
+    let deadline = Instant::now() + DISCARD_TIMEOUT;
+    let mut discarded = 0;
+    while let Ok(Some(chunk)) = next(stream.as_mut(), deadline).await {
+        discarded += chunk.remaining();
+        if discarded > DISCARD_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+fn append(bytes: &mut BytesMut, mut chunk: impl Buf) {
+    while chunk.has_remaining() {
+        let part = chunk.chunk();
+        bytes.extend_from_slice(part);
+        let length = part.len();
+        chunk.advance(length);
+    }
+}

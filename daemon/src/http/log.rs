@@ -1,0 +1,239 @@
+//! POST /log, GET /predictions, GET /stats: the prediction log over HTTP. Parsing batches and
+//! reading pages happens on the blocking threads, never on the async runtime.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{Semaphore, oneshot};
+use warp::Stream;
+use warp::http::header::CONTENT_TYPE;
+use warp::http::{HeaderMap, StatusCode};
+use warp::reply::{Reply, Response};
+
+use super::{Api, Rejected, parse_query};
+use crate::health::Health;
+use crate::image::MediaType;
+use crate::log_batch::{self, BatchError};
+use crate::os::Stamp;
+use crate::prediction_log::{LogReader, PAGE_RECORDS_MAX, Query};
+use crate::writer::{Durability, LogWriter};
+
+/// A strict answer waits this long for its commit, an SD card's usual stall included.
+const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Batches being parsed and pages being read at the same time, running or waiting for a thread.
+const BLOCKING_JOBS_MAX: usize = 16;
+
+/// Records in a page when the request doesn't say.
+const PAGE_RECORDS_DEFAULT: usize = 100;
+
+pub struct LogApi {
+    writer: LogWriter,
+    reader: LogReader,
+    durability: Durability,
+    boot_id: String,
+    health: Arc<Health>,
+    jobs: Arc<Semaphore>,
+}
+
+/// `GET /predictions`; a parameter that is there but empty counts as absent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageParameters {
+    limit: Option<String>,
+    edge_device_id: Option<String>,
+    defect_only: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    label: Option<String>,
+    after: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreParameters {
+    durable: Option<bool>,
+}
+
+impl LogApi {
+    pub fn new(
+        writer: LogWriter,
+        reader: LogReader,
+        durability: Durability,
+        boot_id: String,
+        health: Arc<Health>,
+    ) -> LogApi {
+        let jobs = Arc::new(Semaphore::new(BLOCKING_JOBS_MAX));
+        LogApi { writer, reader, durability, boot_id, health, jobs }
+    }
+
+    pub(super) async fn predictions(&self, query: &str) -> Result<Response, Rejected> {
+        let query = page_query(parse_query(query)?)?;
+        let reader = self.reader.clone();
+        let page = self.blocking(move || reader.query(&query)).await?;
+        let page = page.map_err(|error| Rejected::unavailable(crate::chain(&error)))?;
+        let answer = json!({
+            "count": page.records.len(),
+            "next": page.next,
+            "damaged": page.damaged,
+            "predictions": page.records,
+        });
+        Ok(warp::reply::json(&answer).into_response())
+    }
+
+    pub(super) fn stats(&self) -> Response {
+        let stats = self.reader.stats();
+        warp::reply::json(&json!({
+            "total_predictions": stats.total,
+            "defects_detected": stats.defects,
+            "normal_detections": stats.total - stats.defects,
+            "average_inference_time_ms": stats.average_inference_ms(),
+            "by_edge_device": stats.by_device,
+            "by_model": stats.by_model,
+        }))
+        .into_response()
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Rejected> {
+        let Ok(permit) = self.jobs.clone().try_acquire_owned() else {
+            let text = format!("{BLOCKING_JOBS_MAX} log requests are being worked on already");
+            return Err(Rejected::unavailable(text));
+        };
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        done.await.map_err(|error| {
+            tracing::error!(%error, "a log request panicked");
+            Rejected::new(StatusCode::INTERNAL_SERVER_ERROR, "the request panicked")
+        })
+    }
+}
+
+pub(super) async fn store<S, B>(
+    api: &Api,
+    query: &str,
+    headers: &HeaderMap,
+    stream: S,
+) -> Result<Response, Rejected>
+where
+    S: Stream<Item = Result<B, warp::Error>>,
+    B: Buf,
+{
+    let parameters: StoreParameters = parse_query(query)?;
+    require_json(headers)?;
+    if api.log.health.is_draining() {
+        return Err(Rejected::unavailable("shutting down"));
+    }
+    let body = api.bodies.read(headers, stream).await?;
+    let boot_id = api.log.boot_id.clone();
+    let entries = api
+        .log
+        .blocking(move || log_batch::parse(&body.bytes, &boot_id, Stamp::now()))
+        .await?
+        .map_err(rejection)?;
+    let stored = entries.len();
+    let durability = match parameters.durable {
+        Some(true) => Durability::Strict,
+        Some(false) => Durability::Relaxed,
+        None => api.log.durability,
+    };
+    let appended = api.log.writer.append(entries, durability);
+    let appended = appended.map_err(|error| Rejected::unavailable(error.to_string()))?;
+    let durable = appended.committed.is_some();
+    if let Some(committed) = appended.committed {
+        if !wait_for_commit(committed).await {
+            let wait = COMMIT_WAIT_MAX.as_secs();
+            let text = format!("not on the medium within {wait} s; it may still get there");
+            return Err(Rejected::unavailable(text));
+        }
+    }
+    Ok(warp::reply::json(&json!({
+        "status": "success",
+        "predictions_stored": stored,
+        "batch_size": stored,
+        "first_id": (stored > 0).then_some(appended.first_id),
+        "durable": durable,
+        "timestamp": super::admin::now(),
+    }))
+    .into_response())
+}
+
+/// Whether the record reached the medium in time.
+pub(super) async fn wait_for_commit(committed: oneshot::Receiver<()>) -> bool {
+    matches!(tokio::time::timeout(COMMIT_WAIT_MAX, committed).await, Ok(Ok(())))
+}
+
+fn rejection(error: BatchError) -> Rejected {
+    let status = match error {
+        BatchError::Syntax(_) => StatusCode::BAD_REQUEST,
+        BatchError::Content(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        BatchError::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+    };
+    Rejected::new(status, error.to_string())
+}
+
+/// A batch without a Content-Type is taken for JSON: it can be nothing else.
+fn require_json(headers: &HeaderMap) -> Result<(), Rejected> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let value = String::from_utf8_lossy(value.as_bytes());
+    match MediaType::from_content_type(&value) {
+        Ok(MediaType::Json) => Ok(()),
+        _ => {
+            let value: String = value.chars().take(100).collect();
+            let text = format!("Content-Type is {value}, only application/json is taken here");
+            Err(Rejected::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+        }
+    }
+}
+
+fn page_query(parameters: PageParameters) -> Result<Query, Rejected> {
+    let present = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let limit = number("limit", present(parameters.limit))?.unwrap_or(PAGE_RECORDS_DEFAULT as u64);
+    if limit == 0 || limit > PAGE_RECORDS_MAX as u64 {
+        return Err(bad_parameter("limit", &limit.to_string(), "1 to 1000 are possible"));
+    }
+    let defect_only = match present(parameters.defect_only).as_deref() {
+        None | Some("false" | "0") => false,
+        Some("true" | "1") => true,
+        Some(other) => return Err(bad_parameter("defect_only", other, "true or false is needed")),
+    };
+    Ok(Query {
+        limit: limit as usize,
+        after: number("after", present(parameters.after))?,
+        edge_device_id: present(parameters.edge_device_id),
+        defect_only,
+        since: moment("since", present(parameters.since))?,
+        until: moment("until", present(parameters.until))?,
+        label: present(parameters.label),
+    })
+}
+
+fn number(name: &str, text: Option<String>) -> Result<Option<u64>, Rejected> {
+    let Some(text) = text else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| bad_parameter(name, &text, "a whole number is needed"))
+}
+
+/// Epoch seconds or RFC 3339 → epoch seconds.
+fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
+    let Some(text) = text else { return Ok(None) };
+    if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
+        return Ok(Some(seconds));
+    }
+    let time = humantime::parse_rfc3339_weak(&text)
+        .map_err(|_| bad_parameter(name, &text, "epoch seconds or RFC 3339 is needed"))?;
+    let since_epoch = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(Some(since_epoch.as_secs_f64()))
+}
+
+fn bad_parameter(name: &str, value: &str, needed: &str) -> Rejected {
+    let value: String = value.chars().take(100).collect();
+    Rejected::new(StatusCode::BAD_REQUEST, format!("query: {name} is {value}: {needed}"))
+}

@@ -1,0 +1,206 @@
+//! The HTTP surface: which path leads where, and how errors become answers. Hands requests to the
+//! rooms behind it; decides nothing about images or the log itself.
+
+mod admin;
+mod body;
+mod log;
+mod predict;
+pub mod server;
+
+use std::sync::Arc;
+
+use serde_json::json;
+use warp::filters::BoxedFilter;
+use warp::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use warp::http::{HeaderMap, StatusCode};
+use warp::reply::{Reply, Response};
+use warp::{Filter, any, path};
+
+pub use admin::Admin;
+pub use body::Bodies;
+pub use log::LogApi;
+pub use predict::{ModelView, PredictApi, PredictionView, TimingView, ms};
+
+use crate::metrics::Metrics;
+
+/// Seconds after which a client that was turned away should try again.
+const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("1");
+
+/// Everything that the API listener serves.
+pub struct Api {
+    pub admin: Arc<Admin>,
+    pub predict: PredictApi,
+    pub log: LogApi,
+    pub bodies: Bodies,
+    pub metrics: Arc<Metrics>,
+}
+
+/// /health, /ready and /metrics: the probe listener's whole surface.
+pub fn probe_routes(admin: Arc<Admin>) -> BoxedFilter<(Response,)> {
+    let metrics = admin.metrics.clone();
+    admin_routes(admin).or(not_found(metrics)).unify().boxed()
+}
+
+pub fn api_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
+    let with_api = {
+        let api = api.clone();
+        any().map(move || api.clone())
+    };
+    let predict = path!("predict")
+        .and(
+            warp::post()
+                .and(with_api.clone())
+                .and(query())
+                .and(warp::header::headers_cloned())
+                .and(warp::body::stream())
+                .then(|api: Arc<Api>, query: String, headers: HeaderMap, stream| async move {
+                    let answer = predict::predict(&api, &query, &headers, stream).await;
+                    api.finish(answer)
+                })
+                .or(only("POST", api.metrics.clone()))
+                .unify(),
+        )
+        .boxed();
+    let log = path!("log")
+        .and(
+            warp::post()
+                .and(with_api.clone())
+                .and(query())
+                .and(warp::header::headers_cloned())
+                .and(warp::body::stream())
+                .then(|api: Arc<Api>, query: String, headers: HeaderMap, stream| async move {
+                    let answer = log::store(&api, &query, &headers, stream).await;
+                    api.finish(answer)
+                })
+                .or(only("POST", api.metrics.clone()))
+                .unify(),
+        )
+        .boxed();
+    let predictions = path!("predictions")
+        .and(
+            get_or_head()
+                .and(with_api.clone())
+                .and(query())
+                .then(|api: Arc<Api>, query: String| async move {
+                    let answer = api.log.predictions(&query).await;
+                    api.finish(answer)
+                })
+                .or(only("GET, HEAD", api.metrics.clone()))
+                .unify(),
+        )
+        .boxed();
+    let stats = path!("stats")
+        .and(
+            get_or_head()
+                .and(with_api)
+                .map(|api: Arc<Api>| api.log.stats())
+                .or(only("GET, HEAD", api.metrics.clone()))
+                .unify(),
+        )
+        .boxed();
+    predict
+        .or(log)
+        .unify()
+        .or(predictions)
+        .unify()
+        .or(stats)
+        .unify()
+        .or(admin_routes(api.admin.clone()))
+        .unify()
+        .or(not_found(api.metrics.clone()))
+        .unify()
+        .boxed()
+}
+
+fn admin_routes(admin: Arc<Admin>) -> BoxedFilter<(Response,)> {
+    let route = |name: &'static str, answer: fn(&Admin, &str) -> Response| {
+        let metrics = admin.metrics.clone();
+        let admin = admin.clone();
+        path(name).and(path::end()).and(
+            get_or_head()
+                .and(query())
+                .map(move |query: String| answer(&admin, &query))
+                .or(only("GET, HEAD", metrics))
+                .unify(),
+        )
+    };
+    route("health", |admin, _| admin.health())
+        .or(route("ready", Admin::ready))
+        .unify()
+        .or(route("metrics", |admin, _| admin.render_metrics()))
+        .unify()
+        .boxed()
+}
+
+fn get_or_head() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
+    warp::get().or(warp::head()).unify()
+}
+
+/// The query string, empty when there is none.
+fn query() -> impl Filter<Extract = (String,), Error = std::convert::Infallible> + Clone {
+    warp::query::raw().or(any().map(String::new)).unify()
+}
+
+fn only(allowed: &'static str, metrics: Arc<Metrics>) -> BoxedFilter<(Response,)> {
+    warp::method()
+        .map(move |method: warp::http::Method| {
+            metrics.rejected(StatusCode::METHOD_NOT_ALLOWED.as_u16());
+            let text = format!("{method} is not served here, only {allowed}");
+            let mut response = error_response(StatusCode::METHOD_NOT_ALLOWED, &text);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+            response
+        })
+        .boxed()
+}
+
+fn not_found(metrics: Arc<Metrics>) -> BoxedFilter<(Response,)> {
+    warp::path::full()
+        .map(move |path: warp::path::FullPath| {
+            metrics.rejected(StatusCode::NOT_FOUND.as_u16());
+            let path: String = path.as_str().chars().take(100).collect();
+            error_response(StatusCode::NOT_FOUND, &format!("there is nothing at {path}"))
+        })
+        .boxed()
+}
+
+/// A request that gets no answer of substance: status and text.
+#[derive(Debug)]
+pub struct Rejected {
+    status: StatusCode,
+    text: String,
+}
+
+impl Rejected {
+    fn new(status: StatusCode, text: impl Into<String>) -> Rejected {
+        Rejected { status, text: text.into() }
+    }
+
+    /// For what may work a moment later.
+    fn unavailable(text: impl Into<String>) -> Rejected {
+        Rejected::new(StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+}
+
+impl Api {
+    fn finish(&self, answer: Result<Response, Rejected>) -> Response {
+        answer.unwrap_or_else(|Rejected { status, text }| {
+            self.metrics.rejected(status.as_u16());
+            error_response(status, &text)
+        })
+    }
+}
+
+fn error_response(status: StatusCode, text: &str) -> Response {
+    let body = warp::reply::json(&json!({ "error": text }));
+    let mut response = warp::reply::with_status(body, status).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECS);
+    }
+    response
+}
+
+/// Parses a query string, unknown parameters refused by name.
+fn parse_query<T: serde::de::DeserializeOwned>(query: &str) -> Result<T, Rejected> {
+    serde_urlencoded::from_str(query)
+        .map_err(|error| Rejected::new(StatusCode::BAD_REQUEST, format!("query: {error}")))
+}

@@ -1,0 +1,166 @@
+//! One listener on a thread and runtime of its own: accept loop, connection limit, header
+//! deadline, drain. Serves any warp routes; knows none of them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{Semaphore, watch};
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use crate::health::Heartbeat;
+
+/// Time for a request's head to arrive whole, an idle keep-alive connection included.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Request head: header count and bytes.
+const HEADERS_MAX: usize = 64;
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Pause after a failed accept, as when file descriptors run out: the next would fail as well.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The runtime beats this often, and counts as stuck when it could not for `STUCK_AFTER`.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+pub const STUCK_AFTER: Duration = Duration::from_secs(15);
+
+/// Threads for work that may block (parsing batches, reading pages).
+const BLOCKING_THREADS: usize = 2;
+
+/// How long they are kept when idle.
+const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+pub struct Server {
+    /// `api` or `probe`: the thread's name and the log's `listener`.
+    pub name: &'static str,
+    pub connections_max: usize,
+    /// Longest wait for open requests after `stop`.
+    pub drain_timeout: Duration,
+    pub heartbeat: Arc<Heartbeat>,
+}
+
+/// A running listener.
+pub struct Running {
+    pub addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Stops accepting, lets open requests finish, waits for the thread to end.
+    pub fn stop(self) {
+        let _ = self.stop.send(true);
+        if self.thread.join().is_err() {
+            tracing::error!("a listener's thread panicked");
+        }
+    }
+}
+
+/// Binds a listener; the address is in the error, which the system's own text lacks.
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub fn bind(addr: SocketAddr) -> Result<TcpListener, BindError> {
+    let bind = || {
+        let listener = TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bind().map_err(|source| BindError { addr, source })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}")]
+pub struct BindError {
+    addr: SocketAddr,
+    source: std::io::Error,
+}
+
+impl Server {
+    /// # Errors
+    /// When the runtime can't be built or the listener not be registered with it.
+    pub fn start(
+        self,
+        listener: TcpListener,
+        routes: BoxedFilter<(Response,)>,
+    ) -> std::io::Result<Running> {
+        let addr = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_keep_alive(BLOCKING_KEEP_ALIVE)
+            .thread_name(format!("{}-blocking", self.name))
+            .build()?;
+        let listener = {
+            let _guard = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let (stop, stopped) = watch::channel(false);
+        let name = self.name;
+        tracing::info!(listener = name, %addr, "listening");
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            runtime.block_on(self.serve(listener, routes, stopped));
+            // A page being read is not worth waiting for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Running { addr, stop, thread })
+    }
+
+    async fn serve(
+        self,
+        listener: tokio::net::TcpListener,
+        routes: BoxedFilter<(Response,)>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        let permits = Arc::new(Semaphore::new(self.connections_max));
+        let graceful = GracefulShutdown::new();
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEAD_BYTES_MAX);
+        let mut beat = tokio::time::interval(BEAT_INTERVAL);
+        loop {
+            let accepted = tokio::select! {
+                _ = stopped.changed() => break,
+                _ = beat.tick() => {
+                    self.heartbeat.beat();
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(listener = self.name, %error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // At the limit a connection is shed at once, never queued.
+            let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+            let _ = stream.set_nodelay(true);
+            let service = TowerToHyperService::new(warp::service(routes.clone()));
+            let connection =
+                graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(async move {
+                // A client that breaks off is its own business.
+                let _ = connection.await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        self.heartbeat.retire();
+        if tokio::time::timeout(self.drain_timeout, graceful.shutdown()).await.is_err() {
+            tracing::warn!(listener = self.name, "requests were still open at the drain deadline");
+        }
+    }
+}
