@@ -1,5 +1,51 @@
-//! Picket: image classification on edge boxes, with a prediction log that survives power cuts.
+//! Picket: image classification on edge boxes, with a prediction log that survives power cuts and
+//! probes that tell the truth.
+//!
+//! The rooms, in the order in which an image meets them:
+//!
+//! - [`http`] takes the request; [`worker`] threads walk [`pipeline`]: [`image`] → [`tensor`] →
+//!   [`model`] → [`prediction`].
+//! - [`writer`] numbers the record and hands it to the [`prediction_log`]; [`log_batch`] does the
+//!   same for what other devices report.
+//! - [`health`], [`metrics`], [`os`] and [`config`] are leaves that anyone may use; [`systemd`]
+//!   and [`registry`] speak to the neighbours; [`supervisor`] builds and drains it all.
 
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod health;
+pub mod http;
 pub mod image;
+pub mod log_batch;
+pub mod metrics;
+pub mod model;
+pub mod os;
+pub mod pipeline;
+pub mod prediction;
+pub mod prediction_log;
+mod queue;
+pub mod registry;
+pub mod supervisor;
+pub mod systemd;
+pub mod tensor;
+pub mod worker;
+pub mod writer;
+
+/// Version of the package.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Commit that the binary was built from, "unknown" outside a checkout.
+pub const COMMIT: &str = env!("PICKET_COMMIT");
+/// Target triple that the binary was built for.
+pub const TARGET: &str = env!("PICKET_TARGET");
+
+/// An error and its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

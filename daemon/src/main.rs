@@ -1,1 +1,7 @@
-fn main(){}
+//! Parse, run, exit code.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

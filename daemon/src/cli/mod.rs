@@ -1,0 +1,237 @@
+//! The command line: what each command is called, what it takes, how it ends.
+
+mod log;
+mod model;
+mod predict;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use picket::config::{Config, ConfigError, Settings, Surroundings};
+use picket::image::DecodeError;
+use picket::model::ModelError;
+use picket::os::StopSignals;
+use picket::prediction_log::LogError;
+use picket::supervisor::{self, RunError};
+
+/// Exit codes of sysexits.h.
+mod exit {
+    pub const OTHER: u8 = 1;
+    pub const USAGE: u8 = 64;
+    pub const DATA: u8 = 65;
+    pub const IO: u8 = 74;
+    pub const CONFIG: u8 = 78;
+}
+
+/// Classifies images at the edge, keeps every prediction, tells the truth about its health.
+#[derive(Parser)]
+#[command(name = "picket", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Global {
+    /// TOML file with any of the settings; flags and environment come before it
+    #[arg(long, global = true, env = "PICKET_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What is written to stderr
+    #[arg(
+        long,
+        global = true,
+        env = "PICKET_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    log_level: LogLevel,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(Box<Settings>),
+    /// Classify image files, with no daemon running
+    Predict(predict::PredictArgs),
+    /// Read the prediction log
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Look into a model
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Work with the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print version, commit and target
+    Version,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Check the configuration and print it complete, as a file that says the same
+    Check(Box<Settings>),
+}
+
+/// What ends a command other than success; the text is printed once, by `main`.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("{file}")]
+    Image { file: String, source: DecodeError },
+    #[error("{what}")]
+    Io { what: String, source: std::io::Error },
+    /// The command itself has said what is wrong.
+    #[error("{0}")]
+    Unsound(String),
+}
+
+impl CliError {
+    fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> CliError {
+        let what = what.into();
+        |source| CliError::Io { what, source }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Config(ConfigError::Unreadable { .. }) => exit::IO,
+            CliError::Config(_) => exit::CONFIG,
+            CliError::Run(RunError::Verdict(_)) => exit::CONFIG,
+            CliError::Run(RunError::Bind(_) | RunError::Listener(_) | RunError::Log(_)) => exit::IO,
+            CliError::Run(RunError::Model(error)) | CliError::Model(error) => model_exit(error),
+            CliError::Log(_) | CliError::Io { .. } => exit::IO,
+            CliError::Image { .. } => exit::DATA,
+            CliError::Unsound(_) => exit::OTHER,
+        }
+    }
+}
+
+fn model_exit(error: &ModelError) -> u8 {
+    match error {
+        ModelError::Unreadable { .. } => exit::IO,
+        ModelError::Run(_) => exit::OTHER,
+        _ => exit::DATA,
+    }
+}
+
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too; a closed pipe is no reason to complain.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of our output has seen enough.
+        Err(CliError::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("picket: {}", picket::chain(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), CliError> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Serve(settings) => serve(*settings, &global),
+        Command::Predict(args) => predict::run(args, &global),
+        Command::Log(command) => log::run(command, &global),
+        Command::Model(command) => model::run(command, &global),
+        Command::Config(ConfigCommand::Check(settings)) => {
+            let config = load(*settings, &global)?;
+            let text = toml::to_string(&config).expect("a Config has no value that TOML lacks");
+            print(&text)
+        }
+        Command::Version => print(&format!(
+            "picket {} (commit {}, target {})\n",
+            picket::VERSION,
+            picket::COMMIT,
+            picket::TARGET
+        )),
+    }
+}
+
+fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
+    // Before any thread starts: each inherits the mask.
+    let signals = StopSignals::block().map_err(CliError::io("cannot block signals"))?;
+    init_tracing(global.log_level);
+    let config = load(settings, global)?;
+    warn_of_unknown_environment();
+    Ok(supervisor::run(&config, signals)?)
+}
+
+fn load(settings: Settings, global: &Global) -> Result<Config, ConfigError> {
+    Config::load(settings, global.config.as_deref(), &Surroundings::from_environment())
+}
+
+fn init_tracing(level: LogLevel) {
+    use std::io::IsTerminal;
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // The journal writes its own time, by the clock that it orders by.
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        subscriber.without_time().init();
+    } else {
+        subscriber.init();
+    }
+}
+
+/// A misspelt variable is only warned about: Kubernetes sets `PICKET_…` variables of its own for
+/// a service of that name.
+fn warn_of_unknown_environment() {
+    use clap::CommandFactory;
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve").expect("there is a serve command");
+    let known: Vec<_> = command
+        .get_arguments()
+        .chain(serve.get_arguments())
+        .filter_map(|arg| arg.get_env())
+        .collect();
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let injected = text.starts_with("PICKET_SERVICE_") || text.starts_with("PICKET_PORT");
+        if text.starts_with("PICKET_") && !injected && !known.contains(&name.as_os_str()) {
+            tracing::warn!(variable = %text, "unknown variable in the environment, ignored");
+        }
+    }
+}
+
+/// Writes to stdout, where a closed pipe is an error rather than a panic.
+fn print(text: &str) -> Result<(), CliError> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(CliError::io("cannot write to stdout"))
+}

@@ -1,0 +1,254 @@
+//! Builds the daemon in order, waits for the signal to stop, takes it down in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use crate::config::Config;
+use crate::health::Health;
+use crate::http::server::{self, BindError, Running, Server};
+use crate::http::{self, Admin, Api, Bodies, LogApi, PredictApi};
+use crate::metrics::Metrics;
+use crate::model::{Model, ModelError};
+use crate::os::{self, StopSignals};
+use crate::pipeline::Pipeline;
+use crate::prediction::{UnknownLabel, Verdict};
+use crate::prediction_log::{LogError, LogReader, Origin};
+use crate::registry::RegistryWatch;
+use crate::systemd::{Notifier, Watchdog};
+use crate::worker::{WorkerSetup, Workers};
+use crate::writer::{LogWriter, WriterConfig};
+
+/// Open connections on each listener. The API's bound its memory; the probes have their own, so
+/// that a flood on one never starves the other.
+const API_CONNECTIONS_MAX: usize = 512;
+const PROBE_CONNECTIONS_MAX: usize = 64;
+
+/// Of the drain's time, what is kept for the queue and the log once the listener is closed.
+const DRAIN_RESERVE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot start a listener")]
+    Listener(#[source] std::io::Error),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Verdict(#[from] UnknownLabel),
+}
+
+/// Runs until a stop signal, then drains. `signals` must have been blocked before any thread
+/// was started.
+///
+/// # Errors
+/// Whatever keeps the daemon from starting; once it serves, faults are for Health to tell.
+pub fn run(config: &Config, signals: StopSignals) -> Result<(), RunError> {
+    let daemon = Daemon::start(config)?;
+    let signal = signals.wait();
+    tracing::info!(signal, "stopping");
+    enforce_drain(config.api.drain_timeout.0, signals);
+    daemon.drain();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+struct Daemon {
+    health: Arc<Health>,
+    probe: Running,
+    api: Running,
+    workers: Workers,
+    worker_threads: Vec<JoinHandle<()>>,
+    writer: LogWriter,
+    writer_thread: JoinHandle<()>,
+    watchdog: Option<Watchdog>,
+    registry: Option<RegistryWatch>,
+}
+
+impl Daemon {
+    fn start(config: &Config) -> Result<Daemon, RunError> {
+        let started = Instant::now();
+        tracing::info!(
+            version = crate::VERSION,
+            state_dir = %config.state_dir.display(),
+            workers = config.api.workers,
+            "starting"
+        );
+        let health = Health::new();
+        let metrics = Arc::new(Metrics::new(&config.model.name, &config.model.stage));
+        let admin = Arc::new(Admin { health: health.clone(), metrics: metrics.clone() });
+        let probe_listener = listener("probe", PROBE_CONNECTIONS_MAX, config, &health);
+        let probe = open(probe_listener, config.probe.listen, http::probe_routes(admin.clone()))?;
+        let watchdog = Watchdog::start(health.clone());
+
+        Notifier.status("opening the log");
+        let boot_id = os::boot_id();
+        let reader = LogReader::new();
+        let writer_config = WriterConfig {
+            dir: config.log_dir(),
+            commit_interval: config.log.commit_interval.0,
+            retention: config.log.retention(),
+        };
+        let (writer, writer_thread) =
+            LogWriter::start(writer_config, health.clone(), metrics.clone(), reader.clone())?;
+
+        Notifier.status("loading the model");
+        let pipeline = load_pipeline(config)?;
+        let info = pipeline.model.info().clone();
+        let load_ms = info.load_time.as_millis();
+        tracing::info!(version = %info.version, digest = %info.digest, load_ms, "model loaded");
+        metrics.set_model_loaded(&info.version, &info.digest);
+        health.model_loaded();
+        let origin = Arc::new(Origin {
+            boot_id: boot_id.clone(),
+            model_name: config.model.name.clone(),
+            model_version: info.version.clone(),
+            device_id: Some(config.device_id.clone()),
+        });
+        let setup = WorkerSetup {
+            pipeline,
+            origin,
+            writer: writer.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+        };
+        let (workers, worker_threads) =
+            Workers::start(config.api.workers, config.api.queue, &setup);
+        let registry = config.model.registry.as_deref().and_then(|uri| {
+            let required = config.model.registry_required;
+            RegistryWatch::start(uri, required, health.clone(), metrics.clone())
+        });
+
+        let log_durability = config.log.log_durability;
+        let routes = http::api_routes(Arc::new(Api {
+            admin,
+            predict: PredictApi {
+                workers: workers.clone(),
+                model_name: config.model.name.clone(),
+                model: info,
+                durability: config.log.predict_durability,
+                health: health.clone(),
+            },
+            log: LogApi::new(writer.clone(), reader, log_durability, boot_id, health.clone()),
+            bodies: Bodies::new(config.api.max_body.as_u64()),
+            metrics,
+        }));
+        let api_listener = listener("api", API_CONNECTIONS_MAX, config, &health);
+        let api = open(api_listener, config.api.listen, routes)?;
+        health.serving();
+        Notifier.status("serving predictions");
+        Notifier.ready();
+        tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
+        Ok(Daemon {
+            health,
+            probe,
+            api,
+            workers,
+            worker_threads,
+            writer,
+            writer_thread,
+            watchdog,
+            registry,
+        })
+    }
+
+    /// What is queued is answered, what is answered is logged, what is logged is on the medium.
+    fn drain(self) {
+        Notifier.stopping();
+        self.health.draining();
+        self.api.stop();
+        self.workers.close();
+        for thread in self.worker_threads {
+            join(thread);
+        }
+        self.writer.close();
+        join(self.writer_thread);
+        if let Some(registry) = self.registry {
+            registry.stop();
+        }
+        if let Some(watchdog) = self.watchdog {
+            watchdog.stop();
+        }
+        // Last: a probe that asks meanwhile is told that we drain.
+        self.probe.stop();
+    }
+}
+
+/// Model and verdict as the configuration asks for them; `picket predict` uses the same.
+///
+/// # Errors
+/// An unusable model, or a defect label that it does not know.
+pub fn load_pipeline(config: &Config) -> Result<Pipeline, RunError> {
+    let model = Model::load(&config.model.source())?;
+    let (low, high) = (config.verdict.uncertain_between.0, config.verdict.uncertain_between.1);
+    let labels = model.info().labels.clone();
+    let verdict = Verdict::new(labels, &config.verdict.defect_labels, (low, high))?;
+    Ok(Pipeline {
+        model: Arc::new(model),
+        verdict: Arc::new(verdict),
+        json_range: config.api.json_range,
+    })
+}
+
+fn listener(
+    name: &'static str,
+    connections_max: usize,
+    config: &Config,
+    health: &Health,
+) -> Server {
+    Server {
+        name,
+        connections_max,
+        drain_timeout: config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
+        heartbeat: health.heartbeat(name, server::STUCK_AFTER),
+    }
+}
+
+fn open(
+    server: Server,
+    addr: SocketAddr,
+    routes: BoxedFilter<(Response,)>,
+) -> Result<Running, RunError> {
+    let listener = server::bind(addr)?;
+    server.start(listener, routes).map_err(RunError::Listener)
+}
+
+/// Ends the process when the drain takes too long or a second signal asks for it.
+fn enforce_drain(drain_timeout: Duration, signals: StopSignals) {
+    let watch = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        // Without the thread the drain is merely not cut short.
+        if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(work) {
+            tracing::warn!(%error, "the drain's limit is not enforced");
+        }
+    };
+    watch(
+        "drain-limit",
+        Box::new(move || {
+            std::thread::sleep(drain_timeout);
+            tracing::error!(limit_secs = drain_timeout.as_secs(), "not drained in time, ending");
+            std::process::exit(1);
+        }),
+    );
+    watch(
+        "signals",
+        Box::new(move || {
+            let signal = signals.wait();
+            tracing::warn!(signal, "second signal, ending at once");
+            std::process::exit(1);
+        }),
+    );
+}
+
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or("unnamed").to_string();
+    if thread.join().is_err() {
+        tracing::error!(thread = name, "thread panicked");
+    }
+}
