@@ -406,8 +406,11 @@ fn read(path: &Path) -> Result<Settings, ConfigError> {
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        let detail = format!("line {line}: {}", error.message().replace('\n', " "));
+        let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count());
+        let source: String =
+            text.lines().nth(line).unwrap_or_default().trim().chars().take(80).collect();
+        let message = error.message().replace('\n', " ");
+        let detail = format!("line {} ({source}): {message}", line + 1);
         ConfigError::Syntax { path: path.to_path_buf(), detail }
     })
 }

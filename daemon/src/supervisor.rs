@@ -1,7 +1,8 @@
 //! Builds the daemon in order, waits for the signal to stop, takes it down in order.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -51,10 +52,22 @@ pub enum RunError {
 /// # Errors
 /// Whatever keeps the daemon from starting; once it serves, faults are for Health to tell.
 pub fn run(config: &Config, signals: StopSignals) -> Result<(), RunError> {
+    let serving = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = mpsc::channel();
+    spawn("signals", {
+        let serving = serving.clone();
+        move || obey(&signals, &serving, &stop)
+    });
     let daemon = Daemon::start(config)?;
-    let signal = signals.wait();
+    serving.store(true, Ordering::Relaxed);
+    let signal = stopped.recv().expect("the signals' thread outlives this one");
     tracing::info!(signal, "stopping");
-    enforce_drain(config.api.drain_timeout.0, signals);
+    let drain_timeout = config.api.drain_timeout.0;
+    spawn("drain-limit", move || {
+        std::thread::sleep(drain_timeout);
+        tracing::error!(limit_secs = drain_timeout.as_secs(), "not drained in time, ending");
+        std::process::exit(1);
+    });
     daemon.drain();
     tracing::info!("stopped");
     Ok(())
@@ -220,30 +233,27 @@ fn open(
     server.start(listener, routes).map_err(RunError::Listener)
 }
 
-/// Ends the process when the drain takes too long or a second signal asks for it.
-fn enforce_drain(drain_timeout: Duration, signals: StopSignals) {
-    let watch = |name: &str, work: Box<dyn FnOnce() + Send>| {
-        // Without the thread the drain is merely not cut short.
-        if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(work) {
-            tracing::warn!(%error, "the drain's limit is not enforced");
-        }
-    };
-    watch(
-        "drain-limit",
-        Box::new(move || {
-            std::thread::sleep(drain_timeout);
-            tracing::error!(limit_secs = drain_timeout.as_secs(), "not drained in time, ending");
-            std::process::exit(1);
-        }),
-    );
-    watch(
-        "signals",
-        Box::new(move || {
-            let signal = signals.wait();
-            tracing::warn!(signal, "second signal, ending at once");
-            std::process::exit(1);
-        }),
-    );
+/// The first signal asks for a drain, the second ends the process at once. While the daemon is
+/// still starting nothing is owed to anyone, and the first one ends it.
+fn obey(signals: &StopSignals, serving: &AtomicBool, stop: &mpsc::Sender<&'static str>) {
+    let signal = signals.wait();
+    if !serving.load(Ordering::Relaxed) {
+        tracing::info!(signal, "stopped while starting");
+        std::process::exit(0);
+    }
+    // The receiver waits in `run` until it has this.
+    let _ = stop.send(signal);
+    let signal = signals.wait();
+    tracing::warn!(signal, "second signal, ending at once");
+    std::process::exit(1);
+}
+
+/// A thread that ends with the process.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .expect("the kernel has room for one more thread");
 }
 
 fn join(thread: JoinHandle<()>) {

@@ -13,7 +13,7 @@ use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
-use super::{Api, Rejected, parse_query};
+use super::{Api, Rejected, bad_parameter, durability, flag, parse_query};
 use crate::health::Health;
 use crate::image::MediaType;
 use crate::log_batch::{self, BatchError};
@@ -50,12 +50,6 @@ struct PageParameters {
     until: Option<String>,
     label: Option<String>,
     after: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoreParameters {
-    durable: Option<bool>,
 }
 
 impl LogApi {
@@ -127,7 +121,7 @@ where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
-    let parameters: StoreParameters = parse_query(query)?;
+    let durability = durability(query, api.log.durability)?;
     require_json(headers)?;
     if api.log.health.is_draining() {
         return Err(Rejected::unavailable("shutting down"));
@@ -140,11 +134,6 @@ where
         .await?
         .map_err(rejection)?;
     let stored = entries.len();
-    let durability = match parameters.durable {
-        Some(true) => Durability::Strict,
-        Some(false) => Durability::Relaxed,
-        None => api.log.durability,
-    };
     let appended = api.log.writer.append(entries, durability);
     let appended = appended.map_err(|error| Rejected::unavailable(error.to_string()))?;
     let durable = appended.committed.is_some();
@@ -200,11 +189,7 @@ fn page_query(parameters: PageParameters) -> Result<Query, Rejected> {
     if limit == 0 || limit > PAGE_RECORDS_MAX as u64 {
         return Err(bad_parameter("limit", &limit.to_string(), "1 to 1000 are possible"));
     }
-    let defect_only = match present(parameters.defect_only).as_deref() {
-        None | Some("false" | "0") => false,
-        Some("true" | "1") => true,
-        Some(other) => return Err(bad_parameter("defect_only", other, "true or false is needed")),
-    };
+    let defect_only = flag("defect_only", parameters.defect_only.as_deref())?.unwrap_or(false);
     Ok(Query {
         limit: limit as usize,
         after: number("after", present(parameters.after))?,
@@ -231,9 +216,4 @@ fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
         .map_err(|_| bad_parameter(name, &text, "epoch seconds or RFC 3339 is needed"))?;
     let since_epoch = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Ok(Some(since_epoch.as_secs_f64()))
-}
-
-fn bad_parameter(name: &str, value: &str, needed: &str) -> Rejected {
-    let value: String = value.chars().take(100).collect();
-    Rejected::new(StatusCode::BAD_REQUEST, format!("query: {name} is {value}: {needed}"))
 }

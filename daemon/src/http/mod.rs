@@ -9,6 +9,7 @@ pub mod server;
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::json;
 use warp::filters::BoxedFilter;
 use warp::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
@@ -22,6 +23,7 @@ pub use log::LogApi;
 pub use predict::{ModelView, PredictApi, PredictionView, TimingView, ms};
 
 use crate::metrics::Metrics;
+use crate::writer::Durability;
 
 /// Seconds after which a client that was turned away should try again.
 const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("1");
@@ -203,4 +205,35 @@ fn error_response(status: StatusCode, text: &str) -> Response {
 fn parse_query<T: serde::de::DeserializeOwned>(query: &str) -> Result<T, Rejected> {
     serde_urlencoded::from_str(query)
         .map_err(|error| Rejected::new(StatusCode::BAD_REQUEST, format!("query: {error}")))
+}
+
+/// The parameter, what it is and what it should be.
+fn bad_parameter(name: &str, value: &str, needed: &str) -> Rejected {
+    let value: String = value.chars().take(100).collect();
+    Rejected::new(StatusCode::BAD_REQUEST, format!("query: {name} is {value}: {needed}"))
+}
+
+fn flag(name: &str, text: Option<&str>) -> Result<Option<bool>, Rejected> {
+    match text {
+        None | Some("") => Ok(None),
+        Some("true" | "1") => Ok(Some(true)),
+        Some("false" | "0") => Ok(Some(false)),
+        Some(other) => Err(bad_parameter(name, other, "true or false is needed")),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DurabilityParameters {
+    durable: Option<String>,
+}
+
+/// What `?durable=` asks for, else the route's own.
+fn durability(query: &str, default: Durability) -> Result<Durability, Rejected> {
+    let parameters: DurabilityParameters = parse_query(query)?;
+    Ok(match flag("durable", parameters.durable.as_deref())? {
+        Some(true) => Durability::Strict,
+        Some(false) => Durability::Relaxed,
+        None => default,
+    })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::oneshot;
 use warp::Stream;
 use warp::http::header::CONTENT_TYPE;
@@ -12,7 +12,7 @@ use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
 use super::log::wait_for_commit;
-use super::{Api, Rejected, parse_query};
+use super::{Api, Rejected, durability};
 use crate::health::{Health, Outcome};
 use crate::image::{Fault, MediaType};
 use crate::metrics::Metrics;
@@ -28,13 +28,6 @@ pub struct PredictApi {
     pub model: ModelInfo,
     pub durability: Durability,
     pub health: Arc<Health>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Parameters {
-    #[serde(default)]
-    durable: bool,
 }
 
 /// The answer's JSON, shared with `picket predict --json`.
@@ -108,13 +101,12 @@ where
 {
     let PredictApi { workers, health, .. } = &api.predict;
     let arrived = Instant::now();
-    let parameters: Parameters = parse_query(query)?;
+    let durability = durability(query, api.predict.durability)?;
     let media = media_type(headers)?;
     if health.is_draining() {
         return Err(Rejected::unavailable("shutting down"));
     }
     let body = api.bodies.read(headers, stream).await?;
-    let durability = if parameters.durable { Durability::Strict } else { api.predict.durability };
     let (reply, answer) = oneshot::channel();
     let queued = Instant::now();
     let job = Job { body: body.bytes.clone(), media, durability, queued, reply };

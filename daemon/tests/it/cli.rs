@@ -1,0 +1,216 @@
+//! The command line: what a person sees and what a script relies on.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::{cat_png, fixture, picket, run, start, start_with, stderr, stdout};
+
+fn json_lines(output: &Output) -> Vec<Value> {
+    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn cifar(label: &str) -> String {
+    fixture(&format!("cifar10/{label}.png")).to_str().unwrap().to_string()
+}
+
+#[test]
+fn predict_works_with_no_daemon_and_gives_the_daemons_own_answer() {
+    let output = run(["predict", "--json", &cifar("cat"), &cifar("ship")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let lines = json_lines(&output);
+    assert_eq!((&lines[0]["label"], &lines[1]["label"]), (&json!("cat"), &json!("ship")));
+    assert_eq!(lines[0]["file"], cifar("cat"));
+
+    let (_state, daemon) = start();
+    let served = daemon.predict("image/png", &cat_png()).json();
+    for field in served.as_object().unwrap().keys().filter(|field| *field != "timing_ms") {
+        let expected = match field.as_str() {
+            "id" => &Value::Null,
+            "logged" => &Value::Bool(false),
+            _ => &served[field],
+        };
+        assert_eq!(&lines[0][field], expected, "{field}");
+    }
+}
+
+#[test]
+fn predict_prints_a_table_for_a_person_and_goes_on_after_a_bad_file() {
+    let text = fixture("cifar10/README.md");
+    let output =
+        run(["predict", &cifar("cat"), text.to_str().unwrap(), &cifar("dog"), "/nonexistent"]);
+    assert_eq!(output.status.code(), Some(65), "the first failure is bad data");
+    let table = stdout(&output);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.starts_with("file"), "{table}");
+    assert!(table.contains("  cat ") && table.contains("  dog "), "{table}");
+    assert!(stderr(&output).contains("README.md"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("/nonexistent: No such file"), "{}", stderr(&output));
+    assert_eq!(run(["predict", "/nonexistent"]).status.code(), Some(74));
+}
+
+#[test]
+fn predict_reads_stdin() {
+    let mut child = picket()
+        .args(["predict", "--json", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &cat_png()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(json_lines(&output)[0]["label"], "cat");
+}
+
+fn log(command: &str, state: &Path, args: &[&str]) -> Output {
+    let store = state.join("log");
+    let mut all = vec!["log", command, "--store", store.to_str().unwrap()];
+    all.extend(args);
+    run(all)
+}
+
+#[test]
+fn the_log_of_a_stopped_daemon_is_read_whole_or_from_its_end() {
+    let (state, daemon) = start_with(["--device-id", "edge, \"7\""]);
+    for label in ["cat", "dog", "ship", "truck"] {
+        let body = std::fs::read(cifar(label)).unwrap();
+        assert_eq!(daemon.post("/predict?durable=true", None, &body).status, 200);
+    }
+    let running = log("verify", state.path(), &["--json"]);
+    assert_eq!(running.status.code(), Some(74));
+    assert!(stderr(&running).contains("in use by another process"), "{}", stderr(&running));
+    assert!(daemon.stop().success());
+
+    let records = json_lines(&log("export", state.path(), &["--format", "jsonl"]));
+    let seen: Vec<_> =
+        records.iter().map(|r| (r["id"].as_u64().unwrap(), r["label"].clone())).collect();
+    assert_eq!(
+        seen,
+        [(1, json!("cat")), (2, json!("dog")), (3, json!("ship")), (4, json!("truck"))]
+    );
+
+    let csv = log("export", state.path(), &["--format", "csv"]);
+    let lines: Vec<&str> = stdout(&csv).lines().collect();
+    assert_eq!(lines.len(), 5);
+    assert!(lines[0].starts_with("id,timestamp,source,edge_device_id,"), "{}", lines[0]);
+    assert!(
+        lines[1].starts_with("1,") && lines[1].contains(",\"edge, \"\"7\"\"\","),
+        "{}",
+        lines[1]
+    );
+
+    let tail = json_lines(&log("tail", state.path(), &["-n", "2", "--format", "jsonl"]));
+    assert_eq!(tail, records[2..]);
+    let table = log("tail", state.path(), &["-n", "1"]);
+    assert!(stdout(&table).lines().nth(1).unwrap().contains("truck"), "{}", stdout(&table));
+
+    let verify = log("verify", state.path(), &["--json"]);
+    assert_eq!(verify.status.code(), Some(0));
+    let report = &json_lines(&verify)[0];
+    for (field, expected) in [
+        ("first", json!(1)),
+        ("last", json!(4)),
+        ("count", json!(4)),
+        ("gaps", json!([])),
+        ("corrupt", json!([])),
+        ("quarantined", json!([])),
+    ] {
+        assert_eq!(report[field], expected, "{field}");
+    }
+    assert!(stdout(&log("verify", state.path(), &[])).contains("nothing missing or damaged"));
+}
+
+#[test]
+fn a_store_that_is_not_there_is_no_sound_store() {
+    let nowhere = tempfile::tempdir().unwrap();
+    for command in ["verify", "tail", "export"] {
+        let output = log(command, nowhere.path(), &[]);
+        assert_eq!(output.status.code(), Some(74), "{command}");
+        assert!(stderr(&output).contains("No such file"), "{}", stderr(&output));
+    }
+    assert!(!nowhere.path().join("log").exists(), "reading creates nothing");
+}
+
+#[test]
+fn model_commands_describe_check_and_measure() {
+    let inspect = &json_lines(&run(["model", "inspect", "--json"]))[0];
+    assert_eq!(inspect["labels"][3], "cat");
+    assert_eq!(inspect["golden_checked"], true);
+    let text = run(["model", "inspect"]);
+    assert!(stdout(&text).contains(inspect["digest"].as_str().unwrap()), "{}", stdout(&text));
+
+    let check = run(["model", "check"]);
+    assert_eq!(check.status.code(), Some(0));
+    assert!(stdout(&check).contains("golden logits match"), "{}", stdout(&check));
+    let missing = run(["model", "check", "--model-path", "/nonexistent.onnx"]);
+    assert_eq!(missing.status.code(), Some(74));
+
+    let bench =
+        &json_lines(&run(["model", "bench", "--json", "--iterations", "30", "--threads", "2"]))[0];
+    assert_eq!(bench["digest"], inspect["digest"]);
+    assert_eq!((&bench["threads"], &bench["iterations"]), (&json!(2), &json!(30)));
+    let us = |name: &str| bench["us"][name].as_f64().unwrap();
+    assert!(0.0 < us("min") && us("min") <= us("median") && us("median") <= us("p99"), "{bench}");
+    assert!(bench["load_ms"].as_f64().unwrap() > 0.0 && bench["kernel"].is_string());
+}
+
+#[test]
+fn config_check_prints_a_file_that_says_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("picket.toml");
+    let first = run(["config", "check", "--state-dir", "/var/lib/picket", "--log-max-age", "7d"]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    std::fs::write(&file, &first.stdout).unwrap();
+    let second = run(["config", "check", "--config", file.to_str().unwrap()]);
+    assert_eq!(stdout(&first), stdout(&second));
+    assert!(stdout(&first).contains("max_age = \"7days\""), "{}", stdout(&first));
+}
+
+#[test]
+fn flags_come_before_the_environment_and_that_before_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("picket.toml");
+    std::fs::write(&file, "[log]\nmax_records = 11\n[api]\nqueue = 12\nworkers = 13\n").unwrap();
+    let output = picket()
+        .env("PICKET_CONFIG", &file)
+        .env("PICKET_LOG_MAX_RECORDS", "21")
+        .env("PICKET_API_QUEUE", "22")
+        .args(["config", "check", "--log-max-records", "31"])
+        .output()
+        .unwrap();
+    let config: toml::Value = toml::from_str(stdout(&output)).unwrap();
+    assert_eq!(config["log"]["max_records"].as_integer(), Some(31), "the flag");
+    assert_eq!(config["api"]["queue"].as_integer(), Some(22), "the environment");
+    assert_eq!(config["api"]["workers"].as_integer(), Some(13), "the file");
+    assert_eq!(config["probe"]["listen"].as_str(), Some("0.0.0.0:8001"), "the default");
+}
+
+#[test]
+fn version_names_commit_and_target() {
+    let output = run(["version"]);
+    let text = stdout(&output);
+    assert!(text.starts_with(&format!("picket {} (commit ", env!("CARGO_PKG_VERSION"))), "{text}");
+    assert!(text.contains("target ") && text.contains("linux"), "{text}");
+}
+
+#[test]
+fn help_describes_every_command_and_setting() {
+    let help = run(["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    for command in ["serve", "predict", "log", "model", "config", "version"] {
+        assert!(
+            stdout(&help).lines().any(|line| line.trim_start().starts_with(command)),
+            "{command}"
+        );
+    }
+    let serve = run(["serve", "--help"]);
+    assert!(stdout(&serve).contains("PICKET_LOG_COMMIT_INTERVAL"), "{}", stdout(&serve));
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let mut child = picket().args(["serve", "--help"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

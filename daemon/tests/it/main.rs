@@ -1,0 +1,12 @@
+//! The whole daemon, as its users run it: the production binary, a real store on a real file
+//! system, real sockets and signals. Start reading at `support`.
+
+mod api;
+mod bad_input;
+mod cli;
+mod crash;
+mod probes;
+mod shutdown;
+mod support;
+mod systemd;
+mod tidy;
