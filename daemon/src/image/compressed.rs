@@ -193,3 +193,6 @@ fn refusal(format: &'static str, error: ImageError) -> DecodeError {
         error => DecodeError::Damaged { format, reason: error.to_string() },
     }
 }
+
+#[cfg(test)]
+mod tests;

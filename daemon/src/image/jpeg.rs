@@ -46,17 +46,12 @@ pub(super) fn outline(body: &[u8]) -> Result<Outline<'_>, DecodeError> {
             marker @ 0xc0..=0xc2 => walk.frame(marker)?,
             0xc3 | 0xc5..=0xcf => return Err(unsupported("lossless or arithmetic coding")),
             0xdc => return Err(unsupported("a height stated after the first scan")),
+            0xdd => walk.restarts |= walk.segment()? != [0, 0],
             0xe1 => {
                 let data = walk.segment()?.strip_prefix(b"Exif\0\0");
                 walk.exif = walk.exif.or(data);
             }
-            0xee => {
-                if let Some(&[_, _, _, _, _, _, transform, ..]) =
-                    walk.segment()?.strip_prefix(b"Adobe")
-                {
-                    walk.adobe_transform = Some(transform);
-                }
-            }
+            0xee => walk.adobe()?,
             _ => drop(walk.segment()?),
         }
     }
@@ -67,6 +62,8 @@ struct Walk<'a> {
     rest: &'a [u8],
     frame: Option<Frame>,
     scans: usize,
+    /// Whether a restart interval was stated.
+    restarts: bool,
     /// Whether the decoder must keep coefficients until the last scan.
     buffered: bool,
     /// The colour transform of Adobe's APP14 segment: 0 none, 1 YCbCr, 2 YCCK.
@@ -113,6 +110,20 @@ impl<'a> Walk<'a> {
         Ok(&segment[2..])
     }
 
+    fn adobe(&mut self) -> Result<(), DecodeError> {
+        let Some(&[_, _, _, _, _, _, transform, ..]) = self.segment()?.strip_prefix(b"Adobe")
+        else {
+            return Ok(());
+        };
+        // The decoder would look for colours in a grey picture, or change them between scans.
+        let grey = self.frame.as_ref().is_some_and(|frame| frame.components.len() == 1);
+        if grey || self.scans > 0 {
+            return Err(unsupported("an Adobe segment after a grey frame or after a scan"));
+        }
+        self.adobe_transform = Some(transform);
+        Ok(())
+    }
+
     fn frame(&mut self, marker: u8) -> Result<(), DecodeError> {
         let &[precision, h0, h1, w0, w1, count, ref specs @ ..] = self.segment()? else {
             return Err(damaged("its frame header is cut"));
@@ -137,6 +148,11 @@ impl<'a> Walk<'a> {
         if components.iter().any(|c| !(1..=4).contains(&c.across) || !(1..=4).contains(&c.down)) {
             return Err(damaged("a sampling factor is not in 1 to 4"));
         }
+        // The decoder scales every component up to the first one, by whole numbers.
+        let (across, down) = (components[0].across, components[0].down);
+        if components.iter().any(|c| across % c.across != 0 || down % c.down != 0) {
+            return Err(unsupported("sampling factors that do not divide the first component's"));
+        }
         self.frame = Some(Frame { progressive: marker == 0xc2, width, height, components });
         Ok(())
     }
@@ -156,12 +172,18 @@ impl<'a> Walk<'a> {
             return Err(damaged("a scan header is cut"));
         };
         let (ids, tail) = specs
-            .split_at_checked(usize::from(count) * 2)
-            .filter(|(ids, tail)| !ids.is_empty() && tail.len() == 3)
+            .split_last_chunk::<3>()
+            .filter(|(ids, _)| !ids.is_empty() && ids.len() == usize::from(count) * 2)
             .ok_or_else(|| damaged("a scan header does not match its component count"))?;
         let ids: Vec<u8> = ids.iter().step_by(2).copied().collect();
-        self.buffered |= frame.progressive || ids.len() != frame.components.len();
-        let bits = frame.scan_bits_min(&ids, tail[0])?;
+        let partial = ids.len() != frame.components.len();
+        // The decoder would lose blocks: it takes a scan of one component for one of whole MCUs.
+        let aligned = frame.components[0].down == 1 && !self.restarts;
+        if partial && !frame.progressive && !aligned {
+            return Err(unsupported("vertical subsampling or restarts in several baseline scans"));
+        }
+        self.buffered |= frame.progressive || partial;
+        let bits = frame.scan_bits_min(&ids, tail)?;
         let bytes = self.skip_entropy()?;
         if (bytes as u64) * 8 < bits {
             return Err(truncated("a scan is too short for its blocks"));
@@ -214,9 +236,15 @@ impl Frame {
     }
 
     /// The least bits that a scan of these components takes: a Huffman code has at least one.
-    fn scan_bits_min(&mut self, ids: &[u8], first: u8) -> Result<u64, DecodeError> {
+    /// The tail is the scan header's: Ss, Se, and Ah and Al in one byte; T.81 B.2.3.
+    fn scan_bits_min(
+        &mut self,
+        ids: &[u8],
+        &[first, _, approximation]: &[u8; 3],
+    ) -> Result<u64, DecodeError> {
         let blocks = self.blocks(ids)?;
-        if first == 0 {
+        // With Ah above 0 it refines what an earlier scan should have sent.
+        if first == 0 && approximation >> 4 == 0 {
             for component in &mut self.components {
                 component.seen |= ids.contains(&component.id);
             }
@@ -278,3 +306,6 @@ fn damaged(reason: &str) -> DecodeError {
 fn unsupported(feature: &str) -> DecodeError {
     DecodeError::Unsupported { format: "jpeg", feature: feature.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,7 +216,9 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
                 }
                 Key::Range => {
                     draft.place = Place::Range;
-                    draft.range = Some(map.next_value()?);
+                    // As a string, since a unit of an enum may be an object too: {"0..1":null}.
+                    let range: String = map.next_value()?;
+                    draft.range = Some(range.parse().map_err(|error| draft.refuse(error))?);
                 }
                 Key::Other => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -347,3 +349,6 @@ impl<'de> Visitor<'de> for NumberSeed<'_> {
         self.refuse("an object")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 
 mod compressed;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod jpeg;
 mod json;
 mod media;
