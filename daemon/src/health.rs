@@ -21,6 +21,9 @@ const ERROR_RATE_MAX: f64 = 0.1;
 /// Share of requests turned away from which on traffic should go elsewhere.
 const SHED_RATE_MAX: f64 = 0.5;
 
+/// Recoveries of the log that are remembered for /ready?verbose.
+const HISTORY_MAX: usize = 10;
+
 /// A subsystem's sign of life: it beats at least once within `deadline`, idle or busy.
 #[derive(Debug)]
 pub struct Heartbeat {
@@ -105,14 +108,42 @@ pub enum Outcome {
     Shed,
 }
 
-/// State of the prediction log as its writer sees it.
+/// State of the prediction log as its writer sees it, each with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogState {
     /// Not opened yet.
     Opening,
-    Open,
-    /// Takes no records at the moment; the reason.
+    Ok,
+    /// Takes records and promises nothing: the disk has failed a write since it was mounted.
+    Suspect(String),
+    /// Takes no records until there is room on the disk.
+    Degraded(String),
+    /// Takes no records until it can be opened again.
     Unavailable(String),
+}
+
+impl LogState {
+    /// Label of the metric that shows the state.
+    pub const LABELS: [&str; 5] = ["opening", "ok", "suspect", "degraded", "unavailable"];
+
+    pub fn label(&self) -> &'static str {
+        LogState::LABELS[match self {
+            LogState::Opening => 0,
+            LogState::Ok => 1,
+            LogState::Suspect(_) => 2,
+            LogState::Degraded(_) => 3,
+            LogState::Unavailable(_) => 4,
+        }]
+    }
+
+    /// Why no records are taken, or none yet; none when they are.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            LogState::Opening => Some("not open yet"),
+            LogState::Ok | LogState::Suspect(_) => None,
+            LogState::Degraded(why) | LogState::Unavailable(why) => Some(why),
+        }
+    }
 }
 
 /// State of the model registry, where one is configured.
@@ -130,6 +161,8 @@ pub struct Health {
     serving: AtomicBool,
     draining: AtomicBool,
     log: Mutex<LogState>,
+    /// What recovery had to do since the start.
+    log_history: Mutex<Vec<String>>,
     registry: Mutex<Option<Registry>>,
     outcomes: Mutex<Outcomes>,
 }
@@ -143,6 +176,7 @@ impl Health {
             serving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             log: Mutex::new(LogState::Opening),
+            log_history: Mutex::default(),
             registry: Mutex::new(None),
             outcomes: Mutex::new(Outcomes::default()),
         })
@@ -190,6 +224,14 @@ impl Health {
         lock(&self.log).clone()
     }
 
+    /// Adds what recovery had to do; the oldest entries go.
+    pub fn note_recovery(&self, steps: impl IntoIterator<Item = String>) {
+        let mut history = lock(&self.log_history);
+        history.extend(steps);
+        let excess = history.len().saturating_sub(HISTORY_MAX);
+        history.drain(..excess);
+    }
+
     pub fn set_registry(&self, registry: Registry) {
         *lock(&self.registry) = Some(registry);
     }
@@ -220,10 +262,10 @@ impl Health {
             check("startup", Reason::Starting, self.check_serving()),
             check("draining", Reason::Draining, self.check_draining()),
             check("model", Reason::ModelNotLoaded, self.check_model()),
-            self.check_log(),
-            self.check_error_rate(),
-            check("capacity", Reason::Overloaded, self.check_capacity()),
         ];
+        checks.extend(self.check_log());
+        checks.push(self.check_error_rate());
+        checks.push(check("capacity", Reason::Overloaded, self.check_capacity()));
         if let Some(registry) = self.registry() {
             let failure = (!registry.accessible).then(|| "no answer".to_string());
             let mut mlflow = check("mlflow", Reason::MlflowNotAccessible, failure);
@@ -251,14 +293,25 @@ impl Health {
         (!self.is_model_loaded()).then(|| "no model loaded".to_string())
     }
 
-    fn check_log(&self) -> Check {
-        match self.log() {
-            LogState::Open => check("log", Reason::DatabaseNotAccessible, None),
-            LogState::Opening => {
-                check("log", Reason::DatabaseNotInitialized, Some("not open yet".into()))
-            }
-            LogState::Unavailable(why) => check("log", Reason::DatabaseNotAccessible, Some(why)),
-        }
+    /// The log itself, whether it may promise durability, and what it went through. The last two
+    /// are told, not judged: records are taken all the same.
+    fn check_log(&self) -> [Check; 3] {
+        let state = self.log();
+        let reason = match state {
+            LogState::Opening => Reason::DatabaseNotInitialized,
+            _ => Reason::DatabaseNotAccessible,
+        };
+        let doubt = match &state {
+            LogState::Suspect(why) => Some(format!("no promises until a remount: {why}")),
+            _ => None,
+        };
+        let history = lock(&self.log_history).join("; ");
+        let told = |name: &str, failure| Check { name: name.to_string(), failure, reason: None };
+        [
+            check("log", reason, state.refusal().map(str::to_string)),
+            told("log_durability", doubt),
+            told("log_history", (!history.is_empty()).then_some(history)),
+        ]
     }
 
     fn check_error_rate(&self) -> Check {
@@ -347,7 +400,7 @@ mod tests {
 
     fn ready() -> Arc<Health> {
         let health = Health::new();
-        health.set_log(LogState::Open);
+        health.set_log(LogState::Ok);
         health.model_loaded();
         health.serving();
         assert_eq!(reasons(&health), Vec::<&str>::new());
@@ -363,9 +416,17 @@ mod tests {
     #[test]
     fn a_broken_log_fails_readiness_but_never_liveness() {
         let health = ready();
-        health.set_log(LogState::Unavailable("no space left on device".into()));
-        assert_eq!(reasons(&health), ["database_not_accessible"]);
-        assert_eq!(health.liveness(), Ok(()));
+        for broken in [LogState::Unavailable, LogState::Degraded] {
+            health.set_log(broken("no space left on device".into()));
+            assert_eq!(reasons(&health), ["database_not_accessible"]);
+            assert_eq!(health.liveness(), Ok(()));
+        }
+        health.set_log(LogState::Suspect("input/output error".into()));
+        assert_eq!(reasons(&health), Vec::<&str>::new(), "records are still taken");
+        let checks = health.readiness();
+        let doubt = checks.iter().find(|check| check.name == "log_durability").unwrap();
+        let doubt = doubt.failure.as_deref().unwrap();
+        assert_eq!(doubt, "no promises until a remount: input/output error");
     }
 
     #[test]

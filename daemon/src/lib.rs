@@ -10,7 +10,7 @@
 //! - [`health`], [`metrics`], [`os`] and [`config`] are leaves that anyone may use; [`systemd`]
 //!   and [`registry`] speak to the neighbours; [`supervisor`] builds and drains it all.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod config;
 pub mod health;

@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    const AT: Stamp = Stamp { monotonic_us: 1, wall_us: 2 };
+    const AT: Stamp = Stamp { monotonic_us: 1, wall_us: 2, synchronised: true };
 
     fn record() -> Value {
         json!({

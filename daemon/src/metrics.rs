@@ -8,6 +8,9 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::health::LogState;
+use crate::prediction_log::Step;
+
 /// `service` label of the logging families: the name that the replaced service had.
 const LOGGING_SERVICE: &str = "cloud-logging-api";
 
@@ -44,7 +47,12 @@ pub struct Metrics {
     last_prediction: Gauge,
     pub log_records: IntGauge,
     pub log_bytes: IntGauge,
-    pub log_damaged: IntGauge,
+    pub log_disk_bytes: IntGauge,
+    pub log_lost: IntGauge,
+    pub log_quarantines: IntGauge,
+    log_state: IntGaugeVec,
+    log_recoveries: IntCounterVec,
+    written_bytes: IntCounter,
     info: GaugeVec,
 }
 
@@ -58,8 +66,21 @@ impl Metrics {
         self.info.with_label_values(&[version, digest]).set(1.0);
     }
 
-    pub fn set_log_initialized(&self, initialized: bool) {
-        self.log_initialized.set(i64::from(initialized));
+    pub fn set_log_state(&self, state: &LogState) {
+        self.log_initialized.set(i64::from(state.refusal().is_none()));
+        for label in LogState::LABELS {
+            let current = i64::from(label == state.label());
+            self.log_state.with_label_values(&[label]).set(current);
+        }
+    }
+
+    pub fn recovered(&self, step: &Step) {
+        self.log_recoveries.with_label_values(&[step.label()]).inc();
+    }
+
+    /// Raises the counter of bytes that this process has written to block devices to `total`.
+    pub fn set_written_bytes(&self, total: u64) {
+        self.written_bytes.inc_by(total.saturating_sub(self.written_bytes.get()));
     }
 
     pub fn set_mlflow_accessible(&self, accessible: bool) {
@@ -151,6 +172,27 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         "When the last prediction was answered, 0 before the first.",
     )?;
     registry.register(Box::new(last_prediction.clone()))?;
+    let log_state = IntGaugeVec::new(
+        Opts::new("picket_log_state", "State of the log: 1 for the current one."),
+        &["state"],
+    )?;
+    registry.register(Box::new(log_state.clone()))?;
+    for state in LogState::LABELS {
+        log_state.with_label_values(&[state]).set(i64::from(state == "opening"));
+    }
+    let log_recoveries = IntCounterVec::new(
+        Opts::new("picket_log_recoveries_total", "Steps that recovery of the log took."),
+        &["step"],
+    )?;
+    registry.register(Box::new(log_recoveries.clone()))?;
+    for step in Step::LABELS {
+        log_recoveries.with_label_values(&[step]);
+    }
+    let written_bytes = IntCounter::new(
+        "picket_written_bytes_total",
+        "Bytes that this process has written to block devices.",
+    )?;
+    registry.register(Box::new(written_bytes.clone()))?;
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process))?;
 
@@ -177,8 +219,19 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         commit: stages.with_label_values(&["commit"]),
         queue_depth: gauge("picket_queue_depth", "Images waiting for a worker.")?,
         log_records: gauge("picket_log_records", "Records in the log.")?,
-        log_bytes: gauge("picket_log_bytes", "Estimated size of the log on disk.")?,
-        log_damaged: gauge("picket_log_damaged_records", "Records found unreadable at open.")?,
+        log_bytes: gauge(
+            "picket_log_budgeted_bytes",
+            "Size on disk that the records will settle at; what retention by size goes by.",
+        )?,
+        log_disk_bytes: gauge("picket_log_disk_bytes", "Size of the log on disk now.")?,
+        log_lost: gauge("picket_log_lost_records", "Numbers in the log that can't be read.")?,
+        log_quarantines: gauge(
+            "picket_log_quarantines",
+            "Damaged stores that were set aside and are kept.",
+        )?,
+        log_state,
+        log_recoveries,
+        written_bytes,
         rejected,
         last_prediction,
         info,

@@ -20,6 +20,9 @@ pub const CLASSES: usize = 10;
 /// memory of a 512 MB board while it is parsed.
 pub const MODEL_BYTES_MAX: u64 = 64 << 20;
 
+/// Longest label, bytes: every record of the log holds one.
+const LABEL_BYTES_MAX: usize = 128;
+
 /// Largest accepted difference between a golden logit and ours. Runtimes round requantised
 /// values differently by one step; a damaged file or a wrong kernel is off by whole units.
 const GOLDEN_TOLERANCE: f32 = 0.25;
@@ -241,6 +244,12 @@ fn labels(stated: Option<&str>) -> Result<[String; CLASSES], String> {
         return Ok(CIFAR10_LABELS.map(str::to_string));
     };
     let labels: Vec<String> = stated.split(',').map(|label| label.trim().to_string()).collect();
+    if let Some(label) = labels.iter().find(|label| !(1..=LABEL_BYTES_MAX).contains(&label.len())) {
+        let bytes = label.len();
+        return Err(format!(
+            "it has a label of {bytes} bytes, 1 to {LABEL_BYTES_MAX} are possible"
+        ));
+    }
     let count = labels.len();
     labels.try_into().map_err(|_| format!("it states {count} labels, exactly {CLASSES} are needed"))
 }

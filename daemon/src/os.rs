@@ -1,6 +1,10 @@
 //! What the kernel knows about this machine and this process: clocks, boot id, host name, signals,
-//! memory. The only file that names nix.
+//! disks. The only file that names nix and libc, and the only one with unsafe code: one system call
+//! that no crate wraps.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,14 +35,32 @@ pub struct Stamp {
     pub monotonic_us: u64,
     /// Since 1970-01-01 UTC, µs; may be years wrong on a box without a clock battery.
     pub wall_us: i64,
+    /// Whether the kernel held the wall clock for synchronised with a time source.
+    pub synchronised: bool,
 }
 
 impl Stamp {
     pub fn now() -> Stamp {
         let since_boot =
             clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
-        Stamp { monotonic_us: micros(since_boot), wall_us: wall_us(SystemTime::now()) }
+        Stamp {
+            monotonic_us: micros(since_boot),
+            wall_us: wall_us(SystemTime::now()),
+            synchronised: wall_clock_is_synchronised(),
+        }
     }
+}
+
+/// The kernel's own word (STA_UNSYNC of adjtimex), which every time service keeps up to date.
+#[allow(unsafe_code)]
+fn wall_clock_is_synchronised() -> bool {
+    // SAFETY: timex is plain integers, for which zero is a value; its modes of 0 ask for nothing
+    // to be changed; the pointer is to a live local.
+    let (state, status) = unsafe {
+        let mut timex: nix::libc::timex = std::mem::zeroed();
+        (nix::libc::adjtimex(&raw mut timex), timex.status)
+    };
+    state != -1 && status & nix::libc::STA_UNSYNC == 0
 }
 
 fn wall_us(time: SystemTime) -> i64 {
@@ -88,7 +110,56 @@ impl StopSignals {
 /// # Errors
 /// When it can't be opened or the disk refuses.
 pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    std::fs::File::open(dir)?.sync_all()
+    File::open(dir)?.sync_all()
+}
+
+/// What a file system has left and lets us do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes that an ordinary user may still write.
+    pub free_bytes: u64,
+    pub read_only: bool,
+}
+
+/// # Errors
+/// When the directory is gone or its disk does not answer.
+pub fn disk_space(dir: &Path) -> std::io::Result<DiskSpace> {
+    let stat = nix::sys::statvfs::statvfs(dir)?;
+    Ok(DiskSpace {
+        free_bytes: stat.blocks_available() as u64 * stat.fragment_size() as u64,
+        read_only: stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY),
+    })
+}
+
+/// Allocates the blocks of a file, so that they are there whatever fills the disk later.
+///
+/// # Errors
+/// When there are not as many, or the file system can't promise them.
+pub fn preallocate(file: &File, bytes: u64) -> std::io::Result<()> {
+    let bytes = i64::try_from(bytes).map_err(std::io::Error::other)?;
+    Ok(nix::fcntl::posix_fallocate(file, 0, bytes)?)
+}
+
+/// Bytes that a file takes on disk, holes left out.
+pub fn allocated_bytes(metadata: &std::fs::Metadata) -> u64 {
+    /// Of `st_blocks`, whatever the file system's own size; stat(2).
+    const BLOCK_BYTES: u64 = 512;
+    metadata.blocks() * BLOCK_BYTES
+}
+
+/// Which mount a directory is on, as the kernel numbers mounts: another number after an unmount
+/// and a mount. None where /proc is not mounted.
+pub fn mount_id(dir: &Path) -> Option<u64> {
+    let file = File::open(dir).ok()?;
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+}
+
+/// Bytes that this process made the kernel write to block devices since it started; None where
+/// the kernel does not count them.
+pub fn written_bytes() -> Option<u64> {
+    let io = std::fs::read_to_string("/proc/self/io").ok()?;
+    io.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
 }
 
 /// Whether an I/O error means that this user may not write here at all, so that waiting for the

@@ -170,7 +170,6 @@ impl WorkerSetup {
             body: Body::Predicted(Predicted {
                 class: u8::try_from(prediction.class).expect("there are 10 classes"),
                 label: prediction.label.clone(),
-                confidence: prediction.confidence,
                 uncertain: prediction.uncertain,
                 probabilities: prediction.probabilities,
             }),

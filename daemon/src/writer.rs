@@ -14,7 +14,10 @@ use tokio::sync::oneshot;
 
 use crate::health::{Health, Heartbeat, LogState};
 use crate::metrics::Metrics;
-use crate::prediction_log::{Entry, LogError, LogReader, PredictionLog, Retention};
+use crate::os;
+use crate::prediction_log::{
+    Climb, Entry, Fault, LogError, LogReader, PredictionLog, Retention, Suspicion,
+};
 
 /// Records waiting for the disk at most: several seconds of full load, about 10 MB.
 pub const QUEUE_RECORDS_MAX: usize = 16_384;
@@ -22,8 +25,15 @@ pub const QUEUE_RECORDS_MAX: usize = 16_384;
 /// Records in one commit at most, so that none takes long.
 const GROUP_RECORDS_MAX: usize = 2_048;
 
-/// Between two attempts to open a log whose disk failed.
-const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two attempts to write or open a log whose disk is full or failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Failed attempts to read a store from a disk that can be written to, after which the store is
+/// set aside: a bad sector does not heal.
+const UNREADABLE_ATTEMPTS_MAX: u32 = 30;
+
+/// Between two looks at how much was written to the disk.
+const WEAR_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The thread beats at least this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -60,9 +70,12 @@ pub enum Unlogged {
     Full,
     #[error("the log takes no records: {0}")]
     Unavailable(String),
+    #[error("the log can promise no durability: {0}")]
+    Suspect(String),
 }
 
-/// Numbers given to records, and for strict ones the word that they are on the medium.
+/// Numbers given to records, and for strict ones the word that they are on the medium; none where
+/// the disk is suspect and no such word can be given.
 pub struct Appended {
     pub first_id: u64,
     pub committed: Option<oneshot::Receiver<()>>,
@@ -118,7 +131,8 @@ impl LogWriter {
         metrics: Arc<Metrics>,
         reader: LogReader,
     ) -> Result<(LogWriter, JoinHandle<()>), LogError> {
-        let opened = PredictionLog::open(&config.dir, config.retention, &reader);
+        let climb = Climb::Quarantine;
+        let opened = PredictionLog::open(&config.dir, config.retention, &reader, climb);
         let queue = Queue {
             jobs: VecDeque::new(),
             records: 0,
@@ -130,6 +144,7 @@ impl LogWriter {
         let shared =
             Arc::new(Shared { queue: Mutex::new(queue), arrived: Condvar::new(), metrics });
         let heartbeat = health.heartbeat("log writer", STUCK_AFTER);
+        let suspicion = Suspicion::of(&config.dir);
         let mut owner = Owner {
             shared: shared.clone(),
             config,
@@ -138,6 +153,11 @@ impl LogWriter {
             reader,
             log: None,
             unacknowledged: VecDeque::new(),
+            suspicion,
+            was_read_only: false,
+            unreadable_attempts: 0,
+            commit_took: Duration::ZERO,
+            wear_seen: Instant::now(),
         };
         match opened {
             Ok(log) => owner.opened(log),
@@ -175,8 +195,8 @@ impl LogWriter {
 
     fn enqueue(&self, entries: Vec<Entry>, durability: Durability) -> Result<Appended, Unlogged> {
         let mut queue = self.shared.lock();
-        if let LogState::Unavailable(why) = &queue.state {
-            return Err(Unlogged::Unavailable(why.clone()));
+        if let Some(why) = queue.state.refusal() {
+            return Err(Unlogged::Unavailable(why.to_string()));
         }
         if queue.closing {
             return Err(Unlogged::Unavailable("the daemon is shutting down".into()));
@@ -185,10 +205,8 @@ impl LogWriter {
             return Err(Unlogged::Full);
         }
         let first_id = queue.next_id;
-        let (sender, receiver) = match durability {
-            Durability::Strict => Some(oneshot::channel()).unzip(),
-            Durability::Relaxed => (None, None),
-        };
+        let promise = durability == Durability::Strict && queue.state == LogState::Ok;
+        let (sender, receiver) = promise.then(oneshot::channel).unzip();
         queue.next_id += entries.len() as u64;
         queue.records += entries.len();
         queue.strict += usize::from(sender.is_some());
@@ -200,6 +218,20 @@ impl LogWriter {
             self.shared.arrived.notify_one();
         }
         Ok(Appended { first_id, committed: receiver })
+    }
+
+    /// Whether a strict record could be promised now.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Suspect`.
+    pub fn check_promise(&self) -> Result<(), Unlogged> {
+        match &self.shared.lock().state {
+            LogState::Suspect(why) => Err(Unlogged::Suspect(why.clone())),
+            state => match state.refusal() {
+                Some(why) => Err(Unlogged::Unavailable(why.to_string())),
+                None => Ok(()),
+            },
+        }
     }
 
     /// Lets the thread commit what is queued and end; later records are refused.
@@ -225,40 +257,70 @@ struct Owner {
     log: Option<PredictionLog>,
     /// Taken from the queue, not yet known to be on the medium.
     unacknowledged: VecDeque<Job>,
+    suspicion: Suspicion,
+    /// The disk was read-only when the log was last tried.
+    was_read_only: bool,
+    unreadable_attempts: u32,
+    /// How long the last commit took: a relaxed one starts that much before it is due.
+    commit_took: Duration,
+    wear_seen: Instant,
+}
+
+/// What the thread does next.
+enum Next {
+    Commit,
+    Idle,
+    End,
 }
 
 impl Owner {
     fn run(mut self) {
         loop {
             self.heartbeat.beat();
-            if self.log.is_none() {
-                if self.wait_to_reopen() {
+            let Some(log) = &mut self.log else {
+                if self.wait_to_retry() {
                     break;
                 }
                 self.reopen();
                 continue;
+            };
+            // Asked before a record is taken in hand, so that a full disk costs none.
+            if let Err(no_room) = log.check_room() {
+                self.refuse(&no_room);
+                if self.wait_to_retry() {
+                    break;
+                }
+                continue;
             }
-            if !self.take_group() {
-                break;
-            }
-            if let Err(error) = self.commit_group() {
+            self.accept();
+            let done = match self.next() {
+                Next::End => break,
+                Next::Commit => self.commit_group(),
+                Next::Idle => self.log.as_mut().map_or(Ok(()), PredictionLog::idle),
+            };
+            if let Err(error) = done {
                 self.failed(&error);
             }
+            self.count_wear();
         }
         self.heartbeat.retire();
     }
 
-    /// Waits until a group is due and takes it; false when the queue is closed and empty.
-    fn take_group(&mut self) -> bool {
+    /// Waits until a group is due and takes it, or until the log has something to do by itself.
+    fn next(&mut self) -> Next {
+        let idle_work_due = self.log.as_ref().and_then(PredictionLog::idle_work_due);
+        let idle_deadline = idle_work_due.map(|left| Instant::now() + left);
         let mut queue = self.shared.lock();
         loop {
             self.heartbeat.beat();
-            let wait = match queue.jobs.front() {
-                None if queue.closing => return !self.unacknowledged.is_empty(),
+            let mut wait = match queue.jobs.front() {
+                None if queue.closing && self.unacknowledged.is_empty() => return Next::End,
                 None if !self.unacknowledged.is_empty() => break,
                 None => BEAT_INTERVAL,
                 Some(first) => {
-                    let left = self.config.commit_interval.saturating_sub(first.queued.elapsed());
+                    let interval = self.config.commit_interval;
+                    let lead = self.commit_took.min(interval / 2);
+                    let left = (interval - lead).saturating_sub(first.queued.elapsed());
                     let due = queue.strict > 0
                         || queue.closing
                         || queue.records >= GROUP_RECORDS_MAX
@@ -269,6 +331,13 @@ impl Owner {
                     left.min(BEAT_INTERVAL)
                 }
             };
+            if let Some(deadline) = idle_deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Next::Idle;
+                }
+                wait = wait.min(left);
+            }
             let waited = self.shared.arrived.wait_timeout(queue, wait);
             queue = waited.expect("nothing that holds the log's queue panics").0;
         }
@@ -281,7 +350,7 @@ impl Owner {
             queue.strict -= usize::from(job.committed.is_some());
             self.unacknowledged.extend(queue.jobs.pop_front());
         }
-        true
+        Next::Commit
     }
 
     fn commit_group(&mut self) -> Result<(), LogError> {
@@ -306,59 +375,142 @@ impl Owner {
                 let _ = committed.send(());
             }
         }
+        self.commit_took = started.elapsed();
         let metrics = &self.shared.metrics;
-        metrics.commit.observe(started.elapsed().as_secs_f64());
-        let (live, bytes) = log.size();
-        metrics.log_records.set(i64::try_from(live).unwrap_or(i64::MAX));
-        metrics.log_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        metrics.commit.observe(self.commit_took.as_secs_f64());
+        self.show_size();
         Ok(())
     }
 
     fn opened(&mut self, mut log: PredictionLog) {
+        if std::mem::take(&mut self.was_read_only) {
+            // Somebody mounted it writable again.
+            self.suspicion.clear();
+        }
+        self.unreadable_attempts = 0;
         let mut queue = self.shared.lock();
         let waiting = self.unacknowledged.front().or(queue.jobs.front());
         log.resume_at(waiting.map_or(queue.next_id, |job| job.first_id));
-        let (records, bytes) = log.size();
-        let damaged = log.damaged();
-        tracing::info!(dir = %self.config.dir.display(), records, bytes, damaged, "log open");
-        let metrics = &self.shared.metrics;
-        metrics.log_records.set(i64::try_from(records).unwrap_or(i64::MAX));
-        metrics.log_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        metrics.log_damaged.set(i64::try_from(damaged).unwrap_or(i64::MAX));
-        metrics.set_log_initialized(true);
         queue.next_id = queue.next_id.max(log.next_id());
-        queue.state = LogState::Open;
         drop(queue);
-        self.health.set_log(LogState::Open);
+        let (records, bytes) = log.size();
+        tracing::info!(dir = %self.config.dir.display(), records, bytes, "log open");
+        let metrics = &self.shared.metrics;
+        for step in log.steps() {
+            metrics.recovered(step);
+        }
+        self.health.note_recovery(log.steps().iter().map(ToString::to_string));
         self.log = Some(log);
+        self.show_size();
+        self.accept();
+    }
+
+    /// Records are taken, with or without promises.
+    fn accept(&mut self) {
+        let state = match self.suspicion.standing() {
+            Some(why) => LogState::Suspect(why.to_string()),
+            None => LogState::Ok,
+        };
+        self.set_state(state);
+    }
+
+    /// Records are not taken until there is room; the store stays open.
+    fn refuse(&mut self, no_room: &LogError) {
+        let why = crate::chain(no_room);
+        if self.shared.lock().state.refusal().is_none() {
+            tracing::error!(error = %why, "log takes no records, waiting for room");
+        }
+        self.was_read_only |= no_room.fault() == Fault::ReadOnly;
+        self.break_promises();
+        self.set_state(LogState::Degraded(why));
     }
 
     /// Drops a failed log: its handle would acknowledge later writes without keeping them.
     fn failed(&mut self, error: &LogError) {
         let why = crate::chain(error);
         tracing::error!(error = %why, "log unavailable, trying to open it again");
-        self.unavailable(why);
         let log = self.log.take();
         // sled may panic when a poisoned handle goes.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(log)));
-    }
-
-    fn unavailable(&self, why: String) {
-        self.shared.metrics.set_log_initialized(false);
-        self.health.set_log(LogState::Unavailable(why.clone()));
-        self.shared.lock().state = LogState::Unavailable(why);
+        if matches!(error, LogError::Write(_)) && error.fault() == Fault::Disk {
+            self.suspicion.raise(&why);
+        }
+        self.was_read_only |= error.fault() == Fault::ReadOnly;
+        self.break_promises();
+        self.set_state(match error.fault() {
+            Fault::Full | Fault::ReadOnly => LogState::Degraded(why),
+            Fault::Disk | Fault::Store => LogState::Unavailable(why),
+        });
     }
 
     fn reopen(&mut self) {
-        match PredictionLog::open(&self.config.dir, self.config.retention, &self.reader) {
+        let WriterConfig { dir, retention, .. } = &self.config;
+        let climb = if self.unreadable_attempts < UNREADABLE_ATTEMPTS_MAX {
+            Climb::Quarantine
+        } else {
+            Climb::Unreadable
+        };
+        match PredictionLog::open(dir, *retention, &self.reader, climb) {
             Ok(log) => self.opened(log),
-            Err(error) => self.unavailable(crate::chain(&error)),
+            Err(error) => {
+                if matches!(error, LogError::Open { .. }) && error.fault() == Fault::Disk {
+                    self.unreadable_attempts += 1;
+                }
+                let why = crate::chain(&error);
+                self.was_read_only |= error.fault() == Fault::ReadOnly;
+                self.set_state(match error {
+                    LogError::NoRoom(_) => LogState::Degraded(why),
+                    _ => LogState::Unavailable(why),
+                });
+            }
+        }
+    }
+
+    /// Whoever waits for the medium is told at once that there is no word of it. The records stay
+    /// queued and are written as soon as that is possible.
+    fn break_promises(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.strict = 0;
+        for job in self.unacknowledged.iter_mut().chain(&mut queue.jobs) {
+            job.committed = None;
+        }
+    }
+
+    fn set_state(&self, state: LogState) {
+        let mut queue = self.shared.lock();
+        if queue.state == state {
+            return;
+        }
+        queue.state = state.clone();
+        drop(queue);
+        self.shared.metrics.set_log_state(&state);
+        self.health.set_log(state);
+    }
+
+    fn show_size(&self) {
+        let Some(log) = &self.log else { return };
+        let metrics = &self.shared.metrics;
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let (records, bytes) = log.size();
+        metrics.log_records.set(gauge(records));
+        metrics.log_bytes.set(gauge(bytes));
+        metrics.log_disk_bytes.set(gauge(log.disk_bytes()));
+        metrics.log_lost.set(gauge(log.losses().iter().map(|ids| ids.end - ids.start).sum()));
+        metrics.log_quarantines.set(gauge(log.quarantines() as u64));
+    }
+
+    fn count_wear(&mut self) {
+        if self.wear_seen.elapsed() >= WEAR_INTERVAL {
+            self.wear_seen = Instant::now();
+            if let Some(total) = os::written_bytes() {
+                self.shared.metrics.set_written_bytes(total);
+            }
         }
     }
 
     /// True when the daemon is shutting down: what is still queued can't be kept.
-    fn wait_to_reopen(&mut self) -> bool {
-        let deadline = Instant::now() + REOPEN_INTERVAL;
+    fn wait_to_retry(&mut self) -> bool {
+        let deadline = Instant::now() + RETRY_INTERVAL;
         let mut queue = self.shared.lock();
         while !queue.closing {
             let left = deadline.saturating_duration_since(Instant::now());

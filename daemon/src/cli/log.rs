@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use picket::config::Settings;
 use picket::prediction_log::{
-    Body, LogError, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, Store, verify,
+    Body, LogError, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, Store, VerifyReport, verify,
 };
 
 use super::{CliError, Global, load, print, table};
@@ -147,14 +147,15 @@ fn run_verify(args: &VerifyArgs, global: &Global) -> Result<(), CliError> {
         print(&format!("{text}\n"))?;
     } else {
         let verdict = if report.is_sound() { "nothing missing or damaged" } else { "not sound" };
+        let VerifyReport { first, last, count, gaps, corrupt, altered, quarantined, head, .. } =
+            &report;
         print(&format!(
-            "records {} to {}: {} readable, {} gaps, {} corrupt, {} quarantined: {verdict}\n",
-            report.first,
-            report.last,
-            report.count,
-            report.gaps.len(),
-            report.corrupt.len(),
-            report.quarantined.len(),
+            "records {first} to {last}: {count} readable, {} gaps, {} corrupt, {} altered, {} \
+             quarantined, head {head}: {verdict}\n",
+            gaps.len(),
+            corrupt.len(),
+            altered.len(),
+            quarantined.len(),
         ))?;
     }
     if report.is_sound() { Ok(()) } else { Err(CliError::Unsound("the log is not sound".into())) }
@@ -195,7 +196,7 @@ fn row(record: &LogRecord) -> Vec<String> {
 fn best(record: &LogRecord) -> (String, Option<f64>) {
     match &record.entry.body {
         Body::Predicted(predicted) => {
-            (predicted.label.clone(), Some(f64::from(predicted.confidence)))
+            (predicted.label.clone(), Some(f64::from(predicted.confidence())))
         }
         Body::Reported(reported) => reported
             .detections

@@ -9,7 +9,7 @@ use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
 use warp::reply::{Reply, Response};
 
-use crate::health::{Check, Health, LogState, Reason};
+use crate::health::{Check, Health, Reason};
 use crate::metrics::Metrics;
 
 /// `service` of /health: the name that the replaced service had.
@@ -63,7 +63,7 @@ impl Admin {
             "status": if reason.is_none() { "ready" } else { "not_ready" },
             "model_loaded": health.is_model_loaded(),
             "mlflow_accessible": health.registry().map(|registry| registry.accessible),
-            "db_initialized": health.log() == LogState::Open,
+            "db_initialized": health.log().refusal().is_none(),
             "predictions_served": metrics.predictions.get(),
             "predictions_logged": metrics.logged.get(),
             "defects_detected": metrics.defects.get(),

@@ -19,7 +19,7 @@ use crate::image::MediaType;
 use crate::log_batch::{self, BatchError};
 use crate::os::Stamp;
 use crate::prediction_log::{LogReader, PAGE_RECORDS_MAX, Query};
-use crate::writer::{Durability, LogWriter};
+use crate::writer::{Durability, LogWriter, Unlogged};
 
 /// A strict answer waits this long for its commit, an SD card's usual stall included.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -87,6 +87,7 @@ impl LogApi {
             "average_inference_time_ms": stats.average_inference_ms(),
             "by_edge_device": stats.by_device,
             "by_model": stats.by_model,
+            "complete": stats.complete,
         }))
         .into_response()
     }
@@ -134,15 +135,16 @@ where
         .await?
         .map_err(rejection)?;
     let stored = entries.len();
-    let appended = api.log.writer.append(entries, durability);
-    let appended = appended.map_err(|error| Rejected::unavailable(error.to_string()))?;
-    let durable = appended.committed.is_some();
-    if let Some(committed) = appended.committed {
-        if !wait_for_commit(committed).await {
-            let wait = COMMIT_WAIT_MAX.as_secs();
-            let text = format!("not on the medium within {wait} s; it may still get there");
-            return Err(Rejected::unavailable(text));
-        }
+    let unlogged = |error: Unlogged| Rejected::unavailable(error.to_string());
+    let durable = durability == Durability::Strict;
+    if durable {
+        // The sender deletes its copy: better refused now than taken without a promise.
+        api.log.writer.check_promise().map_err(unlogged)?;
+    }
+    let appended = api.log.writer.append(entries, durability).map_err(unlogged)?;
+    if durable && !is_committed(appended.committed).await {
+        let text = "the batch is not known to be on the medium; it may still get there";
+        return Err(Rejected::unavailable(text));
     }
     Ok(warp::reply::json(&json!({
         "status": "success",
@@ -155,8 +157,9 @@ where
     .into_response())
 }
 
-/// Whether the record reached the medium in time.
-pub(super) async fn wait_for_commit(committed: oneshot::Receiver<()>) -> bool {
+/// Whether the record reached the medium in time; false where no word of it can be given.
+pub(super) async fn is_committed(committed: Option<oneshot::Receiver<()>>) -> bool {
+    let Some(committed) = committed else { return false };
     matches!(tokio::time::timeout(COMMIT_WAIT_MAX, committed).await, Ok(Ok(())))
 }
 

@@ -11,7 +11,7 @@ use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
-use super::log::wait_for_commit;
+use super::log::is_committed;
 use super::{Api, Rejected, durability};
 use crate::health::{Health, Outcome};
 use crate::image::{Fault, MediaType};
@@ -154,12 +154,11 @@ fn rejection(failure: &Failure, health: &Health, metrics: &Metrics) -> Rejected 
 async fn respond(api: &Api, answer: Answer, arrived: Instant) -> Response {
     let Answer { prediction, appended, times, waited } = answer;
     let id = appended.as_ref().map(|appended| appended.first_id);
-    let committed = appended.and_then(|appended| appended.committed);
     let mut commit = None;
     let mut durable = false;
-    if let Some(committed) = committed {
+    if let Some(committed) = appended.and_then(|appended| appended.committed) {
         let started = Instant::now();
-        durable = wait_for_commit(committed).await;
+        durable = is_committed(Some(committed)).await;
         commit = Some(ms(started.elapsed()));
     }
     let model = &api.predict.model;

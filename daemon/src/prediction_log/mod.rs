@@ -1,28 +1,46 @@
-//! PredictionLog: every prediction under a contiguous sequence number, on sled. With `reader` and
-//! `verify` beside it, the only files that name sled.
+//! PredictionLog: every prediction under a contiguous sequence number, on sled. The only room that
+//! names sled.
 //!
 //! One thread owns a PredictionLog (see writer.rs). Readers borrow the tree from a `Shelf`, which
 //! the owner empties before it drops a failed store, so that it can be opened again.
 //!
-//! Keys: `r` + sequence number (u64, big-endian) → record; `o` + number (u32) → origin.
+//! Keys: `r` + sequence number (u64, big-endian) → record; `o` + number (u32) → origin; `b` + boot
+//! id → that boot's clock offset; `a` → the anchor of the chain.
 
+mod headroom;
+mod high_water;
 mod reader;
-pub mod record;
+mod record;
+mod recovery;
+mod salvage;
+mod scan;
 mod stats;
+mod suspicion;
+#[cfg(test)]
+mod tests;
 mod verify;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+pub use headroom::NoRoom;
 pub use reader::{LogReader, PAGE_RECORDS_MAX, Page, Query};
 pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Origin, Predicted, Reported};
+pub use recovery::{Climb, Step};
 pub use stats::Stats;
+pub use suspicion::Suspicion;
 pub use verify::{Store, VerifyReport, verify};
+
+use headroom::Headroom;
+use high_water::{HighWater, HighWaterFile};
+use record::{Anchor, GENESIS, Kind, Link};
+use scan::{Scan, Seen};
 
 use crate::os;
 
@@ -41,8 +59,16 @@ const RETIRE_STEP: usize = 2_000;
 /// Beyond it the oldest records go, as with the other limits.
 const ORIGINS_MAX: usize = 16_384;
 
+/// Time that reading the store may take at open; the rest is read while the daemon serves.
+const SCAN_BUDGET: Duration = Duration::from_secs(2);
+
+/// Records read at once, at open and later.
+const SCAN_STEP: usize = 2_000;
+
 const RECORD_PREFIX: u8 = b'r';
 const ORIGIN_PREFIX: u8 = b'o';
+const OFFSET_PREFIX: u8 = b'b';
+const ANCHOR_KEY: u8 = b'a';
 
 /// How much the log may hold. The oldest records go first; the newest always stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,18 +80,62 @@ pub struct Retention {
     pub max_age: Option<Duration>,
 }
 
+/// Whose fault a failed operation of the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No space left, or none that we may use.
+    Full,
+    ReadOnly,
+    /// The disk could not read or write: nothing that it acknowledged since is certain.
+    Disk,
+    /// The store's own: damage, or a bug of sled's.
+    Store,
+}
+
+/// What sled, or the file system beneath it, said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct StoreError {
+    pub fault: Fault,
+    pub detail: String,
+}
+
+impl From<sled::Error> for StoreError {
+    fn from(error: sled::Error) -> StoreError {
+        let fault = match &error {
+            sled::Error::Io(error) => fault(error),
+            _ => Fault::Store,
+        };
+        StoreError { fault, detail: error.to_string().replace('\n', " ") }
+    }
+}
+
+fn fault(error: &io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
+        io::ErrorKind::ReadOnlyFilesystem => Fault::ReadOnly,
+        // sled reports an inconsistency of its own files as an I/O error of these kinds.
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+            Fault::Store
+        }
+        _ => Fault::Disk,
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("cannot use log directory {}", path.display())]
     Directory { path: PathBuf, source: io::Error },
     #[error("log {} is in use by another process", path.display())]
     Locked { path: PathBuf },
-    #[error("log {} cannot be opened: {detail}", path.display())]
-    Open { path: PathBuf, detail: String },
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    #[error("log {} cannot be opened: {error}", path.display())]
+    Open { path: PathBuf, error: StoreError },
     #[error("log write failed: {0}")]
-    Write(String),
+    Write(StoreError),
     #[error("log read failed: {0}")]
-    Read(String),
+    Read(StoreError),
     #[error("the log is closed while its disk recovers")]
     Closed,
 }
@@ -79,62 +149,114 @@ impl LogError {
             _ => false,
         }
     }
+
+    pub fn fault(&self) -> Fault {
+        match self {
+            LogError::NoRoom(NoRoom::Full { .. }) => Fault::Full,
+            LogError::NoRoom(NoRoom::ReadOnly) => Fault::ReadOnly,
+            LogError::Open { error, .. } | LogError::Write(error) | LogError::Read(error) => {
+                error.fault
+            }
+            LogError::Directory { source, .. } => fault(source),
+            LogError::Locked { .. } | LogError::Closed => Fault::Store,
+        }
+    }
 }
 
 /// Where readers find the tree while the log is open.
 type Shelf = Arc<RwLock<Option<sled::Db>>>;
 
+#[derive(Debug)]
 struct OriginUse {
     origin: Arc<Origin>,
+    /// As the chain covers it.
+    content: Vec<u8>,
     records: u64,
+}
+
+impl OriginUse {
+    fn new(origin: Origin) -> OriginUse {
+        let content = record::origin_content(&origin);
+        OriginUse { origin: Arc::new(origin), content, records: 0 }
+    }
 }
 
 pub struct PredictionLog {
     db: sled::Db,
     /// Our own handle on sled's file: its flush alone does not reach the medium.
     file: File,
+    dir: PathBuf,
+    high_water: HighWaterFile,
+    headroom: Headroom,
     shelf: Shelf,
     stats: Arc<Mutex<Stats>>,
+    offsets: reader::BootOffsets,
     retention: Retention,
     numbers: HashMap<Arc<Origin>, u32>,
-    origins: BTreeMap<u32, OriginUse>,
+    scan: Scan,
+    next_origin: u32,
     first_id: u64,
     next_id: u64,
+    /// Link of the record before `next_id`.
+    link: Link,
     live_bytes: u64,
-    damaged: u64,
+    steps: Vec<Step>,
+    /// Held for as long as the store is ours; released by the kernel whatever happens.
+    _lock: File,
 }
 
 impl PredictionLog {
-    /// Opens or creates the log in `dir` and reads it once, front to back, to rebuild its
-    /// counters and find damage.
+    /// Opens or creates the log in `dir`, climbing the recovery ladder as far as needed and
+    /// allowed, and reads it to rebuild its counters and find what is missing.
     ///
     /// # Errors
-    /// `Directory` or `Locked` when the directory can't be used; `Open` when sled or the disk fails.
+    /// `Directory` or `Locked` when the directory can't be used, `NoRoom` when the disk is full or
+    /// read-only, `Open` when the disk fails.
     pub fn open(
         dir: &Path,
         retention: Retention,
         reader: &LogReader,
+        climb: Climb,
     ) -> Result<PredictionLog, LogError> {
-        prepare_directory(dir)?;
-        let db = open_sled(dir)?;
-        let open_error = |detail: String| LogError::Open { path: dir.to_path_buf(), detail };
-        let file = File::options().read(true).write(true).open(dir.join("db"));
-        let file = file.map_err(|error| open_error(error.to_string()))?;
-        sync_names(dir).map_err(|source| LogError::Directory { path: dir.into(), source })?;
+        let broken = |source| LogError::Directory { path: dir.to_path_buf(), source };
+        std::fs::create_dir_all(dir).map_err(broken)?;
+        let lock = lock(dir)?;
+        let mut headroom = Headroom::new(dir);
+        headroom.check()?;
+        // A store that is not there yet has none.
+        let recent = salvage::recent(dir).unwrap_or_default();
+        let opened = recovery::open(dir, climb, read_within_budget)?;
+        let (high_water, state) = HighWaterFile::open(dir).map_err(broken)?;
+        sync_names(dir).map_err(broken)?;
+        let Read { scan, stats, live_bytes } = opened.read;
         let mut log = PredictionLog {
-            db,
-            file,
+            db: opened.db,
+            file: opened.file,
+            dir: dir.to_path_buf(),
+            high_water,
+            headroom,
             shelf: reader.shelf.clone(),
             stats: reader.stats.clone(),
+            offsets: reader.offsets.clone(),
             retention,
             numbers: HashMap::new(),
-            origins: BTreeMap::new(),
+            next_origin: 0,
             first_id: 1,
             next_id: 1,
-            live_bytes: 0,
-            damaged: 0,
+            link: GENESIS,
+            scan,
+            live_bytes,
+            steps: opened.steps,
+            _lock: lock,
         };
-        guard(|| log.scan()).map_err(open_error)?;
+        log.adopt(stats);
+        if climb != Climb::Derived {
+            log.recover(state, recent)
+                .map_err(|error| LogError::Open { path: dir.into(), error })?;
+        }
+        for step in &log.steps {
+            tracing::warn!(%step, "log recovery");
+        }
         *log.shelf.write().expect("no reader panics with the shelf in hand") = Some(log.db.clone());
         Ok(log)
     }
@@ -144,9 +266,14 @@ impl PredictionLog {
         self.next_id
     }
 
-    /// Records that the scan at open could not read.
-    pub fn damaged(&self) -> u64 {
-        self.damaged
+    /// What had to be done to open it.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Numbers that should be there and can't be read, as far as the store was read.
+    pub fn losses(&self) -> &[Range<u64>] {
+        &self.scan.losses
     }
 
     /// Live records and their estimated bytes on disk.
@@ -154,10 +281,28 @@ impl PredictionLog {
         (self.next_id - self.first_id, self.live_bytes * DISK_AMPLIFICATION)
     }
 
+    /// Bytes that the store takes on disk now.
+    pub fn disk_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| os::allocated_bytes(&metadata))
+    }
+
+    /// Damaged stores that were set aside and are kept.
+    pub fn quarantines(&self) -> usize {
+        recovery::quarantines(&self.dir).map_or(0, |names| names.len())
+    }
+
+    /// Whether there is room to write; looks at the disk.
+    ///
+    /// # Errors
+    /// `NoRoom`.
+    pub fn check_room(&mut self) -> Result<(), LogError> {
+        Ok(self.headroom.check()?)
+    }
+
     /// Leaves out the numbers before `id`: they were given to records that the disk then lost.
     pub fn resume_at(&mut self, id: u64) {
         if id > self.next_id {
-            tracing::error!(from = self.next_id, to = id - 1, "committed records are missing");
+            self.note_lost(self.next_id..id);
             self.next_id = id;
         }
     }
@@ -169,7 +314,7 @@ impl PredictionLog {
     /// `Write`; from then on this handle must be dropped: sled would acknowledge later commits
     /// without keeping them.
     pub fn append(&mut self, entries: &[&Entry]) -> Result<(), LogError> {
-        guard(|| self.try_append(entries)).map_err(LogError::Write)
+        guard(|| self.try_append(entries)).map_err(|error| self.failed(error))
     }
 
     /// Returns once everything appended so far is on the medium.
@@ -179,44 +324,141 @@ impl PredictionLog {
     pub fn commit(&mut self) -> Result<(), LogError> {
         guard(|| {
             self.db.flush()?;
-            // flush only asks the kernel to start writing: see docs/architecture.md.
-            Ok(self.file.sync_all()?)
+            // flush only asks the kernel to start writing: see docs/prediction-log.md.
+            self.file.sync_data()?;
+            let HighWater { first_id, next_id, link } = self.position();
+            Ok(self.high_water.write(HighWater { first_id, next_id, link })?)
         })
-        .map_err(LogError::Write)
+        .map_err(|error| self.failed(error))
     }
 
-    fn scan(&mut self) -> sled::Result<()> {
-        let mut stats = Stats::default();
-        for item in self.db.scan_prefix([ORIGIN_PREFIX]) {
-            let (key, value) = item?;
-            let Some(number) = origin_number(&key) else { continue };
-            match record::decode_origin(number, &value) {
-                Ok(origin) => {
-                    let origin = Arc::new(origin);
-                    self.numbers.insert(origin.clone(), number);
-                    self.origins.insert(number, OriginUse { origin, records: 0 });
-                }
-                Err(_) => self.damaged += 1,
+    /// Time until `idle` has something to do; none when it has not.
+    pub fn idle_work_due(&self) -> Option<Duration> {
+        if self.scan.complete { self.high_water.sync_due() } else { Some(Duration::ZERO) }
+    }
+
+    /// What is done while nothing else is to do: one step of reading the rest of the store, and
+    /// the high-water file's last sync.
+    ///
+    /// # Errors
+    /// As `append`.
+    pub fn idle(&mut self) -> Result<(), LogError> {
+        guard(|| {
+            if self.high_water.sync_due().is_some_and(|left| left.is_zero()) {
+                self.high_water.sync()?;
+            }
+            if !self.scan.complete {
+                self.scan_on()?;
+            }
+            Ok(())
+        })
+        .map_err(|error| self.failed(error))
+    }
+
+    fn failed(&mut self, error: StoreError) -> LogError {
+        if error.fault == Fault::Full {
+            self.headroom.exhausted();
+        }
+        LogError::Write(error)
+    }
+
+    fn position(&self) -> HighWater {
+        HighWater { first_id: self.first_id, next_id: self.next_id, link: self.link }
+    }
+
+    fn note_lost(&mut self, ids: Range<u64>) {
+        let step = Step::Lost(ids.clone());
+        tracing::error!(%step, "log recovery");
+        self.scan.lose(ids);
+        self.steps.push(step);
+    }
+
+    /// Takes over what the scan found.
+    fn adopt(&mut self, stats: Stats) {
+        let scan = &self.scan;
+        self.numbers = scan.origins.iter().map(|(n, used)| (used.origin.clone(), *n)).collect();
+        self.next_origin = scan.origins.last_key_value().map_or(0, |(last, _)| last + 1);
+        let newest = scan.tip.map_or(scan.anchor.id, |(id, _)| id);
+        // A damaged record keeps its number, even the newest.
+        let last_key = scan.losses.iter().map(|ids| ids.end - 1).max().unwrap_or(0);
+        self.next_id = newest.max(last_key) + 1;
+        self.first_id = scan.first_id.unwrap_or(self.next_id).min(self.next_id);
+        self.link = scan.tip.map_or(scan.anchor.link, |(_, link)| Some(link)).unwrap_or(GENESIS);
+        let offsets = scan.offsets.iter().map(|o| (o.boot_id.clone(), o.offset_us)).collect();
+        *self.offsets.write().expect("no holder of the offsets panics") = offsets;
+        *self.stats.lock().expect("no holder of the counters panics") = stats;
+    }
+
+    /// Brings back what the raw bytes still hold, or held before the store was opened, of records
+    /// that it has lost, and leaves out the numbers of those that are gone.
+    fn recover(
+        &mut self,
+        mut state: Option<HighWater>,
+        mut recent: salvage::Found,
+    ) -> Result<(), StoreError> {
+        let dir = self.dir.clone();
+        let mut salvaged = 0;
+        if let Some(quarantine) = guard(|| Ok(recovery::unsalvaged(&dir)?))? {
+            let (stood, count) = recovery::salvage_quarantine(&self.db, &self.file, &quarantine)?;
+            salvaged += count;
+            state = Some(stood);
+            self.read_again()?;
+        }
+        let lost = self.lost(state);
+        if !lost.is_empty() {
+            salvaged += recovery::restore_found(&self.db, &mut recent, &lost)?;
+            self.read_again()?;
+            let lost = self.lost(state);
+            salvaged += recovery::restore(&self.db, &self.file, &dir, &lost)?;
+            self.read_again()?;
+        }
+        guard(|| {
+            self.db.flush()?;
+            self.file.sync_all()?;
+            recovery::remove(&dir, |name| name == salvage::COPY_NAME)?;
+            Ok(())
+        })?;
+        if salvaged > 0 {
+            self.steps.push(Step::Salvaged(salvaged));
+        }
+        self.steps.extend(self.lost(state).into_iter().map(Step::Lost));
+        if let Some(state) = state.filter(|state| state.next_id > self.next_id) {
+            self.scan.lose(self.next_id..state.next_id);
+            self.next_id = state.next_id;
+            self.link = state.link;
+        }
+        Ok(())
+    }
+
+    fn read_again(&mut self) -> Result<(), StoreError> {
+        let read = guard(|| read_within_budget(&self.db))?;
+        self.scan = read.scan;
+        self.live_bytes = read.live_bytes;
+        self.adopt(read.stats);
+        Ok(())
+    }
+
+    /// What the scan missed, and the tail that the high-water file knows of.
+    fn lost(&self, state: Option<HighWater>) -> Vec<Range<u64>> {
+        let tail = state.map_or(0..0, |state| self.next_id..state.next_id);
+        let mut lost = self.scan.losses.clone();
+        lost.push(tail);
+        lost.retain(|ids| !ids.is_empty());
+        lost
+    }
+
+    fn scan_on(&mut self) -> sled::Result<()> {
+        let PredictionLog { scan, db, stats, live_bytes, .. } = self;
+        let mut seen = Vec::with_capacity(SCAN_STEP);
+        let complete = scan.step(db, SCAN_STEP, |record| seen.push(record))?;
+        let mut stats = stats.lock().expect("no holder of the counters panics");
+        for Seen { origin, inference_us, defect, bytes } in seen {
+            *live_bytes += bytes;
+            if let Some(used) = scan.origins.get(&origin) {
+                stats.add(&used.origin, inference_us, defect);
             }
         }
-        let mut first_id = None;
-        for item in self.db.scan_prefix([RECORD_PREFIX]) {
-            let (key, value) = item?;
-            let Some(id) = record_id(&key) else { continue };
-            first_id.get_or_insert(id);
-            self.next_id = id + 1;
-            self.live_bytes += stored_bytes(&value);
-            let stored = record::decode(id, &value).ok();
-            let known = stored.and_then(|stored| {
-                let used = self.origins.get_mut(&stored.origin)?;
-                used.records += 1;
-                stats.add(&used.origin, stored.inference_us, stored.defect);
-                Some(())
-            });
-            self.damaged += u64::from(known.is_none());
-        }
-        self.first_id = first_id.unwrap_or(self.next_id);
-        *self.stats.lock().expect("no holder of the counters panics") = stats;
+        stats.complete = complete;
         Ok(())
     }
 
@@ -226,7 +468,10 @@ impl PredictionLog {
         let mut numbers = Vec::with_capacity(entries.len());
         for (entry, id) in entries.iter().zip(first_new..) {
             let number = self.number_of(&entry.origin, &mut batch);
-            let value = record::encode(id, number, entry);
+            self.note_offset(entry, &mut batch);
+            let content = &self.scan.origins[&number].content;
+            let (value, link) = record::encode(id, &self.link, number, content, entry);
+            self.link = link;
             self.live_bytes += stored_bytes(&value);
             batch.insert(&record_key(id)[..], value);
             numbers.push(number);
@@ -241,17 +486,38 @@ impl PredictionLog {
         if let Some(&number) = self.numbers.get(origin) {
             return number;
         }
-        let number = self.origins.last_key_value().map_or(0, |(last, _)| last + 1);
-        batch.insert(&origin_key(number)[..], record::encode_origin(number, origin));
+        let number = self.next_origin;
+        self.next_origin += 1;
+        batch
+            .insert(&origin_key(number)[..], record::encode_other(Kind::Origin, number, &**origin));
         self.numbers.insert(origin.clone(), number);
-        self.origins.insert(number, OriginUse { origin: origin.clone(), records: 0 });
+        let content = record::origin_content(origin);
+        let used = OriginUse { origin: origin.clone(), content, records: 0 };
+        self.scan.origins.insert(number, used);
         number
+    }
+
+    /// The first record of a boot that knows the time says how its monotonic clock relates to it.
+    fn note_offset(&mut self, entry: &Entry, batch: &mut sled::Batch) {
+        let boot_id = &entry.origin.boot_id;
+        if !entry.at.synchronised {
+            return;
+        }
+        let mut offsets = self.offsets.write().expect("no holder of the offsets panics");
+        if offsets.contains_key(boot_id) {
+            return;
+        }
+        let monotonic_us = i64::try_from(entry.at.monotonic_us).unwrap_or(i64::MAX);
+        let offset_us = entry.at.wall_us.saturating_sub(monotonic_us);
+        offsets.insert(boot_id.clone(), offset_us);
+        let offset = record::BootOffset { boot_id: boot_id.clone(), offset_us };
+        batch.insert(offset_key(boot_id), record::encode_other(Kind::BootOffset, 0, &offset));
     }
 
     fn count(&mut self, entries: &[&Entry], numbers: &[u32]) {
         let mut stats = self.stats.lock().expect("no holder of the counters panics");
         for (entry, number) in entries.iter().zip(numbers) {
-            if let Some(used) = self.origins.get_mut(number) {
+            if let Some(used) = self.scan.origins.get_mut(number) {
                 used.records += 1;
             }
             stats.add(&entry.origin, entry.inference_us, entry.defect);
@@ -259,19 +525,20 @@ impl PredictionLog {
     }
 
     /// Removes the oldest stored records (those before `first_new`) until the limits hold, at
-    /// most `RETIRE_STEP` of them.
+    /// most `RETIRE_STEP` of them, and moves the chain's anchor to the last one removed.
     fn retire(&mut self, first_new: u64, batch: &mut sled::Batch) -> sled::Result<()> {
-        let keep_from_us = self
-            .retention
-            .max_age
-            .map(|max_age| os::Stamp::now().wall_us.saturating_sub_unsigned(os::micros(max_age)));
+        let now_us = os::Stamp::now().wall_us;
+        let max_age = self.retention.max_age;
+        let keep_from_us =
+            max_age.map(|max_age| now_us.saturating_sub_unsigned(os::micros(max_age)));
+        let mut anchor = None;
         for _ in 0..RETIRE_STEP {
             if self.first_id >= first_new {
                 break;
             }
             let over = self.next_id - self.first_id > self.retention.max_records
                 || self.live_bytes * DISK_AMPLIFICATION > self.retention.max_bytes
-                || self.origins.len() > ORIGINS_MAX;
+                || self.scan.origins.len() > ORIGINS_MAX;
             if !over && keep_from_us.is_none() {
                 break;
             }
@@ -285,23 +552,40 @@ impl PredictionLog {
             }
             batch.remove(&record_key(id)[..]);
             self.first_id += 1;
-            self.live_bytes -= value.as_ref().map_or(0, |value| stored_bytes(value));
-            if let Some(stored) = stored {
-                self.uncount(&stored, batch);
+            let link = stored.as_ref().map(|stored| stored.link);
+            anchor = Some(Anchor { id, link, moved_at_us: now_us });
+            // What the scan has not read yet was never counted.
+            if id >= self.scan.from || self.scan.complete {
+                self.live_bytes -= value.as_ref().map_or(0, |value| stored_bytes(value));
+                if let Some(stored) = stored {
+                    self.uncount(&stored, batch);
+                }
             }
+        }
+        if let Some(anchor) = anchor {
+            batch.insert(&[ANCHOR_KEY], record::encode_other(Kind::Anchor, 0, &anchor));
+            self.scan.anchor = anchor;
+            self.scan.losses.retain(|ids| ids.end > self.first_id);
         }
         Ok(())
     }
 
     fn uncount(&mut self, stored: &record::Stored, batch: &mut sled::Batch) {
-        let Some(used) = self.origins.get_mut(&stored.origin) else { return };
+        let Some(used) = self.scan.origins.get_mut(&stored.origin) else { return };
         let mut stats = self.stats.lock().expect("no holder of the counters panics");
         stats.remove(&used.origin, stored.inference_us, stored.defect);
         used.records -= 1;
-        if used.records == 0 {
-            self.numbers.remove(&used.origin);
-            self.origins.remove(&stored.origin);
-            batch.remove(&origin_key(stored.origin)[..]);
+        if used.records > 0 || !self.scan.complete {
+            return;
+        }
+        let origin = used.origin.clone();
+        self.numbers.remove(&origin);
+        self.scan.origins.remove(&stored.origin);
+        batch.remove(&origin_key(stored.origin)[..]);
+        if !self.numbers.keys().any(|other| other.boot_id == origin.boot_id) {
+            let mut offsets = self.offsets.write().expect("no holder of the offsets panics");
+            offsets.remove(&origin.boot_id);
+            batch.remove(offset_key(&origin.boot_id));
         }
     }
 }
@@ -313,56 +597,62 @@ impl Drop for PredictionLog {
     }
 }
 
-/// Creates the directory and clears what makes sled refuse to open: a snapshot that a full disk
-/// or a power cut left half written.
-fn prepare_directory(dir: &Path) -> Result<(), LogError> {
-    let prepare = || -> io::Result<()> {
-        std::fs::create_dir_all(dir)?;
-        for file in std::fs::read_dir(dir)? {
-            let path = file?.path();
-            if path.extension().is_some_and(|extension| extension == "generating") {
-                tracing::warn!(file = %path.display(), "removing a half-written snapshot");
-                std::fs::remove_file(path)?;
+/// What one reading of the store gives.
+struct Read {
+    scan: Scan,
+    stats: Stats,
+    live_bytes: u64,
+}
+
+fn read_within_budget(db: &sled::Db) -> sled::Result<Read> {
+    let started = Instant::now();
+    let mut read = Read { scan: Scan::start(db)?, stats: Stats::default(), live_bytes: 0 };
+    let mut complete = false;
+    while !complete && started.elapsed() < SCAN_BUDGET {
+        let mut seen = Vec::with_capacity(SCAN_STEP);
+        complete = read.scan.step(db, SCAN_STEP, |record| seen.push(record))?;
+        for Seen { origin, inference_us, defect, bytes } in seen {
+            read.live_bytes += bytes;
+            if let Some(used) = read.scan.origins.get(&origin) {
+                read.stats.add(&used.origin, inference_us, defect);
             }
         }
-        // sled reports its own failure to write far less clearly.
-        let probe = dir.join(".writable");
-        std::fs::write(&probe, b"")?;
-        std::fs::remove_file(probe)
-    };
-    prepare().map_err(|source| LogError::Directory { path: dir.to_path_buf(), source })
+    }
+    read.stats.complete = complete;
+    Ok(read)
+}
+
+/// One owner at a time, this process included: sled's own lock goes with its files when they are
+/// set aside.
+fn lock(dir: &Path) -> Result<File, LogError> {
+    let broken = |source| LogError::Directory { path: dir.to_path_buf(), source };
+    let mut name = dir.file_name().unwrap_or_default().to_os_string();
+    name.push(".lock");
+    let path = recovery::parent(dir).join(name);
+    let file = File::options().create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(broken)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(LogError::Locked { path: dir.to_path_buf() }),
+        Err(std::fs::TryLockError::Error(source)) => Err(broken(source)),
+    }
 }
 
 /// sled's file, the store and the directory that holds it: names created just now must outlive a
 /// power cut as well.
 fn sync_names(dir: &Path) -> io::Result<()> {
     os::sync_dir(dir)?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => os::sync_dir(parent),
-        _ => os::sync_dir(Path::new(".")),
-    }
-}
-
-fn open_sled(dir: &Path) -> Result<sled::Db, LogError> {
-    let config = sled::Config::new()
-        .path(dir)
-        .cache_capacity(CACHE_BYTES)
-        // Commits are ours; a background flush would only wake an idle disk.
-        .flush_every_ms(None);
-    match guard(|| config.open()) {
-        Ok(db) => Ok(db),
-        Err(detail) if detail.contains("could not acquire lock") => {
-            Err(LogError::Locked { path: dir.to_path_buf() })
-        }
-        Err(detail) => Err(LogError::Open { path: dir.to_path_buf(), detail }),
-    }
+    os::sync_dir(recovery::parent(dir))
 }
 
 /// Runs a store operation; sled panics on some damage where it should fail.
-fn guard<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
+fn guard<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(operation)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(panic) => Err(format!("the store panicked: {}", panic_text(&*panic))),
+        Ok(result) => Ok(result?),
+        Err(panic) => {
+            let detail = format!("the store panicked: {}", panic_text(&*panic));
+            Err(StoreError { fault: Fault::Store, detail: detail.replace('\n', " ") })
+        }
     }
 }
 
@@ -396,4 +686,8 @@ fn origin_key(number: u32) -> [u8; 5] {
 
 fn origin_number(key: &[u8]) -> Option<u32> {
     key.strip_prefix(&[ORIGIN_PREFIX])?.try_into().ok().map(u32::from_be_bytes)
+}
+
+fn offset_key(boot_id: &str) -> Vec<u8> {
+    [&[OFFSET_PREFIX], boot_id.as_bytes()].concat()
 }

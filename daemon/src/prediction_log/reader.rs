@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
 
-use super::record::{self, Damage, Entry, LogRecord, Origin};
+use super::record::{self, Damage, Entry, Kind, LogRecord, Origin};
 use super::{LogError, RECORD_PREFIX, Shelf, Stats, guard, origin_key, record_id, record_key};
+
+/// Clock offsets by boot id: see `record::BootOffset`.
+pub(super) type BootOffsets = Arc<RwLock<HashMap<String, i64>>>;
 
 /// Records in one page at most.
 pub const PAGE_RECORDS_MAX: usize = 1_000;
@@ -56,11 +59,12 @@ pub struct Page {
 pub struct LogReader {
     pub(super) shelf: Shelf,
     pub(super) stats: Arc<Mutex<Stats>>,
+    pub(super) offsets: BootOffsets,
 }
 
 impl LogReader {
     pub fn new() -> LogReader {
-        LogReader { shelf: Arc::new(RwLock::new(None)), stats: Arc::default() }
+        LogReader::default()
     }
 
     pub fn stats(&self) -> Stats {
@@ -72,7 +76,7 @@ impl LogReader {
     pub fn query(&self, query: &Query) -> Result<Page, LogError> {
         let shelf = self.shelf.read().expect("no reader panics with the shelf in hand");
         let db = shelf.as_ref().ok_or(LogError::Closed)?;
-        guard(|| page(db, query)).map_err(LogError::Read)
+        guard(|| self.page(db, query)).map_err(LogError::Read)
     }
 
     /// Every record from `from` on, oldest first, to `each`; damaged ones by their number. Goes
@@ -106,66 +110,70 @@ impl LogReader {
             for item in db.range(range).take(PAGE_RECORDS_MAX) {
                 let (key, value) = item?;
                 let Some(id) = record_id(&key) else { continue };
-                step.push((id, resolve(db, &mut origins, id, &value)?));
+                step.push((id, self.resolve(db, &mut origins, id, &value)?));
             }
             Ok(step)
         })
         .map_err(LogError::Read)
     }
-}
 
-fn page(db: &sled::Db, query: &Query) -> sled::Result<Page> {
-    let end = query.after.unwrap_or(u64::MAX);
-    let range = [RECORD_PREFIX].to_vec()..record_key(end).to_vec();
-    let mut page = Page { records: Vec::new(), next: None, damaged: Vec::new() };
-    let mut origins = HashMap::new();
-    let mut last = None;
-    for (scanned, item) in db.range(range).rev().enumerate() {
-        if scanned == SCAN_RECORDS_MAX || page.records.len() == query.limit {
-            page.next = last;
-            break;
+    fn page(&self, db: &sled::Db, query: &Query) -> sled::Result<Page> {
+        let end = query.after.unwrap_or(u64::MAX);
+        let range = [RECORD_PREFIX].to_vec()..record_key(end).to_vec();
+        let mut page = Page { records: Vec::new(), next: None, damaged: Vec::new() };
+        let mut origins = HashMap::new();
+        let mut last = None;
+        for (scanned, item) in db.range(range).rev().enumerate() {
+            if scanned == SCAN_RECORDS_MAX || page.records.len() == query.limit {
+                page.next = last;
+                break;
+            }
+            let (key, value) = item?;
+            let Some(id) = record_id(&key) else { continue };
+            last = Some(id);
+            match self.resolve(db, &mut origins, id, &value)? {
+                Ok(record) if query.matches(&record) => page.records.push(record),
+                Ok(_) => {}
+                Err(_) => page.damaged.push(id),
+            }
         }
-        let (key, value) = item?;
-        let Some(id) = record_id(&key) else { continue };
-        last = Some(id);
-        match resolve(db, &mut origins, id, &value)? {
-            Ok(record) if query.matches(&record) => page.records.push(record),
-            Ok(_) => {}
-            Err(_) => page.damaged.push(id),
-        }
+        Ok(page)
     }
-    Ok(page)
-}
 
-/// Decodes a value and puts its origin in place; `origins` remembers those already read.
-fn resolve(
-    db: &sled::Db,
-    origins: &mut HashMap<u32, Arc<Origin>>,
-    id: u64,
-    value: &[u8],
-) -> sled::Result<Result<LogRecord, Damage>> {
-    let stored = match record::decode(id, value) {
-        Ok(stored) => stored,
-        Err(damage) => return Ok(Err(damage)),
-    };
-    let origin = match origins.get(&stored.origin) {
-        Some(origin) => origin.clone(),
-        None => {
-            let value = db.get(origin_key(stored.origin))?;
-            let decoded = value.and_then(|v| record::decode_origin(stored.origin, &v).ok());
-            let Some(origin) = decoded.map(Arc::new) else {
-                return Ok(Err(Damage::Origin(stored.origin)));
-            };
-            origins.insert(stored.origin, origin.clone());
-            origin
-        }
-    };
-    let entry = Entry {
-        origin,
-        at: stored.at,
-        inference_us: stored.inference_us,
-        defect: stored.defect,
-        body: stored.body,
-    };
-    Ok(Ok(LogRecord { id, entry }))
+    /// Decodes a value and puts its origin in place; `origins` remembers those already read.
+    fn resolve(
+        &self,
+        db: &sled::Db,
+        origins: &mut HashMap<u32, Arc<Origin>>,
+        id: u64,
+        value: &[u8],
+    ) -> sled::Result<Result<LogRecord, Damage>> {
+        let stored = match record::decode(id, value) {
+            Ok(stored) => stored,
+            Err(damage) => return Ok(Err(damage)),
+        };
+        let origin = match origins.get(&stored.origin) {
+            Some(origin) => origin.clone(),
+            None => {
+                let value = db.get(origin_key(stored.origin))?;
+                let decoded = value.and_then(|v| record::decode_other(Kind::Origin, &v).ok());
+                let Some(origin) = decoded.map(|(_, origin): (u32, Origin)| Arc::new(origin))
+                else {
+                    return Ok(Err(Damage::Origin(stored.origin)));
+                };
+                origins.insert(stored.origin, origin.clone());
+                origin
+            }
+        };
+        let offsets = self.offsets.read().expect("no holder of the offsets panics");
+        let boot_offset_us = offsets.get(&origin.boot_id).copied();
+        let entry = Entry {
+            origin,
+            at: stored.at,
+            inference_us: stored.inference_us,
+            defect: stored.defect,
+            body: stored.body,
+        };
+        Ok(Ok(LogRecord { id, entry, boot_offset_us }))
+    }
 }

@@ -14,6 +14,8 @@ pub struct Stats {
     pub inference_us: u64,
     pub by_device: BTreeMap<String, u64>,
     pub by_model: BTreeMap<String, u64>,
+    /// Whether the whole log was counted: right after a start with a large log it may not be yet.
+    pub complete: bool,
 }
 
 impl Stats {

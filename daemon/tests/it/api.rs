@@ -278,7 +278,7 @@ fn retention_by_bytes_holds() {
     }
     let kept = daemon.metric("picket_log_records");
     assert!((1.0..10_000.0).contains(&kept), "{kept}");
-    assert!(daemon.metric("picket_log_bytes") <= 1e6);
+    assert!(daemon.metric("picket_log_budgeted_bytes") <= 1e6);
     assert_eq!(daemon.get("/predictions?limit=1").json()["predictions"][0]["id"], 20_000);
     assert!(daemon.stop().success());
     let (code, report) = crate::support::verify(state.path());

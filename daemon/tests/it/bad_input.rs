@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Daemon, cat_png, fixture, grey_pixels, picket, raw, request, run, start, start_with,
-    stderr,
+    Answer, Daemon, cat_png, fixture, grey_pixels, picket, raw, raw_and_hang_up, request, run,
+    start, start_with, stderr,
 };
 
 fn assert_refused(answer: &Answer, status: u16, texts: &[&str]) {
@@ -188,11 +188,13 @@ fn what_is_not_http_does_no_harm() {
         many_headers.as_bytes(),
         b"\0",
     ] {
-        let answer = raw(daemon.api, bytes);
+        let answer = raw_and_hang_up(daemon.api, bytes);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    let torn =
-        raw(daemon.api, b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
+    let torn = raw_and_hang_up(
+        daemon.api,
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc",
+    );
     assert!(torn.is_empty() || torn.starts_with("HTTP/1.1 400 "), "{torn}");
     assert_goes_on(&daemon);
 }

@@ -5,7 +5,9 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use crate::support::{Launch, PATIENCE, cat_png, grey_pixels, picket, request, start, start_with};
+use crate::support::{
+    Launch, PATIENCE, cat_png, grey_pixels, picket, raw, request, start, start_with,
+};
 
 fn embedded_model() -> Vec<u8> {
     std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/model/cifar10-int8.onnx")).unwrap()
@@ -199,10 +201,7 @@ fn keep_alive_serves_pipelined_requests_in_order() {
         b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 3072\r\nConnection: close\r\n\r\n",
     );
     requests.extend(grey_pixels());
-    let mut stream = TcpStream::connect(daemon.api).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(&requests).unwrap();
-    let answer = std::io::read_to_string(stream).unwrap();
+    let answer = raw(daemon.api, &requests);
     let statuses: Vec<&str> =
         answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect();
     assert_eq!(statuses, ["200", "404", "200"], "{answer}");

@@ -264,10 +264,24 @@ pub fn request(
 
 /// Sends bytes as they are and gives what comes back until the daemon closes.
 pub fn raw(addr: SocketAddr, bytes: &[u8]) -> String {
+    answer_to(&send(addr, bytes))
+}
+
+/// The same of a client that says at once that it will send no more.
+pub fn raw_and_hang_up(addr: SocketAddr, bytes: &[u8]) -> String {
+    let stream = send(addr, bytes);
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    answer_to(&stream)
+}
+
+fn send(addr: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(bytes).unwrap();
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    stream
+}
+
+fn answer_to(mut stream: &TcpStream) -> String {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     String::from_utf8_lossy(&answer).into_owned()

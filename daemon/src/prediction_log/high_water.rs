@@ -1,0 +1,171 @@
+//! The high-water file: how far the log has got, kept apart from the store, so that records which
+//! the store has lost without a word are known by number.
+//!
+//! It is written after every commit and never says more than what is on the medium; it is synced
+//! at most once in `SYNC_INTERVAL` and at close, so that it costs next to no wear. After a power
+//! cut it may be a little behind the store, which does no harm.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::record::Link;
+
+pub(super) const FILE_NAME: &str = "high-water";
+
+/// Between two syncs while records come.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Each state is written to the other of two slots, a disk sector each: a torn write leaves the
+/// state before it.
+const SLOT_BYTES: usize = 512;
+
+/// Where the log stands after a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HighWater {
+    /// The oldest record that retention has left.
+    pub first_id: u64,
+    /// The number after the newest committed record.
+    pub next_id: u64,
+    /// Its link.
+    pub link: Link,
+}
+
+/// The file, open for the owner of the log.
+pub(super) struct HighWaterFile {
+    file: File,
+    path: PathBuf,
+    /// Slots are written in turn.
+    turn: u64,
+    unsynced_since: Option<Instant>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Slot {
+    turn: u64,
+    state: HighWater,
+}
+
+impl HighWaterFile {
+    /// Opens or creates the file in `dir`.
+    pub(super) fn open(dir: &Path) -> io::Result<(HighWaterFile, Option<HighWater>)> {
+        let path = dir.join(FILE_NAME);
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        if file.metadata()?.len() < 2 * SLOT_BYTES as u64 {
+            // Whole from the start: later writes change no metadata.
+            file.write_all_at(&[0; 2 * SLOT_BYTES], 0)?;
+            file.sync_all()?;
+        }
+        let newest = newest_slot(&file);
+        let turn = newest.as_ref().map_or(0, |slot| slot.turn);
+        let state = newest.map(|slot| slot.state);
+        Ok((HighWaterFile { file, path, turn, unsynced_since: None }, state))
+    }
+
+    /// # Errors
+    /// When the disk refuses the write or the sync.
+    pub(super) fn write(&mut self, state: HighWater) -> io::Result<()> {
+        self.turn += 1;
+        let offset = (self.turn % 2) * SLOT_BYTES as u64;
+        self.file.write_all_at(&encode(&Slot { turn: self.turn, state }), offset)?;
+        self.unsynced_since.get_or_insert_with(Instant::now);
+        if self.sync_due().is_some_and(|left| left.is_zero()) { self.sync() } else { Ok(()) }
+    }
+
+    /// Time left until a sync is due; none when there is nothing to sync.
+    pub(super) fn sync_due(&self) -> Option<Duration> {
+        self.unsynced_since.map(|since| SYNC_INTERVAL.saturating_sub(since.elapsed()))
+    }
+
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.unsynced_since = None;
+        Ok(())
+    }
+}
+
+impl Drop for HighWaterFile {
+    fn drop(&mut self) {
+        if self.unsynced_since.is_some()
+            && let Err(error) = self.file.sync_data()
+        {
+            tracing::warn!(file = %self.path.display(), %error, "the high-water file is not synced");
+        }
+    }
+}
+
+/// The state in `dir`, for a reader; none when there is no file or no whole slot in it.
+pub(super) fn read(dir: &Path) -> Option<HighWater> {
+    let file = File::open(dir.join(FILE_NAME)).ok()?;
+    newest_slot(&file).map(|slot| slot.state)
+}
+
+fn newest_slot(file: &File) -> Option<Slot> {
+    let slots = [0, SLOT_BYTES as u64].into_iter().filter_map(|offset| {
+        let mut bytes = [0; SLOT_BYTES];
+        file.read_exact_at(&mut bytes, offset).ok()?;
+        decode(&bytes)
+    });
+    slots.max_by_key(|slot| slot.turn)
+}
+
+/// CRC-32 over the rest of the sector, then the slot, zeros behind.
+fn encode(slot: &Slot) -> [u8; SLOT_BYTES] {
+    let mut bytes = [0; SLOT_BYTES];
+    postcard::to_slice(slot, &mut bytes[4..]).expect("a slot takes less than a sector");
+    let checksum = crc32fast::hash(&bytes[4..]);
+    bytes[..4].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<Slot> {
+    let (stated, content) = bytes.split_first_chunk::<4>()?;
+    let intact = crc32fast::hash(content).to_le_bytes() == *stated;
+    // An unwritten sector passes no check: the checksum of zeros is not zero.
+    intact.then(|| postcard::from_bytes(content).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(next_id: u64) -> HighWater {
+        HighWater { first_id: 1, next_id, link: [7; 16] }
+    }
+
+    #[test]
+    fn the_newest_whole_slot_counts_and_a_torn_one_leaves_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()), None);
+        let (mut file, found) = HighWaterFile::open(dir.path()).unwrap();
+        assert_eq!(found, None, "an empty file states nothing");
+        for next_id in [2, 3, 4] {
+            file.write(state(next_id)).unwrap();
+            assert_eq!(read(dir.path()), Some(state(next_id)));
+        }
+        drop(file);
+        let raw = File::options().write(true).open(dir.path().join(FILE_NAME)).unwrap();
+        // The third write went to slot 1.
+        raw.write_all_at(&[0xff; 40], SLOT_BYTES as u64).unwrap();
+        let (mut file, found) = HighWaterFile::open(dir.path()).unwrap();
+        assert_eq!(found, Some(state(3)));
+        file.write(state(9)).unwrap();
+        assert_eq!(read(dir.path()), Some(state(9)));
+    }
+
+    #[test]
+    fn a_cut_or_foreign_file_states_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        for bytes in [&b""[..], b"x", &[0xff; 1024], &[0; 1024]] {
+            std::fs::write(dir.path().join(FILE_NAME), bytes).unwrap();
+            assert_eq!(read(dir.path()), None);
+        }
+    }
+}

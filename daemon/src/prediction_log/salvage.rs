@@ -1,0 +1,323 @@
+//! Finding records in the raw bytes of a store: what sled has lost or can't open is often still
+//! there. Every value is framed and checksummed, so that no index is needed to tell it apart.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::record::{self, CONTENT_BYTES_MAX, HEADER_BYTES, Kind, Link, MAGIC};
+
+/// Read at once; a value that crosses the end is read again from its start.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// sled's segments, its unit of allocation, and their headers; the defaults of 0.34.
+const SEGMENT_BYTES: u64 = 512 << 10;
+const SEGMENT_HEADER_BYTES: usize = 20;
+
+/// Segments read before sled opens the store: the newest 8 MB, some 60,000 predictions.
+const RECENT_SEGMENTS: usize = 16;
+
+/// A copy of sled's file from before it was repaired.
+pub(super) const COPY_NAME: &str = "db.before";
+
+/// Stepped over where the disk reports an error: a page, the least that the kernel reads.
+const UNREADABLE_STEP_BYTES: u64 = 4096;
+
+/// Numbers looked for in one pass over the files, so that memory stays bounded (about 20 MB).
+pub(super) const WINDOW: u64 = 100_000;
+
+/// Versions kept of one number or origin: numbers of records that were never acknowledged are
+/// used again, and the file may still hold the old ones.
+const VERSIONS_MAX: usize = 8;
+
+/// What the raw bytes hold of a range of numbers.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Values by the record's number.
+    pub(super) records: BTreeMap<u64, Vec<Vec<u8>>>,
+    /// Origins' contents (`record::origin_content`) by their number.
+    pub(super) origins: BTreeMap<u32, Vec<Vec<u8>>>,
+    pub(super) anchor: Option<record::Anchor>,
+    pub(super) offsets: Vec<record::BootOffset>,
+}
+
+/// A record brought back.
+#[derive(Debug)]
+pub(super) struct Salvaged {
+    pub(super) link: Link,
+    /// The number that the record's origin had.
+    pub(super) origin: u32,
+    pub(super) value: Vec<u8>,
+    pub(super) origin_content: Vec<u8>,
+}
+
+/// The lowest and the highest number of any record in the files of `dir`.
+///
+/// # Errors
+/// When a file can't be read at all.
+pub(super) fn extent(dir: &Path) -> io::Result<Option<(u64, u64)>> {
+    let mut extent: Option<(u64, u64)> = None;
+    each_value(dir, |kind, value| {
+        if let (Kind::Record, Ok((id, ..))) = (kind, record::identify(value)) {
+            let (low, high) = extent.unwrap_or((id, id));
+            extent = Some((low.min(id), high.max(id)));
+        }
+    })?;
+    Ok(extent)
+}
+
+/// The newest records. sled blanks whatever lies behind a damaged spot when it opens a store, so
+/// they are looked for before that.
+///
+/// # Errors
+/// When the file can't be read at all.
+pub(super) fn recent(dir: &Path) -> io::Result<Found> {
+    let mut found = Found::default();
+    let file = File::open(dir.join("db"))?;
+    let length = file.metadata()?.len();
+    let mut segments: Vec<(i64, u64)> = (0..length)
+        .step_by(SEGMENT_BYTES as usize)
+        .filter_map(|start| Some((segment_age(&file, start)?, start)))
+        .collect();
+    segments.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+    segments.truncate(RECENT_SEGMENTS);
+    for (_, start) in segments {
+        let bytes = start..length.min(start + SEGMENT_BYTES);
+        scan(&file, bytes, &mut |kind, value| found.take(kind, value, &(0..u64::MAX)));
+    }
+    Ok(found)
+}
+
+/// What sled orders its segments by; a damaged header is taken for the newest, an empty segment
+/// has none.
+fn segment_age(file: &File, start: u64) -> Option<i64> {
+    let mut header = [0; SEGMENT_HEADER_BYTES];
+    file.read_exact_at(&mut header, start).ok()?;
+    if header == [0; SEGMENT_HEADER_BYTES] {
+        return None;
+    }
+    let (checksum, rest) = header.split_first_chunk::<4>()?;
+    let intact = crc32fast::hash(rest) ^ u32::MAX == u32::from_le_bytes(*checksum);
+    let (number, _) = rest.split_first_chunk::<8>()?;
+    Some(if intact { i64::from_le_bytes(*number) ^ i64::MAX } else { i64::MAX })
+}
+
+/// # Errors
+/// When a file can't be read at all.
+pub(super) fn find(dir: &Path, ids: &Range<u64>) -> io::Result<Found> {
+    let mut found = Found::default();
+    each_value(dir, |kind, value| found.take(kind, value, ids))?;
+    Ok(found)
+}
+
+impl Found {
+    fn take(&mut self, kind: Kind, value: &[u8], ids: &Range<u64>) {
+        match kind {
+            Kind::Record => {
+                let Ok((id, ..)) = record::identify(value) else { return };
+                if ids.contains(&id) {
+                    keep(self.records.entry(id).or_default(), value.to_vec());
+                }
+            }
+            Kind::Origin => {
+                let decoded = record::decode_other::<record::Origin>(Kind::Origin, value);
+                let Ok((number, origin)) = decoded else { return };
+                self.know_origin(number, record::origin_content(&origin));
+            }
+            Kind::Anchor => {
+                let decoded = record::decode_other::<record::Anchor>(Kind::Anchor, value);
+                let Ok((_, anchor)) = decoded else { return };
+                if self.anchor.is_none_or(|known| known.id < anchor.id) {
+                    self.anchor = Some(anchor);
+                }
+            }
+            Kind::BootOffset => {
+                let decoded = record::decode_other::<record::BootOffset>(Kind::BootOffset, value);
+                if let Ok((_, offset)) = decoded
+                    && !self.offsets.contains(&offset)
+                {
+                    self.offsets.push(offset);
+                }
+            }
+        }
+    }
+
+    /// An origin that the store still has is one that records may name.
+    pub(super) fn know_origin(&mut self, number: u32, content: Vec<u8>) {
+        keep(self.origins.entry(number).or_default(), content);
+    }
+
+    /// The record of this number: of several versions the one that continues the chain from
+    /// `previous`, else the last one found.
+    pub(super) fn record(&self, id: u64, previous: Option<&Link>) -> Option<Salvaged> {
+        let mut best = None;
+        for value in self.records.get(&id)? {
+            let (_, link, origin) = record::identify(value).ok()?;
+            for content in self.origins.get(&origin).into_iter().flatten() {
+                let continues = previous.is_some_and(|previous| {
+                    record::expected_link(previous, content, value) == Ok(link)
+                });
+                best = Some(Salvaged {
+                    link,
+                    origin,
+                    value: value.clone(),
+                    origin_content: content.clone(),
+                });
+                if continues {
+                    return best;
+                }
+            }
+        }
+        best
+    }
+}
+
+fn keep(versions: &mut Vec<Vec<u8>>, value: Vec<u8>) {
+    if versions.contains(&value) {
+        return;
+    }
+    if versions.len() == VERSIONS_MAX {
+        versions.remove(0);
+    }
+    versions.push(value);
+}
+
+fn each_value(dir: &Path, mut each: impl FnMut(Kind, &[u8])) -> io::Result<()> {
+    for path in files(dir)? {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        scan(&file, 0..length, &mut each);
+    }
+    Ok(())
+}
+
+/// sled's own file, a copy of it, and the folder that it puts large values into.
+fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for dir in [dir.to_path_buf(), dir.join("blobs")] {
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let own = name == "db" || name == COPY_NAME || dir.ends_with("blobs");
+            if own && entry.file_type()?.is_file() {
+                files.push(entry.path());
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn scan(file: &File, bytes: Range<u64>, each: &mut impl FnMut(Kind, &[u8])) {
+    let mut window = Vec::with_capacity(2 * CHUNK_BYTES);
+    let mut offset = bytes.start;
+    loop {
+        let before = window.len();
+        let left = usize::try_from(bytes.end - offset).unwrap_or(usize::MAX);
+        window.resize(before + CHUNK_BYTES.min(left), 0);
+        let read = read_on(file, &mut offset, bytes.end, &mut window[before..]);
+        window.truncate(before + read);
+        let last = read == 0;
+        // Whatever starts before here is whole in the window.
+        let end = if last {
+            window.len()
+        } else {
+            window.len().saturating_sub(HEADER_BYTES + CONTENT_BYTES_MAX)
+        };
+        let mut at = 0;
+        while at < end {
+            match window[at..end].iter().position(|&byte| byte == MAGIC) {
+                None => at = end,
+                Some(distance) => {
+                    at += distance;
+                    at += value_at(&window[at..], each).unwrap_or(1);
+                }
+            }
+        }
+        if last {
+            return;
+        }
+        window.drain(..at);
+    }
+}
+
+/// Length of the value at the start of `bytes`, if there is an intact one.
+fn value_at(bytes: &[u8], each: &mut impl FnMut(Kind, &[u8])) -> Option<usize> {
+    let (kind, content, _) = record::frame(bytes).ok()?;
+    let length = HEADER_BYTES + content.len();
+    each(kind, &bytes[..length]);
+    Some(length)
+}
+
+/// Reads on from `offset`, over what the disk can't give back; 0 at the end.
+fn read_on(file: &File, offset: &mut u64, end: u64, buffer: &mut [u8]) -> usize {
+    while *offset < end {
+        match file.read_at(buffer, *offset) {
+            Ok(read) => {
+                *offset += read as u64;
+                return read;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => *offset = end.min(*offset + UNREADABLE_STEP_BYTES),
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::{origin, predicted};
+    use super::*;
+
+    fn store(parts: &[Vec<u8>]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("db"), parts.concat()).unwrap();
+        dir
+    }
+
+    #[test]
+    fn values_are_found_between_rubbish_and_across_chunks() {
+        let origin = origin("edge-01");
+        let content = record::origin_content(&origin);
+        let value = |id| record::encode(id, &[0; 16], 4, &content, &predicted(&origin, 1, false)).0;
+        let stored_origin = record::encode_other(Kind::Origin, 4, &*origin);
+        let rubbish = |bytes: usize| vec![MAGIC; bytes];
+        let mut torn = value(8);
+        torn[40] ^= 1;
+        let dir = store(&[
+            rubbish(3),
+            value(5),
+            rubbish(CHUNK_BYTES - 50),
+            value(6),
+            torn,
+            stored_origin,
+            value(7),
+        ]);
+        assert_eq!(extent(dir.path()).unwrap(), Some((5, 7)));
+        let found = find(dir.path(), &(6..100)).unwrap();
+        assert_eq!(found.records.keys().copied().collect::<Vec<_>>(), [6, 7]);
+        assert_eq!(found.record(6, None).unwrap().value, value(6));
+        assert!(found.record(8, None).is_none());
+    }
+
+    #[test]
+    fn of_two_versions_the_one_that_continues_the_chain_counts() {
+        let origin = origin("edge-01");
+        let content = record::origin_content(&origin);
+        let encode = |id, previous: &Link, class| {
+            record::encode(id, previous, 4, &content, &predicted(&origin, class, false))
+        };
+        let (first, link) = encode(1, &record::GENESIS, 1);
+        let (kept, kept_link) = encode(2, &link, 2);
+        let (stale, _) = encode(2, &[9; 16], 3);
+        let stored_origin = record::encode_other(Kind::Origin, 4, &*origin);
+        let dir = store(&[stored_origin, first, kept.clone(), stale.clone()]);
+        let found = find(dir.path(), &(1..3)).unwrap();
+        let record = found.record(2, Some(&link)).unwrap();
+        assert_eq!((record.value, record.link), (kept, kept_link));
+        assert_eq!(found.record(2, None).unwrap().value, stale, "without a chain the last one");
+    }
+}
