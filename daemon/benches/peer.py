@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""The peer that http.py measures beside picket: the same contract on FastAPI and ONNX Runtime.
+"""The peer that load.py measures beside picket: the same contract on FastAPI and ONNX Runtime.
 
-    python3 -P peer.py --model FILE --state-dir DIR
+    python3 peer.py --model FILE --state-dir DIR
 
 What a careful Python engineer would write of the service that picket replaces: uvicorn with its
 fast loop and parser, one process; the body parsed by pydantic's own JSON parser straight into
 numpy; one ONNX Runtime session with one thread an inference, run from the thread pool (it releases
 the GIL); every prediction a committed row in SQLite (WAL, synchronous=NORMAL). Listens on a free
-port of 127.0.0.1 and says which on stderr, as picket does. -P keeps the http.py beside this file
-from hiding the standard library's http.
+port of 127.0.0.1 and says which on stderr, as picket does.
 """
 import argparse
 import socket

@@ -208,6 +208,10 @@ impl Health {
         self.serving.store(true, Ordering::Relaxed);
     }
 
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+
     pub fn draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -281,7 +285,7 @@ impl Health {
     }
 
     fn check_serving(&self) -> Option<String> {
-        let started = self.serving.load(Ordering::Relaxed) || self.is_draining();
+        let started = self.is_serving() || self.is_draining();
         (!started).then(|| "still starting".to_string())
     }
 

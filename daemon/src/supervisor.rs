@@ -1,7 +1,6 @@
 //! Builds the daemon in order, waits for the signal to stop, takes it down in order.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,14 +10,14 @@ use warp::reply::Response;
 
 use crate::config::Config;
 use crate::health::Health;
-use crate::http::server::{self, BindError, Running, Server};
-use crate::http::{self, Admin, Api, Bodies, LogApi, PredictApi};
+use crate::http::server::{self, BindError, Listener, Running, Server};
+use crate::http::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelError};
 use crate::os::{self, StopSignals};
 use crate::pipeline::Pipeline;
 use crate::prediction::{UnknownLabel, Verdict};
-use crate::prediction_log::{LogError, LogReader, Origin};
+use crate::prediction_log::{self, LogError, LogReader, Origin};
 use crate::registry::RegistryWatch;
 use crate::systemd::{Notifier, Watchdog};
 use crate::worker::{WorkerSetup, Workers};
@@ -28,6 +27,7 @@ use crate::writer::{LogWriter, WriterConfig};
 /// that a flood on one never starves the other.
 const API_CONNECTIONS_MAX: usize = 512;
 const PROBE_CONNECTIONS_MAX: usize = 64;
+const CONTROL_CONNECTIONS_MAX: usize = 8;
 
 /// Of the drain's time, what is kept for the queue and the log once the listener is closed.
 const DRAIN_RESERVE: Duration = Duration::from_millis(500);
@@ -52,14 +52,13 @@ pub enum RunError {
 /// # Errors
 /// Whatever keeps the daemon from starting; once it serves, faults are for Health to tell.
 pub fn run(config: &Config, signals: StopSignals) -> Result<(), RunError> {
-    let serving = Arc::new(AtomicBool::new(false));
+    let health = Health::new();
     let (stop, stopped) = mpsc::channel();
     spawn("signals", {
-        let serving = serving.clone();
-        move || obey(&signals, &serving, &stop)
+        let health = health.clone();
+        move || obey(&signals, &health, &stop)
     });
-    let daemon = Daemon::start(config)?;
-    serving.store(true, Ordering::Relaxed);
+    let daemon = Daemon::start(config, health)?;
     let signal = stopped.recv().expect("the signals' thread outlives this one");
     tracing::info!(signal, "stopping");
     let drain_timeout = config.api.drain_timeout.0;
@@ -77,6 +76,7 @@ struct Daemon {
     health: Arc<Health>,
     probe: Running,
     api: Running,
+    control: Option<Running>,
     workers: Workers,
     worker_threads: Vec<JoinHandle<()>>,
     writer: LogWriter,
@@ -86,7 +86,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Config) -> Result<Daemon, RunError> {
+    fn start(config: &Config, health: Arc<Health>) -> Result<Daemon, RunError> {
         let started = Instant::now();
         tracing::info!(
             version = crate::VERSION,
@@ -94,7 +94,6 @@ impl Daemon {
             workers = config.api.workers,
             "starting"
         );
-        let health = Health::new();
         let metrics = Arc::new(Metrics::new(&config.model.name, &config.model.stage));
         let admin = Arc::new(Admin { health: health.clone(), metrics: metrics.clone() });
         let probe_listener = listener("probe", PROBE_CONNECTIONS_MAX, config, &health);
@@ -139,8 +138,7 @@ impl Daemon {
             RegistryWatch::start(uri, required, health.clone(), metrics.clone())
         });
 
-        let log_durability = config.log.log_durability;
-        let routes = http::api_routes(Arc::new(Api {
+        let api = Arc::new(Api {
             admin,
             predict: PredictApi {
                 workers: workers.clone(),
@@ -149,12 +147,20 @@ impl Daemon {
                 durability: config.log.predict_durability,
                 health: health.clone(),
             },
-            log: LogApi::new(writer.clone(), reader, log_durability, boot_id, health.clone()),
+            log: LogApi::new(LogSetup {
+                writer: writer.clone(),
+                reader,
+                dir: config.log_dir(),
+                durability: config.log.log_durability,
+                boot_id,
+                health: health.clone(),
+            }),
             bodies: Bodies::new(config.api.max_body.as_u64()),
             metrics,
-        }));
+        });
+        let control = open_control(config, &health, &api);
         let api_listener = listener("api", API_CONNECTIONS_MAX, config, &health);
-        let api = open(api_listener, config.api.listen, routes)?;
+        let api = open(api_listener, config.api.listen, http::api_routes(api))?;
         health.serving();
         Notifier.status("serving predictions");
         Notifier.ready();
@@ -163,6 +169,7 @@ impl Daemon {
             health,
             probe,
             api,
+            control,
             workers,
             worker_threads,
             writer,
@@ -177,6 +184,9 @@ impl Daemon {
         Notifier.stopping();
         self.health.draining();
         self.api.stop();
+        if let Some(control) = self.control {
+            control.stop();
+        }
         self.workers.close();
         for thread in self.worker_threads {
             join(thread);
@@ -229,15 +239,35 @@ fn open(
     addr: SocketAddr,
     routes: BoxedFilter<(Response,)>,
 ) -> Result<Running, RunError> {
-    let listener = server::bind(addr)?;
+    let listener = Listener::tcp(addr)?;
     server.start(listener, routes).map_err(RunError::Listener)
+}
+
+/// Without its socket the daemon does all but answer `picket log`.
+fn open_control(config: &Config, health: &Health, api: &Arc<Api>) -> Option<Running> {
+    let path = prediction_log::socket_path(&config.log_dir());
+    let server = listener("control", CONTROL_CONNECTIONS_MAX, config, health);
+    let heartbeat = server.heartbeat.clone();
+    let started =
+        Listener::unix(&path).map_err(|error| crate::chain(&error)).and_then(|listener| {
+            let routes = http::control_routes(api.clone());
+            server.start(listener, routes).map_err(|error| crate::chain(&error))
+        });
+    match started {
+        Ok(running) => Some(running),
+        Err(error) => {
+            heartbeat.retire();
+            tracing::warn!(%error, "picket log can't ask this daemon");
+            None
+        }
+    }
 }
 
 /// The first signal asks for a drain, the second ends the process at once. While the daemon is
 /// still starting nothing is owed to anyone, and the first one ends it.
-fn obey(signals: &StopSignals, serving: &AtomicBool, stop: &mpsc::Sender<&'static str>) {
+fn obey(signals: &StopSignals, health: &Health, stop: &mpsc::Sender<&'static str>) {
     let signal = signals.wait();
-    if !serving.load(Ordering::Relaxed) {
+    if !health.is_serving() {
         tracing::info!(signal, "stopped while starting");
         std::process::exit(0);
     }

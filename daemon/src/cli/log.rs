@@ -1,15 +1,22 @@
-//! `picket log tail|export|verify`: reading the store of a daemon that is not running.
+//! `picket log tail|export|verify`: reading the log, through its daemon where one runs.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 use picket::config::Settings;
-use picket::prediction_log::{
-    Body, LogError, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, Store, VerifyReport, verify,
-};
+use picket::prediction_log::VerifyReport;
+use serde_json::Value;
 
+use super::source::{Source, verify};
 use super::{CliError, Global, load, print, table};
+
+/// Between two questions for new records.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Between two words about progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Subcommand)]
 pub enum LogCommand {
@@ -30,6 +37,9 @@ struct StoreArgs {
 
 #[derive(Args)]
 pub struct TailArgs {
+    /// Go on with every new record of a running daemon, until interrupted
+    #[arg(short, long)]
+    follow: bool,
     /// Records to print
     #[arg(short = 'n', long, default_value_t = 10, value_name = "N")]
     lines: usize,
@@ -88,56 +98,103 @@ impl StoreArgs {
 }
 
 fn tail(args: &TailArgs, global: &Global) -> Result<(), CliError> {
-    let store = Store::open(&args.store.dir(global)?)?;
-    let mut records = newest(&store.reader, args.lines)?;
-    // Oldest first, as tail prints.
-    records.reverse();
-    if let Some(format) = args.format {
-        let header = matches!(format, Format::Csv).then_some(CSV_COLUMNS).unwrap_or_default();
-        let lines: String = records.iter().map(|record| line(record, format)).collect();
-        return print(&format!("{header}{lines}"));
+    let source = Source::open(&args.store.dir(global)?)?;
+    if args.follow && !source.is_running() {
+        let text = "no daemon runs on this store, so nothing new will come to follow";
+        return Err(CliError::Unsound(text.into()));
     }
-    let heading = ["id", "time", "device", "label", "confidence", "defect", "ms"];
-    let mut rows = vec![heading.map(str::to_string).to_vec()];
-    rows.extend(records.iter().map(row));
-    print(&table::render(&rows))
+    let records = source.newest(args.lines)?;
+    match args.format {
+        Some(Format::Csv) => print(&format!("{CSV_COLUMNS}{}", lines(&records, Format::Csv)))?,
+        Some(Format::Jsonl) => print(&lines(&records, Format::Jsonl))?,
+        None => print(&table::render(&rows(&records)))?,
+    }
+    if args.follow {
+        let newest = records.last().and_then(|record| record["id"].as_u64()).unwrap_or(0);
+        return follow(&source, newest + 1, args.format);
+    }
+    Ok(())
 }
 
-fn newest(reader: &LogReader, count: usize) -> Result<Vec<LogRecord>, LogError> {
-    let mut records = Vec::new();
-    let mut after = None;
+fn follow(source: &Source, mut from: u64, format: Option<Format>) -> Result<(), CliError> {
     loop {
-        let limit = (count - records.len()).min(PAGE_RECORDS_MAX);
-        let page = reader.query(&Query { limit, after, ..Query::default() })?;
-        records.extend(page.records);
-        after = page.next;
-        if records.len() >= count || after.is_none() {
-            return Ok(records);
+        std::thread::sleep(FOLLOW_INTERVAL);
+        let step = source.step(from)?;
+        let Some((last, _)) = step.last() else { continue };
+        from = last + 1;
+        let records: Vec<Value> = step.into_iter().filter_map(|(_, record)| record.ok()).collect();
+        match format {
+            Some(format) => print(&lines(&records, format))?,
+            None => {
+                let table = table::render(&rows(&records));
+                // The heading stands above the first records already.
+                print(table.split_once('\n').map_or("", |(_, rows)| rows))?;
+            }
         }
     }
 }
 
 fn export(args: &ExportArgs, global: &Global) -> Result<(), CliError> {
-    let store = Store::open(&args.store.dir(global)?)?;
-    let mut output = BufWriter::new(std::io::stdout().lock());
+    let source = Source::open(&args.store.dir(global)?)?;
+    let stdout = std::io::stdout();
+    let mut progress = Progress::new(!stdout.is_terminal());
+    let mut output = BufWriter::new(stdout.lock());
     let broken = || CliError::io("cannot write to stdout");
     if matches!(args.format, Format::Csv) {
         output.write_all(CSV_COLUMNS.as_bytes()).map_err(broken())?;
     }
-    let mut damaged = 0_u64;
-    store.reader.export(0, |id, record| match record {
-        Ok(record) => output.write_all(line(&record, args.format).as_bytes()).map_err(broken()),
-        Err(damage) => {
-            damaged += 1;
-            eprintln!("picket: record {id} can't be read: {damage}");
-            Ok(())
+    let (mut from, mut written, mut damaged) = (0, 0_u64, 0_u64);
+    loop {
+        let step = source.step(from)?;
+        let Some((last, _)) = step.last() else { break };
+        from = last + 1;
+        for (id, record) in step {
+            match record {
+                Ok(record) => {
+                    let line = line(&record, args.format);
+                    output.write_all(line.as_bytes()).map_err(broken())?;
+                    written += 1;
+                }
+                Err(damage) => {
+                    damaged += 1;
+                    eprintln!("picket: record {id} can't be read: {damage}");
+                }
+            }
         }
-    })?;
+        progress.show(written);
+    }
     output.flush().map_err(broken())?;
+    progress.end(written);
     if damaged > 0 {
         return Err(CliError::Unsound(format!("{damaged} records can't be read")));
     }
     Ok(())
+}
+
+/// A line on the terminal that counts, while the records go elsewhere.
+struct Progress {
+    shown: bool,
+    last: Instant,
+}
+
+impl Progress {
+    fn new(records_go_elsewhere: bool) -> Progress {
+        let shown = records_go_elsewhere && std::io::stderr().is_terminal();
+        Progress { shown, last: Instant::now() }
+    }
+
+    fn show(&mut self, records: u64) {
+        if self.shown && self.last.elapsed() >= PROGRESS_INTERVAL {
+            self.last = Instant::now();
+            eprint!("\r{records} records");
+        }
+    }
+
+    fn end(&self, records: u64) {
+        if self.shown {
+            eprintln!("\r{records} records");
+        }
+    }
 }
 
 fn run_verify(args: &VerifyArgs, global: &Global) -> Result<(), CliError> {
@@ -161,72 +218,84 @@ fn run_verify(args: &VerifyArgs, global: &Global) -> Result<(), CliError> {
     if report.is_sound() { Ok(()) } else { Err(CliError::Unsound("the log is not sound".into())) }
 }
 
-fn line(record: &LogRecord, format: Format) -> String {
+fn lines(records: &[Value], format: Format) -> String {
+    records.iter().map(|record| line(record, format)).collect()
+}
+
+/// A record as `GET /predictions` shows it, on one line.
+fn line(record: &Value, format: Format) -> String {
     match format {
-        Format::Jsonl => {
-            let json = serde_json::to_string(record);
-            json.expect("a record has no value that JSON lacks") + "\n"
-        }
+        Format::Jsonl => format!("{record}\n"),
         Format::Csv => {
-            let cells = csv_cells(record);
-            let quoted: Vec<String> = cells.iter().map(|cell| csv_quote(cell)).collect();
+            let quoted: Vec<String> =
+                csv_cells(record).iter().map(|cell| csv_quote(cell)).collect();
             quoted.join(",") + "\n"
         }
     }
 }
 
-fn row(record: &LogRecord) -> Vec<String> {
-    let entry = &record.entry;
+fn rows(records: &[Value]) -> Vec<Vec<String>> {
+    let heading = ["id", "time", "device", "label", "confidence", "defect", "ms"];
+    let mut rows = vec![heading.map(str::to_string).to_vec()];
+    rows.extend(records.iter().map(row));
+    rows
+}
+
+fn row(record: &Value) -> Vec<String> {
+    let seconds = record["timestamp"].as_f64().unwrap_or(0.0).max(0.0);
     let time = humantime::format_rfc3339_millis(
-        std::time::UNIX_EPOCH + std::time::Duration::from_secs_f64(record.timestamp().max(0.0)),
+        std::time::UNIX_EPOCH + Duration::try_from_secs_f64(seconds).unwrap_or_default(),
     );
     let (label, confidence) = best(record);
+    let or_dash = |text: String| if text.is_empty() { "-".to_string() } else { text };
     vec![
-        record.id.to_string(),
+        text(&record["id"]),
         time.to_string(),
-        entry.origin.device_id.clone().unwrap_or_else(|| "-".into()),
-        label,
+        or_dash(text(&record["edge_device_id"])),
+        or_dash(label),
         confidence.map_or_else(|| "-".into(), |confidence| format!("{confidence:.3}")),
-        if entry.defect { "yes" } else { "no" }.to_string(),
-        format!("{:.2}", entry.inference_us as f64 / 1e3),
+        if record["defect_detected"] == true { "yes" } else { "no" }.to_string(),
+        format!("{:.2}", record["inference_time_ms"].as_f64().unwrap_or(0.0)),
     ]
 }
 
 /// The label of a prediction, or of the detection with the highest confidence.
-fn best(record: &LogRecord) -> (String, Option<f64>) {
-    match &record.entry.body {
-        Body::Predicted(predicted) => {
-            (predicted.label.clone(), Some(f64::from(predicted.confidence())))
-        }
-        Body::Reported(reported) => reported
-            .detections
-            .iter()
-            .max_by(|a, b| a.confidence.total_cmp(&b.confidence))
-            .map_or_else(|| ("-".into(), None), |d| (d.class.clone(), Some(d.confidence))),
+fn best(record: &Value) -> (String, Option<f64>) {
+    let of = |part: &Value, label: &str| (text(&part[label]), part["confidence"].as_f64());
+    if record["source"] == "predict" {
+        return of(record, "label");
     }
+    let detections = record["detections"].as_array().map_or(&[][..], Vec::as_slice);
+    let confidence = |detection: &Value| detection["confidence"].as_f64().unwrap_or(0.0);
+    let best = detections.iter().max_by(|a, b| confidence(a).total_cmp(&confidence(b)));
+    best.map_or_else(|| (String::new(), None), |best| of(best, "class"))
 }
 
-fn csv_cells(record: &LogRecord) -> [String; 12] {
-    let entry = &record.entry;
+fn csv_cells(record: &Value) -> [String; 12] {
     let (label, confidence) = best(record);
-    let (source, uncertain, image_id) = match &entry.body {
-        Body::Predicted(predicted) => ("predict", predicted.uncertain.to_string(), String::new()),
-        Body::Reported(reported) => ("log", String::new(), reported.image_id.clone()),
-    };
     [
-        record.id.to_string(),
-        format!("{:.6}", record.timestamp()),
-        source.to_string(),
-        entry.origin.device_id.clone().unwrap_or_default(),
-        entry.origin.model_name.clone(),
-        entry.origin.model_version.clone(),
+        text(&record["id"]),
+        format!("{:.6}", record["timestamp"].as_f64().unwrap_or(0.0)),
+        text(&record["source"]),
+        text(&record["edge_device_id"]),
+        text(&record["model_name"]),
+        text(&record["model_version"]),
         label,
         confidence.map_or_else(String::new, |confidence| format!("{confidence:.6}")),
-        entry.defect.to_string(),
-        uncertain,
-        format!("{:.3}", entry.inference_us as f64 / 1e3),
-        image_id,
+        text(&record["defect_detected"]),
+        text(&record["uncertain"]),
+        format!("{:.3}", record["inference_time_ms"].as_f64().unwrap_or(0.0)),
+        text(&record["image_id"]),
     ]
+}
+
+/// A JSON value as a cell: text without quotes, nothing for null.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// RFC 4180.

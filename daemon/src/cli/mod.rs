@@ -3,6 +3,7 @@
 mod log;
 mod model;
 mod predict;
+mod source;
 mod table;
 
 use std::path::PathBuf;

@@ -1,11 +1,12 @@
 //! POST /log, GET /predictions, GET /stats: the prediction log over HTTP. Parsing batches and
 //! reading pages happens on the blocking threads, never on the async runtime.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Buf;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
 use warp::Stream;
@@ -18,7 +19,7 @@ use crate::health::Health;
 use crate::image::MediaType;
 use crate::log_batch::{self, BatchError};
 use crate::os::Stamp;
-use crate::prediction_log::{LogReader, PAGE_RECORDS_MAX, Query};
+use crate::prediction_log::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query};
 use crate::writer::{Durability, LogWriter, Unlogged};
 
 /// A strict answer waits this long for its commit, an SD card's usual stall included.
@@ -33,6 +34,7 @@ const PAGE_RECORDS_DEFAULT: usize = 100;
 pub struct LogApi {
     writer: LogWriter,
     reader: LogReader,
+    dir: PathBuf,
     durability: Durability,
     boot_id: String,
     health: Arc<Health>,
@@ -52,16 +54,48 @@ struct PageParameters {
     after: Option<String>,
 }
 
+#[derive(Serialize)]
+struct PageView<'a> {
+    count: usize,
+    next: Option<u64>,
+    damaged: &'a [u64],
+    predictions: &'a [LogRecord],
+}
+
+#[derive(Serialize)]
+struct StepView {
+    records: Vec<StepItemView>,
+}
+
+#[derive(Serialize)]
+struct StepItemView {
+    id: u64,
+    record: Option<LogRecord>,
+    damage: Option<String>,
+}
+
+/// What the log's routes need.
+pub struct LogSetup {
+    pub writer: LogWriter,
+    pub reader: LogReader,
+    /// Where the log lives.
+    pub dir: PathBuf,
+    pub durability: Durability,
+    pub boot_id: String,
+    pub health: Arc<Health>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepParameters {
+    from: u64,
+}
+
 impl LogApi {
-    pub fn new(
-        writer: LogWriter,
-        reader: LogReader,
-        durability: Durability,
-        boot_id: String,
-        health: Arc<Health>,
-    ) -> LogApi {
+    pub fn new(setup: LogSetup) -> LogApi {
+        let LogSetup { writer, reader, dir, durability, boot_id, health } = setup;
         let jobs = Arc::new(Semaphore::new(BLOCKING_JOBS_MAX));
-        LogApi { writer, reader, durability, boot_id, health, jobs }
+        LogApi { writer, reader, dir, durability, boot_id, health, jobs }
     }
 
     pub(super) async fn predictions(&self, query: &str) -> Result<Response, Rejected> {
@@ -69,13 +103,34 @@ impl LogApi {
         let reader = self.reader.clone();
         let page = self.blocking(move || reader.query(&query)).await?;
         let page = page.map_err(|error| Rejected::unavailable(crate::chain(&error)))?;
-        let answer = json!({
-            "count": page.records.len(),
-            "next": page.next,
-            "damaged": page.damaged,
-            "predictions": page.records,
-        });
+        let answer = PageView {
+            count: page.records.len(),
+            next: page.next,
+            damaged: &page.damaged,
+            predictions: &page.records,
+        };
         Ok(warp::reply::json(&answer).into_response())
+    }
+
+    /// Oldest first, from a number on: what `picket log export` and `tail` read.
+    pub(super) async fn records(&self, query: &str) -> Result<Response, Rejected> {
+        let StepParameters { from } = parse_query(query)?;
+        let reader = self.reader.clone();
+        let step = self.blocking(move || reader.step(from)).await?;
+        let step = step.map_err(|error| Rejected::unavailable(crate::chain(&error)))?;
+        let view = |(id, record): (u64, Result<LogRecord, Damage>)| match record {
+            Ok(record) => StepItemView { id, record: Some(record), damage: None },
+            Err(damage) => StepItemView { id, record: None, damage: Some(damage.to_string()) },
+        };
+        let records = step.into_iter().map(view).collect();
+        Ok(warp::reply::json(&StepView { records }).into_response())
+    }
+
+    pub(super) async fn verify(&self) -> Result<Response, Rejected> {
+        let (reader, dir) = (self.reader.clone(), self.dir.clone());
+        let report = self.blocking(move || reader.verify(&dir)).await?;
+        let report = report.map_err(|error| Rejected::unavailable(crate::chain(&error)))?;
+        Ok(warp::reply::json(&report).into_response())
     }
 
     pub(super) fn stats(&self) -> Response {

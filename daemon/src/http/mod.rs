@@ -19,7 +19,7 @@ use warp::{Filter, any, path};
 
 pub use admin::Admin;
 pub use body::Bodies;
-pub use log::LogApi;
+pub use log::{LogApi, LogSetup};
 pub use predict::{ModelView, PredictApi, PredictionView, TimingView, ms};
 
 use crate::metrics::Metrics;
@@ -112,6 +112,33 @@ pub fn api_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .or(not_found(api.metrics.clone()))
         .unify()
         .boxed()
+}
+
+/// What the command line asks a running daemon, over a socket that only its user may open.
+pub fn control_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
+    let with_api = {
+        let api = api.clone();
+        any().map(move || api.clone())
+    };
+    let verify =
+        path!("verify").and(warp::get()).and(with_api.clone()).then(|api: Arc<Api>| async move {
+            let answer = api.log.verify().await;
+            api.finish(answer)
+        });
+    let records = path!("records").and(warp::get()).and(with_api.clone()).and(query()).then(
+        |api: Arc<Api>, query: String| async move {
+            let answer = api.log.records(&query).await;
+            api.finish(answer)
+        },
+    );
+    let predictions = path!("predictions").and(warp::get()).and(with_api).and(query()).then(
+        |api: Arc<Api>, query: String| async move {
+            let answer = api.log.predictions(&query).await;
+            api.finish(answer)
+        },
+    );
+    let not_found = not_found(api.metrics.clone());
+    verify.or(records).unify().or(predictions).unify().or(not_found).unify().boxed()
 }
 
 fn admin_routes(admin: Arc<Admin>) -> BoxedFilter<(Response,)> {

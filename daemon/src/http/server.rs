@@ -1,7 +1,11 @@
 //! One listener on a thread and runtime of its own: accept loop, connection limit, header
 //! deadline, drain. Serves any warp routes; knows none of them.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -47,7 +52,6 @@ pub struct Server {
 
 /// A running listener.
 pub struct Running {
-    pub addr: SocketAddr,
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
 }
@@ -62,24 +66,92 @@ impl Running {
     }
 }
 
-/// Binds a listener; the address is in the error, which the system's own text lacks.
-///
-/// # Errors
-/// When the address is taken or not ours.
-pub fn bind(addr: SocketAddr) -> Result<TcpListener, BindError> {
-    let bind = || {
-        let listener = TcpListener::bind(addr)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    bind().map_err(|source| BindError { addr, source })
+/// Where a server listens.
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// # Errors
+    /// When the address is taken or not ours; the address is in the error, which the system's own
+    /// text lacks.
+    pub fn tcp(addr: SocketAddr) -> Result<Listener, BindError> {
+        let listener = TcpListener::bind(addr);
+        listener
+            .map(Listener::Tcp)
+            .map_err(|source| BindError { address: addr.to_string(), source })
+    }
+
+    /// A socket file that only this user may open; one that a killed daemon left is replaced.
+    ///
+    /// # Errors
+    /// When the file can't be made; paths of sockets end at 107 bytes.
+    pub fn unix(path: &Path) -> Result<Listener, BindError> {
+        let bind = || {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(path)?;
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+            Ok(Listener::Unix(listener))
+        };
+        bind().map_err(|source| BindError { address: path.display().to_string(), source })
+    }
+
+    fn address(&self) -> io::Result<String> {
+        match self {
+            Listener::Tcp(listener) => Ok(listener.local_addr()?.to_string()),
+            Listener::Unix(listener) => {
+                let addr = listener.local_addr()?;
+                Ok(addr.as_pathname().map_or_else(String::new, |path| path.display().to_string()))
+            }
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr}")]
+#[error("cannot listen on {address}")]
 pub struct BindError {
-    addr: SocketAddr,
-    source: std::io::Error,
+    address: String,
+    source: io::Error,
+}
+
+/// The same, registered with a runtime.
+enum AsyncListener {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+/// A connection of either kind.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+impl AsyncListener {
+    fn register(listener: Listener) -> io::Result<AsyncListener> {
+        Ok(match listener {
+            Listener::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                AsyncListener::Tcp(tokio::net::TcpListener::from_std(listener)?)
+            }
+            Listener::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                AsyncListener::Unix(tokio::net::UnixListener::from_std(listener)?)
+            }
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Box<dyn Connection>> {
+        match self {
+            AsyncListener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok(Box::new(stream))
+            }
+            AsyncListener::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
+        }
+    }
 }
 
 impl Server {
@@ -87,10 +159,10 @@ impl Server {
     /// When the runtime can't be built or the listener not be registered with it.
     pub fn start(
         self,
-        listener: TcpListener,
+        listener: Listener,
         routes: BoxedFilter<(Response,)>,
-    ) -> std::io::Result<Running> {
-        let addr = listener.local_addr()?;
+    ) -> io::Result<Running> {
+        let addr = listener.address()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -100,7 +172,7 @@ impl Server {
             .build()?;
         let listener = {
             let _guard = runtime.enter();
-            tokio::net::TcpListener::from_std(listener)?
+            AsyncListener::register(listener)?
         };
         let (stop, stopped) = watch::channel(false);
         let name = self.name;
@@ -110,12 +182,12 @@ impl Server {
             // A page being read is not worth waiting for.
             runtime.shutdown_background();
         })?;
-        Ok(Running { addr, stop, thread })
+        Ok(Running { stop, thread })
     }
 
     async fn serve(
         self,
-        listener: tokio::net::TcpListener,
+        listener: AsyncListener,
         routes: BoxedFilter<(Response,)>,
         mut stopped: watch::Receiver<bool>,
     ) {
@@ -138,7 +210,7 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(listener = self.name, %error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -147,7 +219,6 @@ impl Server {
             };
             // At the limit a connection is shed at once, never queued.
             let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-            let _ = stream.set_nodelay(true);
             let service = TowerToHyperService::new(warp::service(routes.clone()));
             let connection =
                 graceful.watch(builder.serve_connection(TokioIo::new(stream), service));

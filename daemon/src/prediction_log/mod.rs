@@ -31,7 +31,9 @@ use std::time::{Duration, Instant};
 
 pub use headroom::NoRoom;
 pub use reader::{LogReader, PAGE_RECORDS_MAX, Page, Query};
-pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Origin, Predicted, Reported};
+pub use record::{
+    Body, Damage, Detection, Entry, LogRecord, NAME_BYTES_MAX, Origin, Predicted, Reported,
+};
 pub use recovery::{Climb, Step};
 pub use stats::Stats;
 pub use suspicion::Suspicion;
@@ -622,13 +624,16 @@ fn read_within_budget(db: &sled::Db) -> sled::Result<Read> {
     Ok(read)
 }
 
+/// Where the daemon that owns the log in `dir` answers questions about it.
+pub fn socket_path(dir: &Path) -> PathBuf {
+    recovery::beside(dir, ".sock")
+}
+
 /// One owner at a time, this process included: sled's own lock goes with its files when they are
 /// set aside.
 fn lock(dir: &Path) -> Result<File, LogError> {
     let broken = |source| LogError::Directory { path: dir.to_path_buf(), source };
-    let mut name = dir.file_name().unwrap_or_default().to_os_string();
-    name.push(".lock");
-    let path = recovery::parent(dir).join(name);
+    let path = recovery::beside(dir, ".lock");
     let file = File::options().create(true).truncate(false).write(true).open(path);
     let file = file.map_err(broken)?;
     match file.try_lock() {

@@ -100,7 +100,11 @@ impl LogReader {
         }
     }
 
-    fn step(&self, from: u64) -> Result<Vec<(u64, Result<LogRecord, Damage>)>, LogError> {
+    /// At most `PAGE_RECORDS_MAX` records from `from` on, oldest first.
+    ///
+    /// # Errors
+    /// `Closed` while the log is not open, `Read` when the store fails.
+    pub fn step(&self, from: u64) -> Result<Vec<(u64, Result<LogRecord, Damage>)>, LogError> {
         let shelf = self.shelf.read().expect("no reader panics with the shelf in hand");
         let db = shelf.as_ref().ok_or(LogError::Closed)?;
         let mut origins = HashMap::new();

@@ -263,6 +263,13 @@ pub(super) fn quarantines(dir: &Path) -> io::Result<Vec<String>> {
     Ok(found.into_iter().map(|(_, name)| name).collect())
 }
 
+/// A file of the log that must outlive its directory, which may be set aside.
+pub(super) fn beside(dir: &Path, suffix: &str) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_os_string();
+    name.push(suffix);
+    parent(dir).join(name)
+}
+
 pub(super) fn parent(dir: &Path) -> &Path {
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -30,12 +30,9 @@ pub struct Suspicion {
 impl Suspicion {
     /// What is held against the disk of the log directory `dir`.
     pub fn of(dir: &Path) -> Suspicion {
-        let mut name = dir.file_name().unwrap_or_default().to_os_string();
-        name.push(".suspect");
-        let parent = recovery::parent(dir);
-        let path = parent.join(name);
+        let path = recovery::beside(dir, ".suspect");
         let doubt = std::fs::read(&path).ok().and_then(|json| serde_json::from_slice(&json).ok());
-        Suspicion { path, dir: parent.to_path_buf(), doubt }
+        Suspicion { path, dir: recovery::parent(dir).to_path_buf(), doubt }
     }
 
     /// Why the disk is not believed; none once it was mounted again.

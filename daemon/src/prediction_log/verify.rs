@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::{self, Anchor, Kind, Link, Origin};
 use super::{
@@ -41,7 +41,7 @@ impl Store {
 }
 
 /// What `picket log verify` prints.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
     /// Sequence number of the oldest record, 0 when there is none.
     pub first: u64,
@@ -66,7 +66,7 @@ pub struct VerifyReport {
 }
 
 /// The last record that retention removed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnchorReport {
     /// Its number, 0 when nothing was ever removed.
     pub id: u64,

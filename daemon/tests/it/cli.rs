@@ -77,10 +77,21 @@ fn the_log_of_a_stopped_daemon_is_read_whole_or_from_its_end() {
         let body = std::fs::read(cifar(label)).unwrap();
         assert_eq!(daemon.post("/predict?durable=true", None, &body).status, 200);
     }
-    let running = log("verify", state.path(), &["--json"]);
-    assert_eq!(running.status.code(), Some(74));
-    assert!(stderr(&running).contains("in use by another process"), "{}", stderr(&running));
+    // Through the running daemon first, then from the store itself: the same.
+    let running = [
+        log("export", state.path(), &["--format", "jsonl"]),
+        log("tail", state.path(), &["-n", "2", "--format", "csv"]),
+        log("verify", state.path(), &["--json"]),
+    ]
+    .map(|output| stdout(&output).to_string());
     assert!(daemon.stop().success());
+    let stopped = [
+        log("export", state.path(), &["--format", "jsonl"]),
+        log("tail", state.path(), &["-n", "2", "--format", "csv"]),
+        log("verify", state.path(), &["--json"]),
+    ]
+    .map(|output| stdout(&output).to_string());
+    assert_eq!(running, stopped);
 
     let records = json_lines(&log("export", state.path(), &["--format", "jsonl"]));
     let seen: Vec<_> =
@@ -113,6 +124,7 @@ fn the_log_of_a_stopped_daemon_is_read_whole_or_from_its_end() {
         ("last", json!(4)),
         ("count", json!(4)),
         ("gaps", json!([])),
+        ("altered", json!([])),
         ("corrupt", json!([])),
         ("quarantined", json!([])),
     ] {
@@ -213,4 +225,33 @@ fn a_closed_pipe_is_no_failure() {
     let mut child = picket().args(["serve", "--help"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn tail_follows_a_running_daemon_and_nothing_else() {
+    let (state, daemon) = start();
+    assert_eq!(daemon.post("/predict?durable=true", None, &cat_png()).status, 200);
+    let store = state.path().join("log");
+    let mut tail = picket()
+        .args(["log", "tail", "--follow", "--format", "jsonl", "--store"])
+        .arg(&store)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(tail.stdout.take().unwrap()));
+    let mut next_id = || -> Value {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        line["id"].clone()
+    };
+    assert_eq!(next_id(), 1);
+    for id in 2..5 {
+        assert_eq!(daemon.predict("image/png", &cat_png()).status, 200);
+        assert_eq!(next_id(), id);
+    }
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    assert!(daemon.stop().success());
+    let output = log("tail", state.path(), &["-f"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no daemon runs on this store"), "{}", stderr(&output));
 }

@@ -1,0 +1,192 @@
+//! Where `picket log` reads from: the store itself, or the daemon that owns it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use picket::prediction_log::{self, LogError, PAGE_RECORDS_MAX, Query, Store, VerifyReport};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::CliError;
+
+/// Largest answer that is read, bytes: a page of the largest records.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// One record as `GET /predictions` shows it, or why it can't be read.
+pub type Item = (u64, Result<Value, String>);
+
+pub enum Source {
+    Store(Box<Store>),
+    Daemon(Daemon),
+}
+
+impl Source {
+    /// The store in `dir`, through its daemon where one runs.
+    pub fn open(dir: &Path) -> Result<Source, CliError> {
+        match Store::open(dir) {
+            Ok(store) => Ok(Source::Store(Box::new(store))),
+            Err(LogError::Locked { .. }) => Ok(Source::Daemon(Daemon::of(dir)?)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self, Source::Daemon(_))
+    }
+
+    /// Up to `PAGE_RECORDS_MAX` records from a number on, oldest first; empty at the end.
+    pub fn step(&self, from: u64) -> Result<Vec<Item>, CliError> {
+        match self {
+            Source::Store(store) => {
+                let step = store.reader.step(from)?.into_iter();
+                Ok(step
+                    .map(|(id, record)| (id, record.map(to_json).map_err(|e| e.to_string())))
+                    .collect())
+            }
+            Source::Daemon(daemon) => daemon.step(from),
+        }
+    }
+
+    /// The newest `count` records, oldest first.
+    pub fn newest(&self, count: usize) -> Result<Vec<Value>, CliError> {
+        let mut records = Vec::new();
+        let mut after = None;
+        loop {
+            let limit = (count - records.len()).min(PAGE_RECORDS_MAX);
+            if limit == 0 {
+                break;
+            }
+            let (page, next) = self.page(limit, after)?;
+            records.extend(page);
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        records.reverse();
+        Ok(records)
+    }
+
+    fn page(
+        &self,
+        limit: usize,
+        after: Option<u64>,
+    ) -> Result<(Vec<Value>, Option<u64>), CliError> {
+        match self {
+            Source::Store(store) => {
+                let page = store.reader.query(&Query { limit, after, ..Query::default() })?;
+                Ok((page.records.into_iter().map(to_json).collect(), page.next))
+            }
+            Source::Daemon(daemon) => daemon.page(limit, after),
+        }
+    }
+}
+
+/// By way of text: a 32-bit float keeps its short form, as in the daemon's answers.
+fn to_json(record: prediction_log::LogRecord) -> Value {
+    let text = serde_json::to_string(&record).expect("a record has no value that JSON lacks");
+    serde_json::from_str(&text).expect("what was JSON a moment ago still is")
+}
+
+/// The report on the store in `dir`, from its daemon where one runs.
+pub fn verify(dir: &Path) -> Result<VerifyReport, CliError> {
+    match prediction_log::verify(dir) {
+        Err(LogError::Locked { .. }) => Daemon::of(dir)?.get("/verify"),
+        other => Ok(other?),
+    }
+}
+
+/// A running daemon, over its control socket.
+pub struct Daemon {
+    runtime: tokio::runtime::Runtime,
+    socket: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    records: Vec<StepItem>,
+}
+
+#[derive(Deserialize)]
+struct StepItem {
+    id: u64,
+    record: Option<Value>,
+    damage: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    predictions: Vec<Value>,
+    next: Option<u64>,
+}
+
+impl Daemon {
+    fn of(dir: &Path) -> Result<Daemon, CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(CliError::io("cannot start a runtime"))?;
+        Ok(Daemon { runtime, socket: prediction_log::socket_path(dir) })
+    }
+
+    fn step(&self, from: u64) -> Result<Vec<Item>, CliError> {
+        let step: Step = self.get(&format!("/records?from={from}"))?;
+        let items = step.records.into_iter();
+        Ok(items
+            .map(|StepItem { id, record, damage }| {
+                (id, record.ok_or_else(|| damage.unwrap_or_default()))
+            })
+            .collect())
+    }
+
+    fn page(
+        &self,
+        limit: usize,
+        after: Option<u64>,
+    ) -> Result<(Vec<Value>, Option<u64>), CliError> {
+        let after = after.map_or_else(String::new, |after| after.to_string());
+        let page: Page = self.get(&format!("/predictions?limit={limit}&after={after}"))?;
+        Ok((page.predictions, page.next))
+    }
+
+    fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, CliError> {
+        let asking = || format!("cannot ask the daemon at {}", self.socket.display());
+        let (status, body) =
+            self.runtime.block_on(self.fetch(path)).map_err(CliError::io(asking()))?;
+        if status != StatusCode::OK {
+            let text = String::from_utf8_lossy(&body).into_owned();
+            return Err(CliError::Unsound(format!("the daemon answers {status}: {text}")));
+        }
+        serde_json::from_slice(&body)
+            .map_err(|error| CliError::io(asking())(io::Error::other(error)))
+    }
+
+    async fn fetch(&self, path: &str) -> io::Result<(StatusCode, Bytes)> {
+        let stream = tokio::net::UnixStream::connect(&self.socket).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        let request = Request::get(path)
+            .header("host", "picket")
+            .body(Empty::<Bytes>::new())
+            .map_err(io::Error::other)?;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(io::Error::other)?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            Ok((status, body.map_err(io::Error::other)?.to_bytes()))
+        };
+        // The connection is driven until the answer is whole; how it ends then is of no interest.
+        tokio::pin!(connection);
+        tokio::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => answer,
+            ended = &mut connection => match ended {
+                Ok(()) => answer.await,
+                Err(error) => Err(io::Error::other(error)),
+            },
+        }
+    }
+}
