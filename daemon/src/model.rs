@@ -93,8 +93,8 @@ impl Model {
     /// Reads, checks and warms up a model, so that its first request is as fast as the next.
     ///
     /// # Errors
-    /// Unreadable or over `MODEL_BYTES_MAX`; not ONNX that tract runs; not [N,3,32,32] or
-    /// [N,32,32,3] of u8, i8 or f32 to 10 logits; golden logits that differ.
+    /// Unreadable or over `MODEL_BYTES_MAX`; not ONNX that tract runs; not `[N,3,32,32]` or
+    /// `[N,32,32,3]` of u8, i8 or f32 to 10 logits; golden logits that differ.
     pub fn load(source: &ModelSource) -> Result<Model, ModelError> {
         match source {
             ModelSource::Embedded => Model::from_onnx(EMBEDDED),

@@ -54,6 +54,9 @@ pub struct Page {
     pub damaged: Vec<u64>,
 }
 
+/// A number, and its record or why that can't be read.
+pub type Item = (u64, Result<LogRecord, Damage>);
+
 /// Cheap to clone; works while the log is open, says `Closed` while it is not.
 #[derive(Clone, Default)]
 pub struct LogReader {
@@ -104,7 +107,7 @@ impl LogReader {
     ///
     /// # Errors
     /// `Closed` while the log is not open, `Read` when the store fails.
-    pub fn step(&self, from: u64) -> Result<Vec<(u64, Result<LogRecord, Damage>)>, LogError> {
+    pub fn step(&self, from: u64) -> Result<Vec<Item>, LogError> {
         let shelf = self.shelf.read().expect("no reader panics with the shelf in hand");
         let db = shelf.as_ref().ok_or(LogError::Closed)?;
         let mut origins = HashMap::new();

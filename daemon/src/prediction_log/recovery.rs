@@ -208,11 +208,12 @@ fn keep_copy(dir: &Path) {
         let space = os::disk_space(dir).map_or(0, |space| space.free_bytes);
         space > metadata.len() + COPY_MARGIN_BYTES
     });
-    if room && !copy.exists() {
-        if let Err(error) = std::fs::copy(&db, &copy) {
-            tracing::warn!(%error, "the damaged store is repaired without a copy");
-            let _ = std::fs::remove_file(&copy);
-        }
+    if room
+        && !copy.exists()
+        && let Err(error) = std::fs::copy(&db, &copy)
+    {
+        tracing::warn!(%error, "the damaged store is repaired without a copy");
+        let _ = std::fs::remove_file(&copy);
     }
 }
 
@@ -308,7 +309,8 @@ pub(super) fn salvage_quarantine(
         moved_at_us: os::Stamp::now().wall_us,
     };
     guard(|| db.insert([ANCHOR_KEY], record::encode_other(Kind::Anchor, 0, &anchor)).map(drop))?;
-    let count = restore(db, file, quarantine, &[state.first_id..state.next_id])?;
+    let all = state.first_id..state.next_id;
+    let count = restore(db, file, quarantine, std::slice::from_ref(&all))?;
     guard(|| Ok(File::create(quarantine.join(SALVAGED_MARK))?.sync_all()?))?;
     if count == state.next_id - state.first_id {
         // Nothing is missing: there is nothing to look at in it.

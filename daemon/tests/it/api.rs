@@ -135,9 +135,9 @@ fn reported(index: u64) -> Value {
         "image_id": format!("img-{index}"), "timestamp": 1_795_000_000.0 + index as f64,
         "model_version": "v3", "model_name": format!("scratches-{}", index % 2),
         "inference_time_ms": 10.0 + index as f64,
-        "detections": [{"class": if index % 3 == 0 { "scratch" } else { "dent" },
+        "detections": [{"class": if index.is_multiple_of(3) { "scratch" } else { "dent" },
                         "confidence": 0.9, "bbox": [1.5, 2.0, 3.0, 4.0], "uncertain": false}],
-        "defect_detected": index % 3 == 0, "confidence_scores": [0.9],
+        "defect_detected": index.is_multiple_of(3), "confidence_scores": [0.9],
         "processing_notes": "night shift",
         "edge_device_id": format!("line-{}", index % 4)
     })
@@ -188,8 +188,8 @@ fn every_filter_keeps_what_it_should_and_pages_join_without_loss() {
     };
     assert_eq!(ids(""), expect(&|_| true));
     assert_eq!(ids("edge_device_id=line-2"), expect(&|index| index % 4 == 2));
-    assert_eq!(ids("defect_only=true"), expect(&|index| index % 3 == 0));
-    assert_eq!(ids("label=dent"), expect(&|index| index % 3 != 0));
+    assert_eq!(ids("defect_only=true"), expect(&|index| index.is_multiple_of(3)));
+    assert_eq!(ids("label=dent"), expect(&|index| !index.is_multiple_of(3)));
     assert_eq!(
         ids("since=1795000010&until=1795000020"),
         expect(&|index| (10..20).contains(&index))
@@ -197,7 +197,7 @@ fn every_filter_keeps_what_it_should_and_pages_join_without_loss() {
     assert_eq!(ids("since=2026-11-18T11:06:50Z").len(), 290, "RFC 3339 works as well");
     assert_eq!(
         ids("label=scratch&edge_device_id=line-0&since=1795000100&defect_only=1"),
-        expect(&|index| index % 12 == 0 && index >= 100)
+        expect(&|index| index.is_multiple_of(12) && index >= 100)
     );
     assert_eq!(ids("label=&edge_device_id=&after="), expect(&|_| true), "empty means any");
 
@@ -213,7 +213,7 @@ fn every_filter_keeps_what_it_should_and_pages_join_without_loss() {
             None => break,
         }
     }
-    assert_eq!(paged, expect(&|index| index % 3 == 0));
+    assert_eq!(paged, expect(&|index| index.is_multiple_of(3)));
 }
 
 #[test]
