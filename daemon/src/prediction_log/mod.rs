@@ -34,6 +34,7 @@ pub use reader::{LogReader, PAGE_RECORDS_MAX, Page, Query};
 pub use record::{
     Body, Damage, Detection, Entry, LogRecord, NAME_BYTES_MAX, Origin, Predicted, Reported,
 };
+pub use record::{Stored, decode as decode_record};
 pub use recovery::{Climb, Step};
 pub use stats::Stats;
 pub use suspicion::Suspicion;

@@ -1,0 +1,31 @@
+//! Opening a store whose files are arbitrary bytes: it opens, perhaps with losses, or says why not;
+//! it takes a record afterwards, and never panics or hangs.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use picket::prediction_log::{Climb, LogReader, PredictionLog, Retention};
+
+const RETENTION: Retention =
+    Retention { max_records: 1_000, max_bytes: 10_000_000, max_age: None };
+
+/// The files of a store; the first byte of an input says which of them it is spread over.
+const FILES: [&str; 4] = ["db", "conf", "snap.0000000000000010", "high-water"];
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&which, bytes)) = input.split_first() else { return };
+    let state = tempfile::tempdir().expect("there is room for a directory");
+    let dir = state.path().join("log");
+    std::fs::create_dir(&dir).expect("it is new");
+    let files = FILES.iter().enumerate().filter(|(bit, _)| which >> bit & 1 == 1);
+    let names: Vec<&str> = files.map(|(_, name)| *name).collect();
+    for (name, part) in names.iter().zip(bytes.chunks(bytes.len().div_ceil(names.len().max(1)).max(1))) {
+        std::fs::write(dir.join(name), part).expect("there is room for a file");
+    }
+    let reader = LogReader::new();
+    let opened = PredictionLog::open(&dir, RETENTION, &reader, Climb::Quarantine);
+    let mut log = opened.expect("a healthy disk always gives a log");
+    log.append(&[]).expect("a healthy disk takes records");
+    log.commit().expect("a healthy disk keeps records");
+    reader.verify(&dir).expect("an open log can be read");
+});
