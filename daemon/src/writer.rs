@@ -358,14 +358,13 @@ impl Owner {
         let started = Instant::now();
         // After a reopen, what had reached the medium before the error is there already.
         let stored = log.next_id();
-        let entries: Vec<&Entry> = self
+        let groups: Vec<&[Entry]> = self
             .unacknowledged
             .iter()
-            .flat_map(|job| job.entries.iter().zip(job.first_id..))
-            .filter(|(_, id)| *id >= stored)
-            .map(|(entry, _)| entry)
+            .filter(|job| job.first_id >= stored)
+            .map(|job| job.entries.as_slice())
             .collect();
-        log.append(&entries)?;
+        log.append(&groups)?;
         log.commit()?;
         let records: usize = self.unacknowledged.iter().map(|job| job.entries.len()).sum();
         self.shared.lock().records -= records;

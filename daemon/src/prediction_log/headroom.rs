@@ -15,6 +15,9 @@ const RESERVE_BYTES: u64 = 4 << 20;
 /// Writing stops when less is free: a commit of the largest group takes less.
 const LOW_WATER_BYTES: u64 = 4 << 20;
 
+/// A store is opened, to be read, with no less: sled writes a snapshot.
+const OPEN_BYTES: u64 = 2 << 20;
+
 /// Writing goes on when as much is free: the reserve, and some room above low water, so that the
 /// two states do not alternate with every commit.
 const RESUME_BYTES: u64 = LOW_WATER_BYTES + RESERVE_BYTES + (2 << 20);
@@ -39,6 +42,20 @@ pub(super) struct Headroom {
 impl Headroom {
     pub(super) fn new(dir: &Path) -> Headroom {
         Headroom { dir: dir.to_path_buf(), low: false }
+    }
+
+    /// Whether the store may be opened: with the reserve's help, and then only to be read until
+    /// `check` allows more.
+    pub(super) fn check_for_open(&mut self) -> Result<(), NoRoom> {
+        match self.check() {
+            Err(NoRoom::Full { .. }) => {}
+            other => return other,
+        }
+        let free_bytes = os::disk_space(&self.dir).map_or(0, |space| space.free_bytes);
+        if free_bytes < OPEN_BYTES {
+            return Err(NoRoom::Full { free_bytes, needed_bytes: OPEN_BYTES });
+        }
+        Ok(())
     }
 
     /// Whether the store may be written to now. Releases the reserve when space runs out and

@@ -43,6 +43,7 @@ pub use verify::{Store, VerifyReport, verify};
 use headroom::Headroom;
 use high_water::{HighWater, HighWaterFile};
 use record::{Anchor, GENESIS, Kind, Link};
+use salvage::Recent;
 use scan::{Scan, Seen};
 
 use crate::os;
@@ -57,6 +58,10 @@ const DISK_AMPLIFICATION: u64 = 3;
 /// Records removed with one append at most, so that a lowered limit is reached in steps and no
 /// commit takes long.
 const RETIRE_STEP: usize = 2_000;
+
+/// Records in one of sled's batches: it holds a batch's pages in memory until the batch is whole,
+/// and gives little of that back.
+const BATCH_RECORDS_MAX: usize = 100;
 
 /// Distinct origins (device, model, boot) kept at most; each costs memory while it has records.
 /// Beyond it the oldest records go, as with the other limits.
@@ -225,9 +230,9 @@ impl PredictionLog {
         std::fs::create_dir_all(dir).map_err(broken)?;
         let lock = lock(dir)?;
         let mut headroom = Headroom::new(dir);
-        headroom.check()?;
+        headroom.check_for_open()?;
         // A store that is not there yet has none.
-        let recent = salvage::recent(dir).unwrap_or_default();
+        let recent = Recent::read(dir).unwrap_or_default();
         let opened = recovery::open(dir, climb, read_within_budget)?;
         let (high_water, state) = HighWaterFile::open(dir).map_err(broken)?;
         sync_names(dir).map_err(broken)?;
@@ -254,7 +259,11 @@ impl PredictionLog {
         };
         log.adopt(stats);
         if climb != Climb::Derived {
-            log.recover(state, recent)
+            log.take_back_incomplete_group()
+                .map_err(|error| LogError::Open { path: dir.into(), error })?;
+        }
+        if climb != Climb::Derived {
+            log.recover(state, &recent)
                 .map_err(|error| LogError::Open { path: dir.into(), error })?;
         }
         for step in &log.steps {
@@ -310,14 +319,14 @@ impl PredictionLog {
         }
     }
 
-    /// Adds entries under `next_id` and the numbers after it, all or none, and removes what
-    /// retention no longer keeps. Not durable before `commit`.
+    /// Adds groups of entries under `next_id` and the numbers after it, each group all or none, and
+    /// removes what retention no longer keeps. Not durable before `commit`.
     ///
     /// # Errors
     /// `Write`; from then on this handle must be dropped: sled would acknowledge later commits
     /// without keeping them.
-    pub fn append(&mut self, entries: &[&Entry]) -> Result<(), LogError> {
-        guard(|| self.try_append(entries)).map_err(|error| self.failed(error))
+    pub fn append(&mut self, groups: &[&[Entry]]) -> Result<(), LogError> {
+        guard(|| self.try_append(groups)).map_err(|error| self.failed(error))
     }
 
     /// Returns once everything appended so far is on the medium.
@@ -394,11 +403,7 @@ impl PredictionLog {
 
     /// Brings back what the raw bytes still hold, or held before the store was opened, of records
     /// that it has lost, and leaves out the numbers of those that are gone.
-    fn recover(
-        &mut self,
-        mut state: Option<HighWater>,
-        mut recent: salvage::Found,
-    ) -> Result<(), StoreError> {
+    fn recover(&mut self, mut state: Option<HighWater>, recent: &Recent) -> Result<(), StoreError> {
         let dir = self.dir.clone();
         let mut salvaged = 0;
         if let Some(quarantine) = guard(|| Ok(recovery::unsalvaged(&dir)?))? {
@@ -409,7 +414,7 @@ impl PredictionLog {
         }
         let lost = self.lost(state);
         if !lost.is_empty() {
-            salvaged += recovery::restore_found(&self.db, &mut recent, &lost)?;
+            salvaged += recovery::restore_recent(&self.db, recent, &lost)?;
             self.read_again()?;
             let lost = self.lost(state);
             salvaged += recovery::restore(&self.db, &self.file, &dir, &lost)?;
@@ -429,6 +434,34 @@ impl PredictionLog {
             self.scan.lose(self.next_id..state.next_id);
             self.next_id = state.next_id;
             self.link = state.link;
+        }
+        Ok(())
+    }
+
+    /// A group whose last records are missing was never acknowledged: all of it goes.
+    fn take_back_incomplete_group(&mut self) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        let mut id = self.next_id;
+        guard(|| {
+            while id > self.first_id {
+                let value = self.db.get(record_key(id - 1))?;
+                let stored = value.and_then(|value| record::decode(id - 1, &value).ok());
+                if !stored.is_some_and(|stored| stored.more_follow) {
+                    break;
+                }
+                id -= 1;
+                batch.remove(&record_key(id)[..]);
+            }
+            if id == self.next_id {
+                return Ok(());
+            }
+            self.db.apply_batch(batch.clone())?;
+            self.db.flush()?;
+            Ok(self.file.sync_all()?)
+        })?;
+        if id < self.next_id {
+            tracing::info!(records = self.next_id - id, "an unfinished batch is taken back");
+            self.read_again()?;
         }
         Ok(())
     }
@@ -465,24 +498,38 @@ impl PredictionLog {
         Ok(())
     }
 
-    fn try_append(&mut self, entries: &[&Entry]) -> sled::Result<()> {
-        let mut batch = sled::Batch::default();
+    fn try_append(&mut self, groups: &[&[Entry]]) -> sled::Result<()> {
         let first_new = self.next_id;
-        let mut numbers = Vec::with_capacity(entries.len());
-        for (entry, id) in entries.iter().zip(first_new..) {
-            let number = self.number_of(&entry.origin, &mut batch);
-            self.note_offset(entry, &mut batch);
-            let content = &self.scan.origins[&number].content;
-            let (value, link) = record::encode(id, &self.link, number, content, entry);
-            self.link = link;
-            self.live_bytes += stored_bytes(&value);
-            batch.insert(&record_key(id)[..], value);
-            numbers.push(number);
+        for group in groups {
+            // A group of any size in batches of a bounded one: its records say that more follow,
+            // and one that a power cut left incomplete is taken back at open.
+            let mut left = group.len();
+            for entries in group.chunks(BATCH_RECORDS_MAX) {
+                let mut batch = sled::Batch::default();
+                for entry in entries {
+                    left -= 1;
+                    self.add(entry, left > 0, &mut batch);
+                }
+                self.db.apply_batch(batch)?;
+            }
         }
-        self.next_id += entries.len() as u64;
-        self.count(entries, &numbers);
-        self.retire(first_new, &mut batch)?;
-        self.db.apply_batch(batch)
+        self.retire(first_new)
+    }
+
+    fn add(&mut self, entry: &Entry, more_follow: bool, batch: &mut sled::Batch) {
+        let id = self.next_id;
+        let number = self.number_of(&entry.origin, batch);
+        self.note_offset(entry, batch);
+        let used = self.scan.origins.get_mut(&number).expect("its number was given just now");
+        used.records += 1;
+        let place = record::Place { id, previous: self.link, origin: number, more_follow };
+        let (value, link) = record::encode(&place, &used.content, entry);
+        self.live_bytes += stored_bytes(&value);
+        batch.insert(&record_key(id)[..], value);
+        self.link = link;
+        self.next_id += 1;
+        let mut stats = self.stats.lock().expect("no holder of the counters panics");
+        stats.add(&entry.origin, entry.inference_us, entry.defect);
     }
 
     fn number_of(&mut self, origin: &Arc<Origin>, batch: &mut sled::Batch) -> u32 {
@@ -517,60 +564,63 @@ impl PredictionLog {
         batch.insert(offset_key(boot_id), record::encode_other(Kind::BootOffset, 0, &offset));
     }
 
-    fn count(&mut self, entries: &[&Entry], numbers: &[u32]) {
-        let mut stats = self.stats.lock().expect("no holder of the counters panics");
-        for (entry, number) in entries.iter().zip(numbers) {
-            if let Some(used) = self.scan.origins.get_mut(number) {
-                used.records += 1;
-            }
-            stats.add(&entry.origin, entry.inference_us, entry.defect);
-        }
-    }
-
     /// Removes the oldest stored records (those before `first_new`) until the limits hold, at
     /// most `RETIRE_STEP` of them, and moves the chain's anchor to the last one removed.
-    fn retire(&mut self, first_new: u64, batch: &mut sled::Batch) -> sled::Result<()> {
+    fn retire(&mut self, first_new: u64) -> sled::Result<()> {
         let now_us = os::Stamp::now().wall_us;
         let max_age = self.retention.max_age;
         let keep_from_us =
             max_age.map(|max_age| now_us.saturating_sub_unsigned(os::micros(max_age)));
-        let mut anchor = None;
-        for _ in 0..RETIRE_STEP {
-            if self.first_id >= first_new {
-                break;
-            }
-            let over = self.next_id - self.first_id > self.retention.max_records
-                || self.live_bytes * DISK_AMPLIFICATION > self.retention.max_bytes
-                || self.scan.origins.len() > ORIGINS_MAX;
-            if !over && keep_from_us.is_none() {
-                break;
-            }
-            let id = self.first_id;
-            let value = self.db.get(record_key(id))?;
-            let stored = value.as_ref().and_then(|value| record::decode(id, value).ok());
-            let expired =
-                stored.as_ref().zip(keep_from_us).is_some_and(|(s, from)| s.at.wall_us < from);
-            if !over && !expired {
-                break;
-            }
-            batch.remove(&record_key(id)[..]);
-            self.first_id += 1;
-            let link = stored.as_ref().map(|stored| stored.link);
-            anchor = Some(Anchor { id, link, moved_at_us: now_us });
-            // What the scan has not read yet was never counted.
-            if id >= self.scan.from || self.scan.complete {
-                self.live_bytes -= value.as_ref().map_or(0, |value| stored_bytes(value));
-                if let Some(stored) = stored {
-                    self.uncount(&stored, batch);
+        for _ in 0..RETIRE_STEP / BATCH_RECORDS_MAX {
+            let mut batch = sled::Batch::default();
+            let mut anchor = None;
+            for _ in 0..BATCH_RECORDS_MAX {
+                match self.retire_oldest(first_new, keep_from_us, &mut batch)? {
+                    Some((id, link)) => anchor = Some(Anchor { id, link, moved_at_us: now_us }),
+                    None => break,
                 }
             }
-        }
-        if let Some(anchor) = anchor {
+            let Some(anchor) = anchor else { return Ok(()) };
             batch.insert(&[ANCHOR_KEY], record::encode_other(Kind::Anchor, 0, &anchor));
+            self.db.apply_batch(batch)?;
             self.scan.anchor = anchor;
             self.scan.losses.retain(|ids| ids.end > self.first_id);
         }
         Ok(())
+    }
+
+    /// Number and link of the record that goes; none when the limits hold.
+    fn retire_oldest(
+        &mut self,
+        first_new: u64,
+        keep_from_us: Option<i64>,
+        batch: &mut sled::Batch,
+    ) -> sled::Result<Option<(u64, Option<Link>)>> {
+        let id = self.first_id;
+        let over = self.next_id - id > self.retention.max_records
+            || self.live_bytes * DISK_AMPLIFICATION > self.retention.max_bytes
+            || self.scan.origins.len() > ORIGINS_MAX;
+        if id >= first_new || (!over && keep_from_us.is_none()) {
+            return Ok(None);
+        }
+        let value = self.db.get(record_key(id))?;
+        let stored = value.as_ref().and_then(|value| record::decode(id, value).ok());
+        let expired =
+            stored.as_ref().zip(keep_from_us).is_some_and(|(s, from)| s.at.wall_us < from);
+        if !over && !expired {
+            return Ok(None);
+        }
+        batch.remove(&record_key(id)[..]);
+        self.first_id += 1;
+        let link = stored.as_ref().map(|stored| stored.link);
+        // What the scan has not read yet was never counted.
+        if id >= self.scan.from || self.scan.complete {
+            self.live_bytes -= value.as_ref().map_or(0, |value| stored_bytes(value));
+            if let Some(stored) = stored {
+                self.uncount(&stored, batch);
+            }
+        }
+        Ok(Some((id, link)))
     }
 
     fn uncount(&mut self, stored: &record::Stored, batch: &mut sled::Batch) {

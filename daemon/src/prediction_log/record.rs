@@ -257,6 +257,7 @@ struct Payload {
 const FLAG_DEFECT: u8 = 1;
 const FLAG_UNCERTAIN: u8 = 2;
 const FLAG_SYNCHRONISED: u8 = 4;
+const FLAG_MORE_FOLLOW: u8 = 8;
 
 #[derive(Serialize, Deserialize)]
 enum StoredBody {
@@ -272,31 +273,37 @@ pub struct Stored {
     pub at: Stamp,
     pub inference_us: u64,
     pub defect: bool,
+    pub more_follow: bool,
     pub body: Body,
+}
+
+/// Where an entry goes in the log.
+pub(super) struct Place {
+    pub(super) id: u64,
+    /// Link of the record before it.
+    pub(super) previous: Link,
+    /// Number of its origin.
+    pub(super) origin: u32,
+    /// It is one of a group that is stored all or none, and not the last.
+    pub(super) more_follow: bool,
 }
 
 /// A record's value, and the link that the next one builds on.
 ///
 /// `origin_content` is the content of the origin's own value: what the record says about who made
 /// it is covered by the chain as well, its number in the store is not.
-pub(super) fn encode(
-    id: u64,
-    previous: &Link,
-    origin: u32,
-    origin_content: &[u8],
-    entry: &Entry,
-) -> (Vec<u8>, Link) {
-    let payload = to_payload(id, entry);
+pub(super) fn encode(place: &Place, origin_content: &[u8], entry: &Entry) -> (Vec<u8>, Link) {
+    let payload = to_payload(place, entry);
     let payload = postcard::to_allocvec(&payload).expect("a Vec takes any content");
-    let link = link(previous, origin_content, &payload);
+    let link = link(&place.previous, origin_content, &payload);
     let mut value = header(Kind::Record);
     value.extend(link);
-    value = postcard::to_extend(&origin, value).expect("a Vec takes any content");
+    value = postcard::to_extend(&place.origin, value).expect("a Vec takes any content");
     value.extend(payload);
     (seal(value), link)
 }
 
-fn to_payload(id: u64, entry: &Entry) -> Payload {
+fn to_payload(place: &Place, entry: &Entry) -> Payload {
     let (uncertain, body) = match &entry.body {
         Body::Predicted(Predicted { class, label, uncertain, probabilities }) => {
             let (label, probabilities) = (label.clone(), *probabilities);
@@ -306,13 +313,14 @@ fn to_payload(id: u64, entry: &Entry) -> Payload {
     };
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     Payload {
-        id,
+        id: place.id,
         wall_us: entry.at.wall_us,
         monotonic_us: entry.at.monotonic_us,
         inference_us: entry.inference_us,
         flags: flag(entry.defect, FLAG_DEFECT)
             | flag(uncertain, FLAG_UNCERTAIN)
-            | flag(entry.at.synchronised, FLAG_SYNCHRONISED),
+            | flag(entry.at.synchronised, FLAG_SYNCHRONISED)
+            | flag(place.more_follow, FLAG_MORE_FOLLOW),
         body,
     }
 }
@@ -334,8 +342,8 @@ pub fn decode(id: u64, value: &[u8]) -> Result<Stored, Damage> {
         StoredBody::Reported(reported) => Body::Reported(reported),
     };
     let at = Stamp { monotonic_us, wall_us, synchronised: flags & FLAG_SYNCHRONISED != 0 };
-    let defect = flags & FLAG_DEFECT != 0;
-    Ok(Stored { link, origin, at, inference_us, defect, body })
+    let (defect, more_follow) = (flags & FLAG_DEFECT != 0, flags & FLAG_MORE_FOLLOW != 0);
+    Ok(Stored { link, origin, at, inference_us, defect, more_follow, body })
 }
 
 /// The link that an intact record of this value has after `previous`.
@@ -475,9 +483,13 @@ pub(crate) mod tests {
         }
     }
 
+    pub(crate) fn place(id: u64, origin: u32) -> Place {
+        Place { id, previous: GENESIS, origin, more_follow: false }
+    }
+
     fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
-        encode(id, &GENESIS, 4, &origin_content(&origin), &predicted(&origin, 3, true)).0
+        encode(&place(id, 4), &origin_content(&origin), &predicted(&origin, 3, true)).0
     }
 
     #[test]
@@ -514,11 +526,11 @@ pub(crate) mod tests {
         let (here, there) = (origin("edge-01"), origin("edge-02"));
         let entry = predicted(&here, 3, true);
         let content = origin_content(&here);
-        let (value, link) = encode(17, &GENESIS, 4, &content, &entry);
+        let (value, link) = encode(&place(17, 4), &content, &entry);
         assert_eq!(expected_link(&GENESIS, &content, &value), Ok(link));
         assert_ne!(expected_link(&[1; 16], &content, &value), Ok(link));
         assert_ne!(expected_link(&GENESIS, &origin_content(&there), &value), Ok(link));
-        let (_, other) = encode(17, &GENESIS, 4, &content, &predicted(&here, 3, false));
+        let (_, other) = encode(&place(17, 4), &content, &predicted(&here, 3, false));
         assert_ne!(other, link);
         let moved = with_origin(&value, 5).unwrap();
         assert_eq!(expected_link(&GENESIS, &content, &moved), Ok(link));

@@ -319,17 +319,17 @@ pub(super) fn salvage_quarantine(
     Ok((state, count))
 }
 
-/// Puts back those of the lost records that were found before the store was opened; how many.
+/// Puts back those of the lost records that the newest segments held before the store was opened;
+/// how many.
 ///
 /// # Errors
 /// When the disk fails.
-pub(super) fn restore_found(
+pub(super) fn restore_recent(
     db: &sled::Db,
-    found: &mut salvage::Found,
+    recent: &salvage::Recent,
     lost: &[Range<u64>],
 ) -> Result<u64, StoreError> {
-    found.records.retain(|id, _| lost.iter().any(|ids| ids.contains(id)));
-    guard(|| restore_window(db, found, &mut None))
+    guard(|| restore_window(db, &mut recent.find(lost), &mut None))
 }
 
 /// Looks for lost records in the raw bytes of `source` and puts them into the store; how many.

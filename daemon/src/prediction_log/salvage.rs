@@ -69,26 +69,48 @@ pub(super) fn extent(dir: &Path) -> io::Result<Option<(u64, u64)>> {
     Ok(extent)
 }
 
-/// The newest records. sled blanks whatever lies behind a damaged spot when it opens a store, so
-/// they are looked for before that.
-///
-/// # Errors
-/// When the file can't be read at all.
-pub(super) fn recent(dir: &Path) -> io::Result<Found> {
-    let mut found = Found::default();
-    let file = File::open(dir.join("db"))?;
-    let length = file.metadata()?.len();
-    let mut segments: Vec<(i64, u64)> = (0..length)
-        .step_by(SEGMENT_BYTES as usize)
-        .filter_map(|start| Some((segment_age(&file, start)?, start)))
-        .collect();
-    segments.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
-    segments.truncate(RECENT_SEGMENTS);
-    for (_, start) in segments {
-        let bytes = start..length.min(start + SEGMENT_BYTES);
-        scan(&file, bytes, &mut |kind, value| found.take(kind, value, &(0..u64::MAX)));
+/// The newest segments of a store, as they were before sled opened it: it blanks whatever lies
+/// behind a damaged spot. Kept whole and only searched where something turns out to be lost; blocks
+/// of this size go back to the system, where single records would leave holes in the heap.
+#[derive(Default)]
+pub(super) struct Recent(Vec<Vec<u8>>);
+
+impl Recent {
+    /// # Errors
+    /// When the file can't be read at all.
+    pub(super) fn read(dir: &Path) -> io::Result<Recent> {
+        let file = File::open(dir.join("db"))?;
+        let length = file.metadata()?.len();
+        let mut segments: Vec<(i64, u64)> = (0..length)
+            .step_by(SEGMENT_BYTES as usize)
+            .filter_map(|start| Some((segment_age(&file, start)?, start)))
+            .collect();
+        segments.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        segments.truncate(RECENT_SEGMENTS);
+        let read = |(_, mut start): (i64, u64)| {
+            let end = length.min(start + SEGMENT_BYTES);
+            let mut bytes = vec![0; (end - start) as usize];
+            let mut filled = 0;
+            loop {
+                match read_on(&file, &mut start, end, &mut bytes[filled..]) {
+                    0 => return bytes,
+                    read => filled += read,
+                }
+            }
+        };
+        Ok(Recent(segments.into_iter().map(read).collect()))
     }
-    Ok(found)
+
+    /// What they hold of these numbers.
+    pub(super) fn find(&self, lost: &[Range<u64>]) -> Found {
+        let mut found = Found::default();
+        for segment in &self.0 {
+            scan_bytes(segment, segment.len(), &mut |kind, value| {
+                found.take(kind, value, |id| lost.iter().any(|ids| ids.contains(&id)));
+            });
+        }
+        found
+    }
 }
 
 /// What sled orders its segments by; a damaged header is taken for the newest, an empty segment
@@ -109,16 +131,16 @@ fn segment_age(file: &File, start: u64) -> Option<i64> {
 /// When a file can't be read at all.
 pub(super) fn find(dir: &Path, ids: &Range<u64>) -> io::Result<Found> {
     let mut found = Found::default();
-    each_value(dir, |kind, value| found.take(kind, value, ids))?;
+    each_value(dir, |kind, value| found.take(kind, value, |id| ids.contains(&id)))?;
     Ok(found)
 }
 
 impl Found {
-    fn take(&mut self, kind: Kind, value: &[u8], ids: &Range<u64>) {
+    fn take(&mut self, kind: Kind, value: &[u8], wanted: impl Fn(u64) -> bool) {
         match kind {
             Kind::Record => {
                 let Ok((id, ..)) = record::identify(value) else { return };
-                if ids.contains(&id) {
+                if wanted(id) {
                     keep(self.records.entry(id).or_default(), value.to_vec());
                 }
             }
@@ -227,21 +249,27 @@ fn scan(file: &File, bytes: Range<u64>, each: &mut impl FnMut(Kind, &[u8])) {
         } else {
             window.len().saturating_sub(HEADER_BYTES + CONTENT_BYTES_MAX)
         };
-        let mut at = 0;
-        while at < end {
-            match window[at..end].iter().position(|&byte| byte == MAGIC) {
-                None => at = end,
-                Some(distance) => {
-                    at += distance;
-                    at += value_at(&window[at..], each).unwrap_or(1);
-                }
-            }
-        }
+        let at = scan_bytes(&window, end, each);
         if last {
             return;
         }
         window.drain(..at);
     }
+}
+
+/// Gives every value that starts before `end`; where the search may go on.
+fn scan_bytes(bytes: &[u8], end: usize, each: &mut impl FnMut(Kind, &[u8])) -> usize {
+    let mut at = 0;
+    while at < end {
+        match bytes[at..end].iter().position(|&byte| byte == MAGIC) {
+            None => at = end,
+            Some(distance) => {
+                at += distance;
+                at += value_at(&bytes[at..], each).unwrap_or(1);
+            }
+        }
+    }
+    at
 }
 
 /// Length of the value at the start of `bytes`, if there is an intact one.
@@ -269,7 +297,7 @@ fn read_on(file: &File, offset: &mut u64, end: u64, buffer: &mut [u8]) -> usize 
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::{origin, predicted};
+    use super::super::record::tests::{origin, place, predicted};
     use super::*;
 
     fn store(parts: &[Vec<u8>]) -> tempfile::TempDir {
@@ -282,7 +310,7 @@ mod tests {
     fn values_are_found_between_rubbish_and_across_chunks() {
         let origin = origin("edge-01");
         let content = record::origin_content(&origin);
-        let value = |id| record::encode(id, &[0; 16], 4, &content, &predicted(&origin, 1, false)).0;
+        let value = |id| record::encode(&place(id, 4), &content, &predicted(&origin, 1, false)).0;
         let stored_origin = record::encode_other(Kind::Origin, 4, &*origin);
         let rubbish = |bytes: usize| vec![MAGIC; bytes];
         let mut torn = value(8);
@@ -308,7 +336,8 @@ mod tests {
         let origin = origin("edge-01");
         let content = record::origin_content(&origin);
         let encode = |id, previous: &Link, class| {
-            record::encode(id, previous, 4, &content, &predicted(&origin, class, false))
+            let place = record::Place { previous: *previous, ..place(id, 4) };
+            record::encode(&place, &content, &predicted(&origin, class, false))
         };
         let (first, link) = encode(1, &record::GENESIS, 1);
         let (kept, kept_link) = encode(2, &link, 2);
