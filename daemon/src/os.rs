@@ -1,9 +1,8 @@
 //! What the kernel knows about this machine and this process: clocks, boot id, host name, signals,
-//! disks. The only file that names nix and libc, and the only one with unsafe code: one system call
-//! that no crate wraps.
+//! disks. The only file that names nix and rustix, and the only one with unsafe code: one system call
+//! that neither wraps.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::time::{ClockId, clock_gettime};
+use rustix::fs::{AtFlags, StatxFlags};
 
 /// Identifies one boot of the machine, so that monotonic times of different boots are never
 /// compared. Random UUID from the kernel; "unknown" where /proc is not mounted.
@@ -147,12 +147,16 @@ pub fn allocated_bytes(metadata: &std::fs::Metadata) -> u64 {
     metadata.blocks() * BLOCK_BYTES
 }
 
-/// Which mount a directory is on, as the kernel numbers mounts: another number after an unmount
-/// and a mount. None where /proc is not mounted.
+/// Which mount a directory is on, by a number that the kernel never uses again (since 6.8). Older
+/// kernels give the number of an unmounted file system to the next one: there two mounts may look
+/// like one. None where the kernel says neither.
 pub fn mount_id(dir: &Path) -> Option<u64> {
-    let file = File::open(dir).ok()?;
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+    /// STATX_MNT_ID_UNIQUE of statx(2).
+    const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let wanted = StatxFlags::MNT_ID | UNIQUE;
+    let found = rustix::fs::statx(rustix::fs::CWD, dir, AtFlags::empty(), wanted).ok()?;
+    let known = StatxFlags::from_bits_retain(found.stx_mask);
+    known.intersects(wanted).then_some(found.stx_mnt_id)
 }
 
 /// Bytes that this process made the kernel write to block devices since it started; None where
@@ -160,6 +164,11 @@ pub fn mount_id(dir: &Path) -> Option<u64> {
 pub fn written_bytes() -> Option<u64> {
     let io = std::fs::read_to_string("/proc/self/io").ok()?;
     io.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
+}
+
+/// The user that this process acts as.
+pub fn effective_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
 }
 
 /// Whether an I/O error means that this user may not write here at all, so that waiting for the

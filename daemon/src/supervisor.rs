@@ -245,19 +245,19 @@ fn open(
 
 /// Without its socket the daemon does all but answer `picket log`.
 fn open_control(config: &Config, health: &Health, api: &Arc<Api>) -> Option<Running> {
-    let path = prediction_log::socket_path(&config.log_dir());
     let server = listener("control", CONTROL_CONNECTIONS_MAX, config, health);
     let heartbeat = server.heartbeat.clone();
-    let started =
-        Listener::unix(&path).map_err(|error| crate::chain(&error)).and_then(|listener| {
-            let routes = http::control_routes(api.clone());
-            server.start(listener, routes).map_err(|error| crate::chain(&error))
-        });
-    match started {
+    let start = || {
+        let name = prediction_log::socket_name(&config.log_dir()).map_err(RunError::Listener)?;
+        let routes = http::control_routes(api.clone());
+        server.start(Listener::local(&name)?, routes).map_err(RunError::Listener)
+    };
+    match start() {
         Ok(running) => Some(running),
         Err(error) => {
             heartbeat.retire();
-            tracing::warn!(%error, "picket log can't ask this daemon");
+            let error = crate::chain(&error);
+            tracing::warn!(error, "picket log can't ask this daemon");
             None
         }
     }

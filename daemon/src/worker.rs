@@ -17,7 +17,7 @@ use crate::pipeline::{Pipeline, PredictError, StageTimes};
 use crate::prediction::Prediction;
 use crate::prediction_log::{Body, Entry, Origin, Predicted};
 use crate::queue::{Popped, Queue};
-use crate::writer::{Appended, Durability, LogWriter};
+use crate::writer::{Appended, LogWriter, Promise};
 
 /// A worker beats at least this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub struct Job {
     pub body: Bytes,
     /// What the sender said it is; guessed from the bytes when it said nothing.
     pub media: Option<MediaType>,
-    pub durability: Durability,
+    pub promise: Promise,
     pub queued: Instant,
     pub reply: oneshot::Sender<Result<Answer, Failure>>,
 }
@@ -157,7 +157,7 @@ impl WorkerSetup {
         self.metrics.decode.observe(times.decode.as_secs_f64());
         self.metrics.inference.observe(times.inference.as_secs_f64());
         let entry = self.entry(&prediction, times.inference);
-        let appended = self.writer.append(vec![entry], job.durability).ok();
+        let appended = self.writer.append(vec![entry], job.promise).ok();
         Ok(Answer { prediction, appended, times, waited })
     }
 

@@ -63,6 +63,17 @@ impl std::str::FromStr for Durability {
     }
 }
 
+/// What whoever hands a record over wants to hear of the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Nothing: the record is committed within the interval.
+    Unneeded,
+    /// That it is there, where such word can be given; the record is taken in any case.
+    Preferred,
+    /// The same, or the record is refused.
+    Required,
+}
+
 /// Why records were not taken; each of them has been counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unlogged {
@@ -174,15 +185,12 @@ impl LogWriter {
     /// Gives the entries contiguous numbers and queues them, to be stored all or none.
     ///
     /// # Errors
-    /// When the queue is full or the log is not available; nothing is queued then.
-    pub fn append(
-        &self,
-        entries: Vec<Entry>,
-        durability: Durability,
-    ) -> Result<Appended, Unlogged> {
+    /// When the queue is full, the log not available or the promise impossible; nothing is queued
+    /// then.
+    pub fn append(&self, entries: Vec<Entry>, promise: Promise) -> Result<Appended, Unlogged> {
         let count = entries.len();
         let defects = entries.iter().filter(|entry| entry.defect).count();
-        let result = self.enqueue(entries, durability);
+        let result = self.enqueue(entries, promise);
         let metrics = &self.shared.metrics;
         if result.is_ok() {
             metrics.logged.inc_by(count as u64);
@@ -193,7 +201,7 @@ impl LogWriter {
         result
     }
 
-    fn enqueue(&self, entries: Vec<Entry>, durability: Durability) -> Result<Appended, Unlogged> {
+    fn enqueue(&self, entries: Vec<Entry>, promise: Promise) -> Result<Appended, Unlogged> {
         let mut queue = self.shared.lock();
         if let Some(why) = queue.state.refusal() {
             return Err(Unlogged::Unavailable(why.to_string()));
@@ -205,8 +213,11 @@ impl LogWriter {
             return Err(Unlogged::Full);
         }
         let first_id = queue.next_id;
-        let promise = durability == Durability::Strict && queue.state == LogState::Ok;
-        let (sender, receiver) = promise.then(oneshot::channel).unzip();
+        if let (LogState::Suspect(why), Promise::Required) = (&queue.state, promise) {
+            return Err(Unlogged::Suspect(why.clone()));
+        }
+        let promised = promise != Promise::Unneeded && queue.state == LogState::Ok;
+        let (sender, receiver) = promised.then(oneshot::channel).unzip();
         queue.next_id += entries.len() as u64;
         queue.records += entries.len();
         queue.strict += usize::from(sender.is_some());
@@ -218,20 +229,6 @@ impl LogWriter {
             self.shared.arrived.notify_one();
         }
         Ok(Appended { first_id, committed: receiver })
-    }
-
-    /// Whether a strict record could be promised now.
-    ///
-    /// # Errors
-    /// `Unavailable` or `Suspect`.
-    pub fn check_promise(&self) -> Result<(), Unlogged> {
-        match &self.shared.lock().state {
-            LogState::Suspect(why) => Err(Unlogged::Suspect(why.clone())),
-            state => match state.refusal() {
-                Some(why) => Err(Unlogged::Unavailable(why.to_string())),
-                None => Ok(()),
-            },
-        }
     }
 
     /// Lets the thread commit what is queued and end; later records are refused.
@@ -286,6 +283,11 @@ impl Owner {
             };
             // Asked before a record is taken in hand, so that a full disk costs none.
             if let Err(no_room) = log.check_room() {
+                // A read-only disk is let go of, so that it can be unmounted and repaired.
+                if no_room.fault() == Fault::ReadOnly {
+                    self.failed(&no_room);
+                    continue;
+                }
                 self.refuse(&no_room);
                 if self.wait_to_retry() {
                     break;
@@ -419,7 +421,6 @@ impl Owner {
         if self.shared.lock().state.refusal().is_none() {
             tracing::error!(error = %why, "log takes no records, waiting for room");
         }
-        self.was_read_only |= no_room.fault() == Fault::ReadOnly;
         self.break_promises();
         self.set_state(LogState::Degraded(why));
     }

@@ -1,7 +1,9 @@
 //! Where `picket log` reads from: the store itself, or the daemon that owns it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::Path;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -103,7 +105,7 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, CliError> {
 /// A running daemon, over its control socket.
 pub struct Daemon {
     runtime: tokio::runtime::Runtime,
-    socket: PathBuf,
+    socket: String,
 }
 
 #[derive(Deserialize)]
@@ -128,7 +130,9 @@ impl Daemon {
     fn of(dir: &Path) -> Result<Daemon, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(CliError::io("cannot start a runtime"))?;
-        Ok(Daemon { runtime, socket: prediction_log::socket_path(dir) })
+        let socket =
+            prediction_log::socket_name(dir).map_err(CliError::io("cannot find the daemon"))?;
+        Ok(Daemon { runtime, socket })
     }
 
     fn step(&self, from: u64) -> Result<Vec<Item>, CliError> {
@@ -152,7 +156,7 @@ impl Daemon {
     }
 
     fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, CliError> {
-        let asking = || format!("cannot ask the daemon at {}", self.socket.display());
+        let asking = || format!("cannot ask the daemon at @{}", self.socket);
         let (status, body) =
             self.runtime.block_on(self.fetch(path)).map_err(CliError::io(asking()))?;
         if status != StatusCode::OK {
@@ -164,7 +168,9 @@ impl Daemon {
     }
 
     async fn fetch(&self, path: &str) -> io::Result<(StatusCode, Bytes)> {
-        let stream = tokio::net::UnixStream::connect(&self.socket).await?;
+        let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(&self.socket)?)?;
+        stream.set_nonblocking(true)?;
+        let stream = tokio::net::UnixStream::from_std(stream)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;

@@ -20,7 +20,7 @@ use crate::image::MediaType;
 use crate::log_batch::{self, BatchError};
 use crate::os::Stamp;
 use crate::prediction_log::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query};
-use crate::writer::{Durability, LogWriter, Unlogged};
+use crate::writer::{Durability, LogWriter, Promise, Unlogged};
 
 /// A strict answer waits this long for its commit, an SD card's usual stall included.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -192,11 +192,9 @@ where
     let stored = entries.len();
     let unlogged = |error: Unlogged| Rejected::unavailable(error.to_string());
     let durable = durability == Durability::Strict;
-    if durable {
-        // The sender deletes its copy: better refused now than taken without a promise.
-        api.log.writer.check_promise().map_err(unlogged)?;
-    }
-    let appended = api.log.writer.append(entries, durability).map_err(unlogged)?;
+    // The sender deletes its copy: better refused now than taken without a promise.
+    let promise = if durable { Promise::Required } else { Promise::Unneeded };
+    let appended = api.log.writer.append(entries, promise).map_err(unlogged)?;
     if durable && !is_committed(appended.committed).await {
         let text = "the batch is not known to be on the medium; it may still get there";
         return Err(Rejected::unavailable(text));

@@ -20,7 +20,7 @@ use crate::model::{CLASSES, ModelInfo};
 use crate::os::micros;
 use crate::prediction::Prediction;
 use crate::worker::{Answer, Failure, Job, Workers};
-use crate::writer::Durability;
+use crate::writer::{Durability, Promise};
 
 pub struct PredictApi {
     pub workers: Workers,
@@ -109,7 +109,11 @@ where
     let body = api.bodies.read(headers, stream).await?;
     let (reply, answer) = oneshot::channel();
     let queued = Instant::now();
-    let job = Job { body: body.bytes.clone(), media, durability, queued, reply };
+    let promise = match durability {
+        Durability::Strict => Promise::Preferred,
+        Durability::Relaxed => Promise::Unneeded,
+    };
+    let job = Job { body: body.bytes.clone(), media, promise, queued, reply };
     if workers.submit(job).is_err() {
         health.record(Outcome::Shed);
         let capacity = workers.capacity();

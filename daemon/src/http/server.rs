@@ -3,9 +3,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self as unix, UnixListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use crate::health::Heartbeat;
+use crate::os;
 
 /// Time for a request's head to arrive whole, an idle keep-alive connection included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,7 +69,7 @@ impl Running {
 /// Where a server listens.
 pub enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Local(UnixListener),
 }
 
 impl Listener {
@@ -83,29 +83,25 @@ impl Listener {
             .map_err(|source| BindError { address: addr.to_string(), source })
     }
 
-    /// A socket file that only this user may open; one that a killed daemon left is replaced.
+    /// A socket without a file, which answers only this user and root. It holds no disk, and none
+    /// is left behind by a killed daemon.
     ///
     /// # Errors
-    /// When the file can't be made; paths of sockets end at 107 bytes.
-    pub fn unix(path: &Path) -> Result<Listener, BindError> {
-        let bind = || {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let listener = UnixListener::bind(path)?;
-            std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
-            Ok(Listener::Unix(listener))
-        };
-        bind().map_err(|source| BindError { address: path.display().to_string(), source })
+    /// When another process has the name.
+    pub fn local(name: &str) -> Result<Listener, BindError> {
+        let bind = || UnixListener::bind_addr(&unix::SocketAddr::from_abstract_name(name)?);
+        bind()
+            .map(Listener::Local)
+            .map_err(|source| BindError { address: format!("@{name}"), source })
     }
 
     fn address(&self) -> io::Result<String> {
         match self {
             Listener::Tcp(listener) => Ok(listener.local_addr()?.to_string()),
-            Listener::Unix(listener) => {
+            Listener::Local(listener) => {
                 let addr = listener.local_addr()?;
-                Ok(addr.as_pathname().map_or_else(String::new, |path| path.display().to_string()))
+                let name = addr.as_abstract_name().unwrap_or_default();
+                Ok(format!("@{}", String::from_utf8_lossy(name)))
             }
         }
     }
@@ -121,7 +117,7 @@ pub struct BindError {
 /// The same, registered with a runtime.
 enum AsyncListener {
     Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
+    Local(tokio::net::UnixListener),
 }
 
 /// A connection of either kind.
@@ -135,9 +131,9 @@ impl AsyncListener {
                 listener.set_nonblocking(true)?;
                 AsyncListener::Tcp(tokio::net::TcpListener::from_std(listener)?)
             }
-            Listener::Unix(listener) => {
+            Listener::Local(listener) => {
                 listener.set_nonblocking(true)?;
-                AsyncListener::Unix(tokio::net::UnixListener::from_std(listener)?)
+                AsyncListener::Local(tokio::net::UnixListener::from_std(listener)?)
             }
         })
     }
@@ -149,7 +145,14 @@ impl AsyncListener {
                 let _ = stream.set_nodelay(true);
                 Ok(Box::new(stream))
             }
-            AsyncListener::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
+            AsyncListener::Local(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = stream.peer_cred()?.uid();
+                if peer != 0 && peer != os::effective_user() {
+                    return Err(io::Error::other(format!("user {peer} may not ask")));
+                }
+                Ok(Box::new(stream))
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
@@ -675,9 +676,15 @@ fn read_within_budget(db: &sled::Db) -> sled::Result<Read> {
     Ok(read)
 }
 
-/// Where the daemon that owns the log in `dir` answers questions about it.
-pub fn socket_path(dir: &Path) -> PathBuf {
-    recovery::beside(dir, ".sock")
+/// Name of the socket on which the daemon that owns the log in `dir` answers questions about it:
+/// the same by whichever path the directory is reached.
+///
+/// # Errors
+/// When there is no such directory.
+pub fn socket_name(dir: &Path) -> io::Result<String> {
+    let parent = std::fs::metadata(recovery::parent(dir))?;
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    Ok(format!("picket-{}-{}-{name}", parent.dev(), parent.ino()))
 }
 
 /// One owner at a time, this process included: sled's own lock goes with its files when they are
