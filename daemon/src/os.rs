@@ -171,6 +171,11 @@ pub fn effective_user() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// Whether a disk has failed to read or write.
+pub fn is_io_error(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EIO as i32)
+}
+
 /// Whether an I/O error means that this user may not write here at all, so that waiting for the
 /// disk to recover can't help.
 pub fn is_refusal(error: &std::io::Error) -> bool {

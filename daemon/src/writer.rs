@@ -432,14 +432,14 @@ impl Owner {
         let log = self.log.take();
         // sled may panic when a poisoned handle goes.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(log)));
-        if matches!(error, LogError::Write(_)) && error.fault() == Fault::Disk {
+        if error.fault() == Fault::Disk {
             self.suspicion.raise(&why);
         }
         self.was_read_only |= error.fault() == Fault::ReadOnly;
         self.break_promises();
         self.set_state(match error.fault() {
             Fault::Full | Fault::ReadOnly => LogState::Degraded(why),
-            Fault::Disk | Fault::Store => LogState::Unavailable(why),
+            Fault::Disk | Fault::System | Fault::Store => LogState::Unavailable(why),
         });
     }
 
@@ -453,10 +453,11 @@ impl Owner {
         match PredictionLog::open(dir, *retention, &self.reader, climb) {
             Ok(log) => self.opened(log),
             Err(error) => {
-                if matches!(error, LogError::Open { .. }) && error.fault() == Fault::Disk {
-                    self.unreadable_attempts += 1;
-                }
                 let why = crate::chain(&error);
+                if error.fault() == Fault::Disk {
+                    self.unreadable_attempts += 1;
+                    self.suspicion.raise(&why);
+                }
                 self.was_read_only |= error.fault() == Fault::ReadOnly;
                 self.set_state(match error {
                     LogError::NoRoom(_) => LogState::Degraded(why),

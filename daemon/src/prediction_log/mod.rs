@@ -7,6 +7,7 @@
 //! Keys: `r` + sequence number (u64, big-endian) → record; `o` + number (u32) → origin; `b` + boot
 //! id → that boot's clock offset; `a` → the anchor of the chain.
 
+mod chunk;
 mod headroom;
 mod high_water;
 mod reader;
@@ -14,6 +15,7 @@ mod record;
 mod recovery;
 mod salvage;
 mod scan;
+mod segment;
 mod stats;
 mod suspicion;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub use stats::Stats;
 pub use suspicion::Suspicion;
 pub use verify::{Store, VerifyReport, verify};
 
+use chunk::Chunk;
 use headroom::Headroom;
 use high_water::{HighWater, HighWaterFile};
 use record::{Anchor, GENESIS, Kind, Link};
@@ -60,9 +63,9 @@ const DISK_AMPLIFICATION: u64 = 3;
 /// commit takes long.
 const RETIRE_STEP: usize = 2_000;
 
-/// Records in one of sled's batches: it holds a batch's pages in memory until the batch is whole,
-/// and gives little of that back.
-const BATCH_RECORDS_MAX: usize = 100;
+/// Once over its limit of records, the log gives up this share of it at once, or as many.
+const RETIRE_SLACK_SHARE: u64 = 16;
+const RETIRE_SLACK_MAX: u64 = 256;
 
 /// Distinct origins (device, model, boot) kept at most; each costs memory while it has records.
 /// Beyond it the oldest records go, as with the other limits.
@@ -95,8 +98,10 @@ pub enum Fault {
     /// No space left, or none that we may use.
     Full,
     ReadOnly,
-    /// The disk could not read or write: nothing that it acknowledged since is certain.
+    /// The disk could not read or write (EIO): nothing that it acknowledged since is certain.
     Disk,
+    /// The system's, such as too many open files: no word about disk or store.
+    System,
     /// The store's own: damage, or a bug of sled's.
     Store,
 }
@@ -127,7 +132,9 @@ fn fault(error: &io::Error) -> Fault {
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
             Fault::Store
         }
-        _ => Fault::Disk,
+        // sled copies errors without their number; of what it meets, only EIO has no kind.
+        _ if os::is_io_error(error) || error.raw_os_error().is_none() => Fault::Disk,
+        _ => Fault::System,
     }
 }
 
@@ -209,6 +216,8 @@ pub struct PredictionLog {
     /// Link of the record before `next_id`.
     link: Link,
     live_bytes: u64,
+    /// sled has begun the last segment that was made for it.
+    wants_room: bool,
     steps: Vec<Step>,
     /// Held for as long as the store is ours; released by the kernel whatever happens.
     _lock: File,
@@ -255,6 +264,7 @@ impl PredictionLog {
             link: GENESIS,
             scan,
             live_bytes,
+            wants_room: false,
             steps: opened.steps,
             _lock: lock,
         };
@@ -339,19 +349,23 @@ impl PredictionLog {
             self.db.flush()?;
             // flush only asks the kernel to start writing: see docs/prediction-log.md.
             self.file.sync_data()?;
-            let HighWater { first_id, next_id, link } = self.position();
-            Ok(self.high_water.write(HighWater { first_id, next_id, link })?)
+            self.high_water.write(self.position())?;
+            self.wants_room = segment::wants_room(&self.file)?;
+            Ok(())
         })
         .map_err(|error| self.failed(error))
     }
 
     /// Time until `idle` has something to do; none when it has not.
     pub fn idle_work_due(&self) -> Option<Duration> {
-        if self.scan.complete { self.high_water.sync_due() } else { Some(Duration::ZERO) }
+        if self.wants_room || !self.scan.complete {
+            return Some(Duration::ZERO);
+        }
+        self.high_water.sync_due()
     }
 
-    /// What is done while nothing else is to do: one step of reading the rest of the store, and
-    /// the high-water file's last sync.
+    /// What is done while nothing else is to do: room for sled to write to, one step of reading the
+    /// rest of the store, the high-water file's last sync.
     ///
     /// # Errors
     /// As `append`.
@@ -360,7 +374,9 @@ impl PredictionLog {
             if self.high_water.sync_due().is_some_and(|left| left.is_zero()) {
                 self.high_water.sync()?;
             }
-            if !self.scan.complete {
+            if std::mem::take(&mut self.wants_room) {
+                segment::extend(&self.file)?;
+            } else if !self.scan.complete {
                 self.scan_on()?;
             }
             Ok(())
@@ -441,30 +457,31 @@ impl PredictionLog {
 
     /// A group whose last records are missing was never acknowledged: all of it goes.
     fn take_back_incomplete_group(&mut self) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        let mut id = self.next_id;
-        guard(|| {
-            while id > self.first_id {
-                let value = self.db.get(record_key(id - 1))?;
-                let stored = value.and_then(|value| record::decode(id - 1, &value).ok());
+        let complete = guard(|| {
+            for item in chunk::descending(&self.db, self.next_id) {
+                let (id, value) = item?;
+                let stored = record::decode(id, &value).ok();
                 if !stored.is_some_and(|stored| stored.more_follow) {
-                    break;
+                    return Ok(id + 1);
                 }
-                id -= 1;
-                batch.remove(&record_key(id)[..]);
             }
-            if id == self.next_id {
-                return Ok(());
+            Ok(self.first_id)
+        })?;
+        let incomplete = complete..self.next_id;
+        if incomplete.is_empty() {
+            return Ok(());
+        }
+        guard(|| {
+            chunk::separate(&self.db, &incomplete)?;
+            for id in incomplete.clone() {
+                self.db.remove(record_key(id))?;
             }
-            self.db.apply_batch(batch.clone())?;
             self.db.flush()?;
             Ok(self.file.sync_all()?)
         })?;
-        if id < self.next_id {
-            tracing::info!(records = self.next_id - id, "an unfinished batch is taken back");
-            self.read_again()?;
-        }
-        Ok(())
+        let records = incomplete.end - incomplete.start;
+        tracing::info!(records, "an unfinished batch is taken back");
+        self.read_again()
     }
 
     fn read_again(&mut self) -> Result<(), StoreError> {
@@ -501,127 +518,134 @@ impl PredictionLog {
 
     fn try_append(&mut self, groups: &[&[Entry]]) -> sled::Result<()> {
         let first_new = self.next_id;
+        let mut chunk = Chunk::default();
         for group in groups {
-            // A group of any size in batches of a bounded one: its records say that more follow,
-            // and one that a power cut left incomplete is taken back at open.
+            // A group may take several chunks: its records say that more follow, and one that a
+            // power cut left incomplete is taken back at open.
             let mut left = group.len();
-            for entries in group.chunks(BATCH_RECORDS_MAX) {
-                let mut batch = sled::Batch::default();
-                for entry in entries {
-                    left -= 1;
-                    self.add(entry, left > 0, &mut batch);
+            for entry in *group {
+                left -= 1;
+                let (id, value) = self.encode(entry, left > 0)?;
+                chunk.add(id, &value);
+                if chunk.is_full() {
+                    chunk.put(&self.db)?;
                 }
-                self.db.apply_batch(batch)?;
             }
         }
+        chunk.put(&self.db)?;
         self.retire(first_new)
     }
 
-    fn add(&mut self, entry: &Entry, more_follow: bool, batch: &mut sled::Batch) {
+    /// Gives an entry its number and its value. Its origin is stored before it.
+    fn encode(&mut self, entry: &Entry, more_follow: bool) -> sled::Result<(u64, Vec<u8>)> {
         let id = self.next_id;
-        let number = self.number_of(&entry.origin, batch);
-        self.note_offset(entry, batch);
+        let number = self.number_of(&entry.origin)?;
+        self.note_offset(entry)?;
         let used = self.scan.origins.get_mut(&number).expect("its number was given just now");
         used.records += 1;
         let place = record::Place { id, previous: self.link, origin: number, more_follow };
         let (value, link) = record::encode(&place, &used.content, entry);
         self.live_bytes += stored_bytes(&value);
-        batch.insert(&record_key(id)[..], value);
         self.link = link;
         self.next_id += 1;
         let mut stats = self.stats.lock().expect("no holder of the counters panics");
         stats.add(&entry.origin, entry.inference_us, entry.defect);
+        Ok((id, value))
     }
 
-    fn number_of(&mut self, origin: &Arc<Origin>, batch: &mut sled::Batch) -> u32 {
+    fn number_of(&mut self, origin: &Arc<Origin>) -> sled::Result<u32> {
         if let Some(&number) = self.numbers.get(origin) {
-            return number;
+            return Ok(number);
         }
         let number = self.next_origin;
         self.next_origin += 1;
-        batch
-            .insert(&origin_key(number)[..], record::encode_other(Kind::Origin, number, &**origin));
+        let value = record::encode_other(Kind::Origin, number, &**origin);
+        self.db.insert(origin_key(number), value)?;
         self.numbers.insert(origin.clone(), number);
         let content = record::origin_content(origin);
         let used = OriginUse { origin: origin.clone(), content, records: 0 };
         self.scan.origins.insert(number, used);
-        number
+        Ok(number)
     }
 
     /// The first record of a boot that knows the time says how its monotonic clock relates to it.
-    fn note_offset(&mut self, entry: &Entry, batch: &mut sled::Batch) {
+    fn note_offset(&mut self, entry: &Entry) -> sled::Result<()> {
         let boot_id = &entry.origin.boot_id;
         if !entry.at.synchronised {
-            return;
+            return Ok(());
         }
         let mut offsets = self.offsets.write().expect("no holder of the offsets panics");
         if offsets.contains_key(boot_id) {
-            return;
+            return Ok(());
         }
         let monotonic_us = i64::try_from(entry.at.monotonic_us).unwrap_or(i64::MAX);
         let offset_us = entry.at.wall_us.saturating_sub(monotonic_us);
         offsets.insert(boot_id.clone(), offset_us);
         let offset = record::BootOffset { boot_id: boot_id.clone(), offset_us };
-        batch.insert(offset_key(boot_id), record::encode_other(Kind::BootOffset, 0, &offset));
+        let value = record::encode_other(Kind::BootOffset, 0, &offset);
+        self.db.insert(offset_key(boot_id), value).map(drop)
     }
 
-    /// Removes the oldest stored records (those before `first_new`) until the limits hold, at
-    /// most `RETIRE_STEP` of them, and moves the chain's anchor to the last one removed.
+    /// Once a limit is exceeded, removes the oldest stored records (those before `first_new`) until
+    /// there is some slack, so that not every commit has to, and moves the chain's anchor to the
+    /// last one removed. At most `RETIRE_STEP` records go at once.
     fn retire(&mut self, first_new: u64) -> sled::Result<()> {
+        let max_records = self.retention.max_records;
+        if !self.exceeds(max_records) && !self.oldest_has_expired()? {
+            return Ok(());
+        }
+        let slack = (max_records / RETIRE_SLACK_SHARE).min(RETIRE_SLACK_MAX);
         let now_us = os::Stamp::now().wall_us;
-        let max_age = self.retention.max_age;
-        let keep_from_us =
-            max_age.map(|max_age| now_us.saturating_sub_unsigned(os::micros(max_age)));
-        for _ in 0..RETIRE_STEP / BATCH_RECORDS_MAX {
-            let mut batch = sled::Batch::default();
-            let mut anchor = None;
-            for _ in 0..BATCH_RECORDS_MAX {
-                match self.retire_oldest(first_new, keep_from_us, &mut batch)? {
-                    Some((id, link)) => anchor = Some(Anchor { id, link, moved_at_us: now_us }),
-                    None => break,
-                }
+        let mut retired = 0;
+        while retired < RETIRE_STEP
+            && (self.exceeds(max_records - slack) || self.oldest_has_expired()?)
+        {
+            let Some((first_id, records)) = chunk::oldest(&self.db)? else { break };
+            let last_id = records.last().map_or(first_id, |(id, _)| *id);
+            if last_id >= first_new {
+                break;
             }
-            let Some(anchor) = anchor else { return Ok(()) };
+            let newest = records.last().and_then(|(_, value)| record::identify(value).ok());
+            let link = newest.map(|(_, link, _)| link);
+            let anchor = Anchor { id: last_id, link, moved_at_us: now_us };
+            let mut batch = sled::Batch::default();
+            batch.remove(&record_key(first_id)[..]);
             batch.insert(&[ANCHOR_KEY], record::encode_other(Kind::Anchor, 0, &anchor));
+            retired += records.len();
+            for (id, value) in records {
+                self.forget(id, &value, &mut batch);
+            }
             self.db.apply_batch(batch)?;
             self.scan.anchor = anchor;
+            self.first_id = last_id + 1;
             self.scan.losses.retain(|ids| ids.end > self.first_id);
         }
         Ok(())
     }
 
-    /// Number and link of the record that goes; none when the limits hold.
-    fn retire_oldest(
-        &mut self,
-        first_new: u64,
-        keep_from_us: Option<i64>,
-        batch: &mut sled::Batch,
-    ) -> sled::Result<Option<(u64, Option<Link>)>> {
-        let id = self.first_id;
-        let over = self.next_id - id > self.retention.max_records
+    /// Whether the log holds more than so many records, or more than it may otherwise.
+    fn exceeds(&self, records: u64) -> bool {
+        self.next_id - self.first_id > records
             || self.live_bytes * DISK_AMPLIFICATION > self.retention.max_bytes
-            || self.scan.origins.len() > ORIGINS_MAX;
-        if id >= first_new || (!over && keep_from_us.is_none()) {
-            return Ok(None);
+            || self.scan.origins.len() > ORIGINS_MAX
+    }
+
+    fn oldest_has_expired(&self) -> sled::Result<bool> {
+        let Some(max_age) = self.retention.max_age else { return Ok(false) };
+        let keep_from_us = os::Stamp::now().wall_us.saturating_sub_unsigned(os::micros(max_age));
+        let value = chunk::get(&self.db, self.first_id)?;
+        let oldest = value.and_then(|value| record::decode(self.first_id, &value).ok());
+        Ok(oldest.is_some_and(|oldest| oldest.at.wall_us < keep_from_us))
+    }
+
+    /// Takes a record that goes out of the counters. What the scan has not read yet was never
+    /// counted.
+    fn forget(&mut self, id: u64, value: &[u8], batch: &mut sled::Batch) {
+        let counted = id >= self.scan.from || self.scan.complete;
+        if let (true, Ok(stored)) = (counted, record::decode(id, value)) {
+            self.live_bytes = self.live_bytes.saturating_sub(stored_bytes(value));
+            self.uncount(&stored, batch);
         }
-        let value = self.db.get(record_key(id))?;
-        let stored = value.as_ref().and_then(|value| record::decode(id, value).ok());
-        let expired =
-            stored.as_ref().zip(keep_from_us).is_some_and(|(s, from)| s.at.wall_us < from);
-        if !over && !expired {
-            return Ok(None);
-        }
-        batch.remove(&record_key(id)[..]);
-        self.first_id += 1;
-        let link = stored.as_ref().map(|stored| stored.link);
-        // What the scan has not read yet was never counted.
-        if id >= self.scan.from || self.scan.complete {
-            self.live_bytes -= value.as_ref().map_or(0, |value| stored_bytes(value));
-            if let Some(stored) = stored {
-                self.uncount(&stored, batch);
-            }
-        }
-        Ok(Some((id, link)))
     }
 
     fn uncount(&mut self, stored: &record::Stored, batch: &mut sled::Batch) {

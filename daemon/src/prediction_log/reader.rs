@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::record::{self, Damage, Entry, Kind, LogRecord, Origin};
-use super::{LogError, RECORD_PREFIX, Shelf, Stats, guard, origin_key, record_id, record_key};
+use super::{LogError, Shelf, Stats, chunk, guard, origin_key};
 
 /// Clock offsets by boot id: see `record::BootOffset`.
 pub(super) type BootOffsets = Arc<RwLock<HashMap<String, i64>>>;
@@ -113,10 +113,8 @@ impl LogReader {
         let mut origins = HashMap::new();
         guard(|| {
             let mut step = Vec::with_capacity(PAGE_RECORDS_MAX);
-            let range = record_key(from)..=record_key(u64::MAX);
-            for item in db.range(range).take(PAGE_RECORDS_MAX) {
-                let (key, value) = item?;
-                let Some(id) = record_id(&key) else { continue };
+            for item in chunk::ascending(db, from..=u64::MAX)?.take(PAGE_RECORDS_MAX) {
+                let (id, value) = item?;
                 step.push((id, self.resolve(db, &mut origins, id, &value)?));
             }
             Ok(step)
@@ -125,18 +123,16 @@ impl LogReader {
     }
 
     fn page(&self, db: &sled::Db, query: &Query) -> sled::Result<Page> {
-        let end = query.after.unwrap_or(u64::MAX);
-        let range = [RECORD_PREFIX].to_vec()..record_key(end).to_vec();
+        let before = query.after.unwrap_or(u64::MAX);
         let mut page = Page { records: Vec::new(), next: None, damaged: Vec::new() };
         let mut origins = HashMap::new();
         let mut last = None;
-        for (scanned, item) in db.range(range).rev().enumerate() {
+        for (scanned, item) in chunk::descending(db, before).enumerate() {
             if scanned == SCAN_RECORDS_MAX || page.records.len() == query.limit {
                 page.next = last;
                 break;
             }
-            let (key, value) = item?;
-            let Some(id) = record_id(&key) else { continue };
+            let (id, value) = item?;
             last = Some(id);
             match self.resolve(db, &mut origins, id, &value)? {
                 Ok(record) if query.matches(&record) => page.records.push(record),

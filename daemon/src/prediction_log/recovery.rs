@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::high_water::{self, HighWater};
 use super::record::{self, Anchor, GENESIS, Kind, Link};
 use super::{
-    ANCHOR_KEY, CACHE_BYTES, Fault, LogError, StoreError, guard, offset_key, origin_key,
+    ANCHOR_KEY, CACHE_BYTES, Fault, LogError, StoreError, chunk, guard, offset_key, origin_key,
     record_key, salvage,
 };
 use crate::os;
@@ -329,7 +329,10 @@ pub(super) fn restore_recent(
     recent: &salvage::Recent,
     lost: &[Range<u64>],
 ) -> Result<u64, StoreError> {
-    guard(|| restore_window(db, &mut recent.find(lost), &mut None))
+    guard(|| {
+        lost.iter().try_for_each(|ids| chunk::separate(db, ids))?;
+        restore_window(db, &mut recent.find(lost), &mut None)
+    })
 }
 
 /// Looks for lost records in the raw bytes of `source` and puts them into the store; how many.
@@ -344,8 +347,9 @@ pub(super) fn restore(
 ) -> Result<u64, StoreError> {
     let mut count = 0;
     for range in lost {
+        guard(|| chunk::separate(db, range))?;
         let mut start = range.start;
-        let before = guard(|| db.get(record_key(start.saturating_sub(1))))?;
+        let before = guard(|| chunk::get(db, start.saturating_sub(1)))?;
         let mut previous = before.and_then(|value| record::identify(&value).ok()).map(|r| r.1);
         while start < range.end {
             let window = start..range.end.min(start + salvage::WINDOW);

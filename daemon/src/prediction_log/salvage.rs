@@ -9,13 +9,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::record::{self, CONTENT_BYTES_MAX, HEADER_BYTES, Kind, Link, MAGIC};
+use super::segment;
 
 /// Read at once; a value that crosses the end is read again from its start.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// sled's segments, its unit of allocation, and their headers; the defaults of 0.34.
-const SEGMENT_BYTES: u64 = 512 << 10;
-const SEGMENT_HEADER_BYTES: usize = 20;
 
 /// Segments read before sled opens the store: the newest 8 MB, some 60,000 predictions.
 const RECENT_SEGMENTS: usize = 16;
@@ -82,13 +79,13 @@ impl Recent {
         let file = File::open(dir.join("db"))?;
         let length = file.metadata()?.len();
         let mut segments: Vec<(i64, u64)> = (0..length)
-            .step_by(SEGMENT_BYTES as usize)
-            .filter_map(|start| Some((segment_age(&file, start)?, start)))
+            .step_by(segment::SEGMENT_BYTES as usize)
+            .filter_map(|start| Some((segment::age(&file, start)?, start)))
             .collect();
         segments.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
         segments.truncate(RECENT_SEGMENTS);
         let read = |(_, mut start): (i64, u64)| {
-            let end = length.min(start + SEGMENT_BYTES);
+            let end = length.min(start + segment::SEGMENT_BYTES);
             let mut bytes = vec![0; (end - start) as usize];
             let mut filled = 0;
             loop {
@@ -111,20 +108,6 @@ impl Recent {
         }
         found
     }
-}
-
-/// What sled orders its segments by; a damaged header is taken for the newest, an empty segment
-/// has none.
-fn segment_age(file: &File, start: u64) -> Option<i64> {
-    let mut header = [0; SEGMENT_HEADER_BYTES];
-    file.read_exact_at(&mut header, start).ok()?;
-    if header == [0; SEGMENT_HEADER_BYTES] {
-        return None;
-    }
-    let (checksum, rest) = header.split_first_chunk::<4>()?;
-    let intact = crc32fast::hash(rest) ^ u32::MAX == u32::from_le_bytes(*checksum);
-    let (number, _) = rest.split_first_chunk::<8>()?;
-    Some(if intact { i64::from_le_bytes(*number) ^ i64::MAX } else { i64::MAX })
 }
 
 /// # Errors

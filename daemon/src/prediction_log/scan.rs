@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::record::{self, Kind, Link, Origin};
-use super::{ORIGIN_PREFIX, OriginUse, RECORD_PREFIX, origin_number, record_id, record_key};
+use super::{ORIGIN_PREFIX, OriginUse, chunk, origin_number};
 
 /// Missing or damaged numbers remembered, as ranges.
 const LOSSES_MAX: usize = 1_000;
@@ -58,8 +58,7 @@ impl Scan {
             let decoded = record::decode_other(Kind::Anchor, &value);
             scan.anchor = decoded.map(|(_, anchor)| anchor).unwrap_or_default();
         }
-        let first = db.scan_prefix([RECORD_PREFIX]).next().transpose()?;
-        scan.first_id = first.and_then(|(key, _)| record_id(&key));
+        scan.first_id = chunk::oldest(db)?.map(|(id, _)| id);
         Ok(scan)
     }
 
@@ -74,10 +73,9 @@ impl Scan {
             return Ok(true);
         }
         let mut read = 0;
-        for item in db.range(&[RECORD_PREFIX][..]..&record_key(self.from)[..]).rev().take(limit) {
-            let (key, value) = item?;
+        for item in chunk::descending(db, self.from).take(limit) {
+            let (id, value) = item?;
             read += 1;
-            let Some(id) = record_id(&key) else { continue };
             if self.from != u64::MAX {
                 self.lose(id + 1..self.from);
             }

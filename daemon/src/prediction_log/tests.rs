@@ -56,6 +56,12 @@ impl Bench {
     }
 }
 
+/// Removes records as if they had never been.
+fn remove(db: &sled::Db, ids: Range<u64>) {
+    chunk::separate(db, &ids).unwrap();
+    ids.for_each(|id| drop(db.remove(record_key(id)).unwrap()));
+}
+
 /// Appends and commits `count` records, alternately of two devices, every third a defect.
 fn append(log: &mut PredictionLog, count: u64) {
     let devices = [origin("edge-01"), origin("edge-02")];
@@ -97,11 +103,13 @@ fn retention_moves_the_anchor_and_the_log_stays_sound() {
     for _ in 0..20 {
         append(&mut log, 50);
     }
-    assert_eq!(log.size().0, 100);
+    let kept = log.size().0;
+    assert!((60..=100).contains(&kept), "{kept}");
     drop(log);
     let report = bench.verify();
     assert!(report.is_sound(), "{report:?}");
-    assert_eq!((report.first, report.last, report.anchor.id), (901, 1000, 900));
+    assert_eq!((report.last, report.count), (1000, kept));
+    assert_eq!((report.first, report.anchor.id), (1001 - kept, 1000 - kept));
     assert!(report.anchor.moved_at.is_some());
 }
 
@@ -161,15 +169,15 @@ fn reading_in_steps_gives_what_reading_at_once_gives() {
     }
     let stats = bench.reader.stats();
     assert!(stats.complete);
-    assert_eq!(stats.total, 4_900);
-    assert_eq!(stats.total, whole.total - 100);
+    assert!((4_600..=4_900).contains(&stats.total), "{}", stats.total);
+    assert_eq!((stats.total, whole.total), (log.size().0, 5_000));
     assert_eq!(stats, Stats { complete: true, ..read_within_budget(&log.db).unwrap().stats });
 }
 
 #[test]
 fn a_removed_record_is_a_gap_and_an_altered_one_breaks_the_chain() {
     let bench = Bench::filled(100);
-    bench.tamper(|db| drop(db.remove(record_key(40)).unwrap()));
+    bench.tamper(|db| remove(db, 40..41));
     let report = bench.verify();
     assert_eq!(report.gaps, [[40, 40]]);
     assert!(!report.is_sound());
@@ -178,11 +186,12 @@ fn a_removed_record_is_a_gap_and_an_altered_one_breaks_the_chain() {
     bench.tamper(|db| {
         // A forger who recomputes the checksum, and even the record's own link.
         let content = record::origin_content(&origin("edge-01"));
-        let before = record::identify(&db.get(record_key(59)).unwrap().unwrap()).unwrap();
+        let before = record::identify(&chunk::get(db, 59).unwrap().unwrap()).unwrap();
         let forged = predicted(&origin("edge-01"), 9, false);
         let place =
             record::Place { id: 60, previous: before.1, origin: before.2 ^ 1, more_follow: false };
         let (value, _) = record::encode(&place, &content, &forged);
+        remove(db, 60..61);
         db.insert(record_key(60), value).unwrap();
     });
     let report = bench.verify();
@@ -204,8 +213,9 @@ fn an_altered_origin_breaks_the_chain_of_every_record_that_names_it() {
 fn damage_is_reported_by_number_and_repaired_from_the_raw_bytes() {
     let bench = Bench::filled(300);
     bench.tamper(|db| {
+        remove(db, 250..251);
+        remove(db, 7..8);
         db.insert(record_key(7), &b"rubbish"[..]).unwrap();
-        db.remove(record_key(250)).unwrap();
     });
     let report = bench.verify();
     assert_eq!((report.gaps, report.corrupt), (vec![[250, 250]], vec![7]));
@@ -305,7 +315,7 @@ fn a_group_is_there_whole_or_not_at_all() {
     assert!(bench.verify().is_sound());
     // As a power cut between two of sled's batches leaves it: the last 50 are not there, and the
     // high-water file has heard of none of them.
-    bench.tamper(|db| (211..261).for_each(|id| drop(db.remove(record_key(id)).unwrap())));
+    bench.tamper(|db| remove(db, 211..261));
     let (mut high_water, _) = HighWaterFile::open(&bench.dir()).unwrap();
     let link = [0; 16];
     high_water.write(HighWater { first_id: 1, next_id: 11, link }).unwrap();

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{self, Anchor, Kind, Link, Origin};
 use super::{
-    ANCHOR_KEY, Climb, LogError, LogReader, PredictionLog, Retention, guard, high_water,
-    origin_key, record_id, record_key, recovery,
+    ANCHOR_KEY, Climb, LogError, LogReader, PredictionLog, Retention, chunk, guard, high_water,
+    origin_key, recovery,
 };
 
 /// Numbers listed in a report at most; the counts are always whole.
@@ -121,8 +121,7 @@ impl LogReader {
         let state = high_water::read(dir);
         let anchor = self.anchor()?;
         let newest = self.with_store(|db| {
-            let last = db.range(record_key(0)..=record_key(u64::MAX)).next_back().transpose()?;
-            Ok(last.and_then(|(key, _)| record_id(&key)))
+            Ok(chunk::descending(db, u64::MAX).next().transpose()?.map(|(id, _)| id))
         })?;
         let mut walk = Walk::new(&anchor, newest.unwrap_or(0), state.map(|state| state.next_id));
         while self.verify_step(&mut walk)? {}
@@ -150,11 +149,9 @@ impl LogReader {
             if walk.next > walk.end {
                 return Ok(false);
             }
-            let range = record_key(walk.next)..=record_key(walk.end);
-            for item in db.range(range).take(STEP_RECORDS) {
-                let (key, value) = item?;
+            for item in chunk::ascending(db, walk.next..=walk.end)?.take(STEP_RECORDS) {
+                let (id, value) = item?;
                 read += 1;
-                let Some(id) = record_id(&key) else { continue };
                 let content = match record::identify(&value) {
                     Ok((_, _, origin)) => db.get(origin_key(origin))?.and_then(origin_content),
                     Err(_) => None,
