@@ -1,0 +1,59 @@
+//! The engines that are compared, each as a log of records that are durable when a commit returns.
+
+mod fjall;
+pub mod picket;
+mod redb;
+pub mod sqlite;
+
+use std::ops::Range;
+use std::path::Path;
+
+use crate::records::Records;
+
+/// Page cache of each engine, bytes: what the daemon gives sled.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// An open store.
+pub trait Engine {
+    /// Adds the records of these numbers and returns when they are on the medium.
+    fn commit(&mut self, ids: Range<u64>, records: &Records) -> anyhow::Result<()>;
+}
+
+/// Which engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Picket,
+    Sqlite,
+    Redb,
+    Fjall,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::Picket, Kind::Sqlite, Kind::Redb, Kind::Fjall];
+
+    /// A fresh store in `dir`, which is not there yet.
+    pub fn open(self, dir: &Path) -> anyhow::Result<Box<dyn Engine>> {
+        std::fs::create_dir(dir)?;
+        Ok(match self {
+            Kind::Picket => Box::new(picket::Picket::open(dir)?),
+            Kind::Sqlite => Box::new(sqlite::Sqlite::open(dir)?),
+            Kind::Redb => Box::new(redb::Redb::open(dir)?),
+            Kind::Fjall => Box::new(fjall::Fjall::open(dir)?),
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Picket => "picket",
+            Kind::Sqlite => "SQLite",
+            Kind::Redb => "redb",
+            Kind::Fjall => "fjall",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,104 @@
+//! What every engine stores: typical predictions as entries for Picket's log, and for the others
+//! the very bytes that Picket's log makes of them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use picket::os::Stamp;
+use picket::prediction_log::{Body, Climb, Entry, LogReader, Origin, Predicted, PredictionLog};
+
+use crate::engine::picket::RETENTION;
+
+/// Distinct records; longer measurements use them again. As many as a long time of pages takes.
+const DISTINCT: usize = 4_096;
+
+const LABELS: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+pub struct Records {
+    entries: Vec<Entry>,
+    values: Vec<Vec<u8>>,
+}
+
+impl Records {
+    /// Writes the entries through the real log in `dir` and reads back what it stored.
+    pub fn through_picket(dir: &Path) -> anyhow::Result<Records> {
+        let dir = dir.join("specimen");
+        let entries = entries();
+        let mut log = PredictionLog::open(&dir, RETENTION, &LogReader::default(), Climb::Derived)?;
+        log.append(&[&entries])?;
+        log.commit()?;
+        drop(log);
+        let values = stored_values(&dir, entries.len());
+        Ok(Records { values: values?, entries })
+    }
+
+    /// Bytes of a value, on average.
+    pub fn mean_bytes(&self) -> f64 {
+        let total: usize = self.values.iter().map(Vec::len).sum();
+        total as f64 / self.values.len() as f64
+    }
+
+    pub fn entry(&self, number: u64) -> &Entry {
+        &self.entries[number as usize % DISTINCT]
+    }
+
+    pub fn value(&self, number: u64) -> &[u8] {
+        &self.values[number as usize % DISTINCT]
+    }
+}
+
+/// The log keeps records under `r` and their number, big-endian: the largest keys of the store.
+fn stored_values(dir: &Path, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
+    let db = sled::Config::new().path(dir).flush_every_ms(None).open()?;
+    let newest: Result<Vec<_>, _> = db.iter().values().rev().take(count).collect();
+    let values: Vec<Vec<u8>> = newest?.iter().rev().map(|value| value.to_vec()).collect();
+    let complete = values.len() == count && values.iter().all(|value| value.len() >= 32);
+    complete.then_some(values).context("the log's store has another form than this bench knows")
+}
+
+/// Ten logits each from a small linear congruential generator, as a trained net spreads them.
+fn entries() -> Vec<Entry> {
+    let origin = Arc::new(Origin {
+        boot_id: picket::os::boot_id(),
+        model_name: "cifar10".into(),
+        model_version: "1".into(),
+        device_id: None,
+    });
+    let mut state = 1_u64;
+    let mut uniform = move || {
+        // Knuth's MMIX constants; the upper bits are the good ones.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 24) as f32
+    };
+    let start = Stamp::now();
+    (0..DISTINCT as u64)
+        .map(|number| {
+            let weights: [f32; 10] = std::array::from_fn(|_| (uniform() * 12.0).exp());
+            let total: f32 = weights.iter().sum();
+            let probabilities = weights.map(|weight| weight / total);
+            let class = (0..10).max_by(|a, b| weights[*a].total_cmp(&weights[*b])).unwrap_or(0);
+            let predicted = Predicted {
+                class: class as u8,
+                label: LABELS[class].into(),
+                uncertain: false,
+                probabilities,
+            };
+            // 100 a second.
+            let later_us = number * 10_000;
+            Entry {
+                origin: origin.clone(),
+                at: Stamp {
+                    monotonic_us: start.monotonic_us + later_us,
+                    wall_us: start.wall_us.saturating_add_unsigned(later_us),
+                    synchronised: true,
+                },
+                inference_us: 100 + (uniform() * 300.0) as u64,
+                defect: false,
+                body: Body::Predicted(predicted),
+            }
+        })
+        .collect()
+}
