@@ -103,7 +103,8 @@ fn answers(endpoint: &Endpoint) -> std::io::Result<bool> {
     stream.set_read_timeout(Some(CHECK_TIMEOUT))?;
     stream.set_write_timeout(Some(CHECK_TIMEOUT))?;
     let Endpoint { host, path, .. } = endpoint;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut status_line = [0; 12];
     stream.read_exact(&mut status_line)?;
     Ok(status_line.starts_with(b"HTTP/1.") && status_line.ends_with(b" 200"))

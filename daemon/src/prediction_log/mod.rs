@@ -273,10 +273,8 @@ impl PredictionLog {
             log.take_back_incomplete_group()
                 .map_err(|error| LogError::Open { path: dir.into(), error })?;
         }
-        if climb != Climb::Derived {
-            log.recover(state, &recent)
-                .map_err(|error| LogError::Open { path: dir.into(), error })?;
-        }
+        log.recover(state, &recent, climb)
+            .map_err(|error| LogError::Open { path: dir.into(), error })?;
         for step in &log.steps {
             tracing::warn!(%step, "log recovery");
         }
@@ -420,10 +418,16 @@ impl PredictionLog {
 
     /// Brings back what the raw bytes still hold, or held before the store was opened, of records
     /// that it has lost, and leaves out the numbers of those that are gone.
-    fn recover(&mut self, mut state: Option<HighWater>, recent: &Recent) -> Result<(), StoreError> {
+    fn recover(
+        &mut self,
+        mut state: Option<HighWater>,
+        recent: &Recent,
+        climb: Climb,
+    ) -> Result<(), StoreError> {
         let dir = self.dir.clone();
         let mut salvaged = 0;
-        if let Some(quarantine) = guard(|| Ok(recovery::unsalvaged(&dir)?))? {
+        let quarantine = guard(|| Ok(recovery::unsalvaged(&dir)?))?;
+        if let Some(quarantine) = quarantine.filter(|_| climb != Climb::Derived) {
             let (stood, count) = recovery::salvage_quarantine(&self.db, &self.file, &quarantine)?;
             salvaged += count;
             state = Some(stood);

@@ -84,14 +84,14 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Step::HalfSnapshotsRemoved(count) => {
-                write!(f, "{count} half-written snapshots removed")
+                write!(f, "half-written snapshots removed: {count}")
             }
             Step::SnapshotsRemoved(why) => write!(f, "snapshots removed, since {why}"),
             Step::ConfigurationRemoved(why) => {
                 write!(f, "store configuration removed, since {why}")
             }
             Step::Quarantined { name, why } => write!(f, "store set aside as {name}, since {why}"),
-            Step::Salvaged(count) => write!(f, "{count} records salvaged"),
+            Step::Salvaged(count) => write!(f, "records salvaged: {count}"),
             Step::Lost(ids) => write!(f, "records {} to {} are lost", ids.start, ids.end - 1),
         }
     }

@@ -19,7 +19,7 @@ const STEP_RECORDS: usize = 1_000;
 /// The log of a daemon that is not running, open for reading.
 pub struct Store {
     pub reader: LogReader,
-    _log: PredictionLog,
+    log: PredictionLog,
 }
 
 impl Store {
@@ -36,7 +36,7 @@ impl Store {
         let reader = LogReader::new();
         let keep_all = Retention { max_records: u64::MAX, max_bytes: u64::MAX, max_age: None };
         let log = PredictionLog::open(dir, keep_all, &reader, Climb::Derived)?;
-        Ok(Store { reader, _log: log })
+        Ok(Store { reader, log })
     }
 }
 
@@ -55,6 +55,9 @@ pub struct VerifyReport {
     pub corrupt: Vec<u64>,
     /// Numbers whose records are not what was written, by the chain; the first 1,000 of them.
     pub altered: Vec<u64>,
+    /// What had to be done to open the store of a stopped daemon: sled changes what it opens.
+    #[serde(default)]
+    pub recovered: Vec<String>,
     /// Directories beside the store that hold what an earlier recovery set aside.
     pub quarantined: Vec<String>,
     pub anchor: AnchorReport,
@@ -96,7 +99,10 @@ impl VerifyReport {
 /// As `Store::open` where nothing at all is known of the store, or `Read`.
 pub fn verify(dir: &Path) -> Result<VerifyReport, LogError> {
     match Store::open(dir) {
-        Ok(store) => store.reader.verify(dir),
+        Ok(store) => {
+            let recovered = store.log.steps().iter().map(ToString::to_string).collect();
+            Ok(VerifyReport { recovered, ..store.reader.verify(dir)? })
+        }
         Err(error @ LogError::Open { .. }) => {
             let Some(state) = high_water::read(dir) else { return Err(error) };
             let mut report = VerifyReport {
