@@ -8,7 +8,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use super::record::{self, HEADER_BYTES, Kind, MAGIC};
+use super::format::{self, HEADER_BYTES, Kind, MAGIC};
 use super::{RECORD_PREFIX, record_id, record_key};
 
 /// Records in a chunk at most, and bytes after which it takes no more.
@@ -92,7 +92,7 @@ pub(super) fn separate(db: &sled::Db, ids: &Range<u64>) -> sled::Result<()> {
         let mut batch = sled::Batch::default();
         batch.remove(key);
         for (id, value) in split(first_id, &bytes) {
-            if record::decode(id, &value).is_ok() {
+            if format::decode(id, &value).is_ok() {
                 batch.insert(&record_key(id)[..], value);
             }
         }
@@ -135,7 +135,7 @@ fn split(first_id: u64, chunk: &[u8]) -> Vec<Numbered> {
     let mut records = Vec::with_capacity(CHUNK_RECORDS_MAX);
     let (mut id, mut rest) = (first_id, chunk);
     loop {
-        if let Ok((_, content, behind)) = record::frame(rest) {
+        if let Ok((_, content, behind)) = format::frame(rest) {
             records.push((id, rest[..HEADER_BYTES + content.len()].to_vec()));
             (id, rest) = (id + 1, behind);
         } else if let Some((next_id, behind)) = resume(rest, id) {
@@ -154,8 +154,8 @@ fn split(first_id: u64, chunk: &[u8]) -> Vec<Numbered> {
 /// The next intact record of a higher number.
 fn resume(bytes: &[u8], id: u64) -> Option<(u64, &[u8])> {
     (1..bytes.len()).filter(|&at| bytes[at] == MAGIC).find_map(|at| {
-        let (kind, content, _) = record::frame(&bytes[at..]).ok()?;
-        let (found, ..) = record::identify(&bytes[at..at + HEADER_BYTES + content.len()]).ok()?;
+        let (kind, content, _) = format::frame(&bytes[at..]).ok()?;
+        let (found, ..) = format::identify(&bytes[at..at + HEADER_BYTES + content.len()]).ok()?;
         let follows = kind == Kind::Record && found > id && found - id < CHUNK_RECORDS_MAX as u64;
         follows.then_some((found, &bytes[at..]))
     })
@@ -163,18 +163,21 @@ fn resume(bytes: &[u8], id: u64) -> Option<(u64, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::{origin, place, predicted};
+    use super::super::{
+        format::tests::place,
+        record::tests::{origin, predicted},
+    };
     use super::*;
 
     fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
-        let content = record::origin_content(&origin);
-        record::encode(&place(id, 0), &content, &predicted(&origin, 1, false)).0
+        let content = format::origin_content(&origin);
+        format::encode(&place(id, 0), &content, &predicted(&origin, 1, false)).0
     }
 
     fn readable(first_id: u64, chunk: &[u8]) -> Vec<(u64, bool)> {
         let records = split(first_id, chunk).into_iter();
-        records.map(|(id, value)| (id, record::decode(id, &value).is_ok())).collect()
+        records.map(|(id, value)| (id, format::decode(id, &value).is_ok())).collect()
     }
 
     #[test]

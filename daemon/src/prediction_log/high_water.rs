@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Link;
+use super::format::Link;
 
 pub(super) const FILE_NAME: &str = "high-water";
 

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
 
-use super::record::{self, Damage, Entry, Kind, LogRecord, Origin};
-use super::{LogError, Shelf, Stats, chunk, guard, origin_key};
+use super::error::guard;
+use super::format::{self, Damage, Kind};
+use super::record::{Entry, LogRecord, Origin};
+use super::{LogError, Shelf, Stats, chunk, origin_key};
 
-/// Clock offsets by boot id: see `record::BootOffset`.
+/// Clock offsets by boot id: see `format::BootOffset`.
 pub(super) type BootOffsets = Arc<RwLock<HashMap<String, i64>>>;
 
 /// Records in one page at most.
@@ -151,7 +153,7 @@ impl LogReader {
         id: u64,
         value: &[u8],
     ) -> sled::Result<Result<LogRecord, Damage>> {
-        let stored = match record::decode(id, value) {
+        let stored = match format::decode(id, value) {
             Ok(stored) => stored,
             Err(damage) => return Ok(Err(damage)),
         };
@@ -159,7 +161,7 @@ impl LogReader {
             Some(origin) => origin.clone(),
             None => {
                 let value = db.get(origin_key(stored.origin))?;
-                let decoded = value.and_then(|v| record::decode_other(Kind::Origin, &v).ok());
+                let decoded = value.and_then(|v| format::decode_other(Kind::Origin, &v).ok());
                 let Some(origin) = decoded.map(|(_, origin): (u32, Origin)| Arc::new(origin))
                 else {
                     return Ok(Err(Damage::Origin(stored.origin)));

@@ -16,10 +16,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::error::guard;
+use super::format::{self, Anchor, GENESIS, Kind, Link};
 use super::high_water::{self, HighWater};
-use super::record::{self, Anchor, GENESIS, Kind, Link};
+use super::record;
 use super::{
-    ANCHOR_KEY, CACHE_BYTES, Fault, LogError, StoreError, chunk, guard, offset_key, origin_key,
+    ANCHOR_KEY, CACHE_BYTES, Fault, LogError, StoreError, chunk, offset_key, origin_key,
     record_key, salvage,
 };
 use crate::os;
@@ -308,7 +310,7 @@ pub(super) fn salvage_quarantine(
         link: None,
         moved_at_us: os::Stamp::now().wall_us,
     };
-    guard(|| db.insert([ANCHOR_KEY], record::encode_other(Kind::Anchor, 0, &anchor)).map(drop))?;
+    guard(|| db.insert([ANCHOR_KEY], format::encode_other(Kind::Anchor, 0, &anchor)).map(drop))?;
     let all = state.first_id..state.next_id;
     let count = restore(db, file, quarantine, std::slice::from_ref(&all))?;
     guard(|| Ok(File::create(quarantine.join(SALVAGED_MARK))?.sync_all()?))?;
@@ -350,7 +352,7 @@ pub(super) fn restore(
         guard(|| chunk::separate(db, range))?;
         let mut start = range.start;
         let before = guard(|| chunk::get(db, start.saturating_sub(1)))?;
-        let mut previous = before.and_then(|value| record::identify(&value).ok()).map(|r| r.1);
+        let mut previous = before.and_then(|value| format::identify(&value).ok()).map(|r| r.1);
         while start < range.end {
             let window = start..range.end.min(start + salvage::WINDOW);
             start = window.end;
@@ -377,13 +379,13 @@ fn restore_window(
     let mut batch = sled::Batch::default();
     let mut count = 0;
     for offset in &found.offsets {
-        let value = record::encode_other(Kind::BootOffset, 0, offset);
+        let value = format::encode_other(Kind::BootOffset, 0, offset);
         batch.insert(offset_key(&offset.boot_id), value);
     }
     for &id in found.records.keys() {
         let Some(salvaged) = found.record(id, previous.as_ref()) else { continue };
         let number = numbers.of(salvaged.origin, salvaged.origin_content, &mut batch);
-        let Ok(value) = record::with_origin(&salvaged.value, number) else { continue };
+        let Ok(value) = format::with_origin(&salvaged.value, number) else { continue };
         batch.insert(&record_key(id)[..], value);
         *previous = Some(salvaged.link);
         count += 1;
@@ -405,9 +407,9 @@ impl OriginNumbers {
         for item in db.scan_prefix([super::ORIGIN_PREFIX]) {
             let (_, value) = item?;
             if let Ok((number, origin)) =
-                record::decode_other::<record::Origin>(Kind::Origin, &value)
+                format::decode_other::<record::Origin>(Kind::Origin, &value)
             {
-                numbers.insert(number, record::origin_content(&origin));
+                numbers.insert(number, format::origin_content(&origin));
             }
         }
         Ok(OriginNumbers(numbers))
@@ -425,7 +427,7 @@ impl OriginNumbers {
         let next = self.0.last_key_value().map_or(0, |(last, _)| last + 1);
         let number = if taken { next } else { own };
         if let Ok(origin) = postcard::from_bytes::<record::Origin>(&content) {
-            let value = record::encode_other(Kind::Origin, number, &origin);
+            let value = format::encode_other(Kind::Origin, number, &origin);
             batch.insert(&origin_key(number)[..], value);
         }
         self.0.insert(number, content);

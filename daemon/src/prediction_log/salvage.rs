@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::record::{self, CONTENT_BYTES_MAX, HEADER_BYTES, Kind, Link, MAGIC};
+use super::format::{self, CONTENT_BYTES_MAX, HEADER_BYTES, Kind, Link, MAGIC};
+use super::record;
 use super::segment;
 
 /// Read at once; a value that crosses the end is read again from its start.
@@ -35,10 +36,10 @@ const VERSIONS_MAX: usize = 8;
 pub(super) struct Found {
     /// Values by the record's number.
     pub(super) records: BTreeMap<u64, Vec<Vec<u8>>>,
-    /// Origins' contents (`record::origin_content`) by their number.
+    /// Origins' contents (`format::origin_content`) by their number.
     pub(super) origins: BTreeMap<u32, Vec<Vec<u8>>>,
-    pub(super) anchor: Option<record::Anchor>,
-    pub(super) offsets: Vec<record::BootOffset>,
+    pub(super) anchor: Option<format::Anchor>,
+    pub(super) offsets: Vec<format::BootOffset>,
 }
 
 /// A record brought back.
@@ -58,7 +59,7 @@ pub(super) struct Salvaged {
 pub(super) fn extent(dir: &Path) -> io::Result<Option<(u64, u64)>> {
     let mut extent: Option<(u64, u64)> = None;
     each_value(dir, |kind, value| {
-        if let (Kind::Record, Ok((id, ..))) = (kind, record::identify(value)) {
+        if let (Kind::Record, Ok((id, ..))) = (kind, format::identify(value)) {
             let (low, high) = extent.unwrap_or((id, id));
             extent = Some((low.min(id), high.max(id)));
         }
@@ -122,25 +123,25 @@ impl Found {
     fn take(&mut self, kind: Kind, value: &[u8], wanted: impl Fn(u64) -> bool) {
         match kind {
             Kind::Record => {
-                let Ok((id, ..)) = record::identify(value) else { return };
+                let Ok((id, ..)) = format::identify(value) else { return };
                 if wanted(id) {
                     keep(self.records.entry(id).or_default(), value.to_vec());
                 }
             }
             Kind::Origin => {
-                let decoded = record::decode_other::<record::Origin>(Kind::Origin, value);
+                let decoded = format::decode_other::<record::Origin>(Kind::Origin, value);
                 let Ok((number, origin)) = decoded else { return };
-                self.know_origin(number, record::origin_content(&origin));
+                self.know_origin(number, format::origin_content(&origin));
             }
             Kind::Anchor => {
-                let decoded = record::decode_other::<record::Anchor>(Kind::Anchor, value);
+                let decoded = format::decode_other::<format::Anchor>(Kind::Anchor, value);
                 let Ok((_, anchor)) = decoded else { return };
                 if self.anchor.is_none_or(|known| known.id < anchor.id) {
                     self.anchor = Some(anchor);
                 }
             }
             Kind::BootOffset => {
-                let decoded = record::decode_other::<record::BootOffset>(Kind::BootOffset, value);
+                let decoded = format::decode_other::<format::BootOffset>(Kind::BootOffset, value);
                 if let Ok((_, offset)) = decoded
                     && !self.offsets.contains(&offset)
                 {
@@ -160,10 +161,10 @@ impl Found {
     pub(super) fn record(&self, id: u64, previous: Option<&Link>) -> Option<Salvaged> {
         let mut best = None;
         for value in self.records.get(&id)? {
-            let (_, link, origin) = record::identify(value).ok()?;
+            let (_, link, origin) = format::identify(value).ok()?;
             for content in self.origins.get(&origin).into_iter().flatten() {
                 let continues = previous.is_some_and(|previous| {
-                    record::expected_link(previous, content, value) == Ok(link)
+                    format::expected_link(previous, content, value) == Ok(link)
                 });
                 best = Some(Salvaged {
                     link,
@@ -257,7 +258,7 @@ fn scan_bytes(bytes: &[u8], end: usize, each: &mut impl FnMut(Kind, &[u8])) -> u
 
 /// Length of the value at the start of `bytes`, if there is an intact one.
 fn value_at(bytes: &[u8], each: &mut impl FnMut(Kind, &[u8])) -> Option<usize> {
-    let (kind, content, _) = record::frame(bytes).ok()?;
+    let (kind, content, _) = format::frame(bytes).ok()?;
     let length = HEADER_BYTES + content.len();
     each(kind, &bytes[..length]);
     Some(length)
@@ -280,7 +281,10 @@ fn read_on(file: &File, offset: &mut u64, end: u64, buffer: &mut [u8]) -> usize 
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::{origin, place, predicted};
+    use super::super::{
+        format::tests::place,
+        record::tests::{origin, predicted},
+    };
     use super::*;
 
     fn store(parts: &[Vec<u8>]) -> tempfile::TempDir {
@@ -292,9 +296,9 @@ mod tests {
     #[test]
     fn values_are_found_between_rubbish_and_across_chunks() {
         let origin = origin("edge-01");
-        let content = record::origin_content(&origin);
-        let value = |id| record::encode(&place(id, 4), &content, &predicted(&origin, 1, false)).0;
-        let stored_origin = record::encode_other(Kind::Origin, 4, &*origin);
+        let content = format::origin_content(&origin);
+        let value = |id| format::encode(&place(id, 4), &content, &predicted(&origin, 1, false)).0;
+        let stored_origin = format::encode_other(Kind::Origin, 4, &*origin);
         let rubbish = |bytes: usize| vec![MAGIC; bytes];
         let mut torn = value(8);
         torn[40] ^= 1;
@@ -317,15 +321,15 @@ mod tests {
     #[test]
     fn of_two_versions_the_one_that_continues_the_chain_counts() {
         let origin = origin("edge-01");
-        let content = record::origin_content(&origin);
+        let content = format::origin_content(&origin);
         let encode = |id, previous: &Link, class| {
-            let place = record::Place { previous: *previous, ..place(id, 4) };
-            record::encode(&place, &content, &predicted(&origin, class, false))
+            let place = format::Place { previous: *previous, ..place(id, 4) };
+            format::encode(&place, &content, &predicted(&origin, class, false))
         };
-        let (first, link) = encode(1, &record::GENESIS, 1);
+        let (first, link) = encode(1, &format::GENESIS, 1);
         let (kept, kept_link) = encode(2, &link, 2);
         let (stale, _) = encode(2, &[9; 16], 3);
-        let stored_origin = record::encode_other(Kind::Origin, 4, &*origin);
+        let stored_origin = format::encode_other(Kind::Origin, 4, &*origin);
         let dir = store(&[stored_origin, first, kept.clone(), stale.clone()]);
         let found = find(dir.path(), &(1..3)).unwrap();
         let record = found.record(2, Some(&link)).unwrap();

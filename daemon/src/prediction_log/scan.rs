@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::record::{self, Kind, Link, Origin};
+use super::format::{self, Kind, Link};
+use super::record::Origin;
 use super::{ORIGIN_PREFIX, OriginUse, chunk, origin_number};
 
 /// Missing or damaged numbers remembered, as ranges.
@@ -15,8 +16,8 @@ const LOSSES_MAX: usize = 1_000;
 #[derive(Default)]
 pub(super) struct Scan {
     pub(super) origins: BTreeMap<u32, OriginUse>,
-    pub(super) offsets: Vec<record::BootOffset>,
-    pub(super) anchor: record::Anchor,
+    pub(super) offsets: Vec<format::BootOffset>,
+    pub(super) anchor: format::Anchor,
     /// Number and link of the newest readable record.
     pub(super) tip: Option<(u64, Link)>,
     /// The oldest record's number, whether it was read or not.
@@ -42,7 +43,7 @@ impl Scan {
         let mut scan = Scan { from: u64::MAX, ..Scan::default() };
         for item in db.scan_prefix([ORIGIN_PREFIX]) {
             let (key, value) = item?;
-            let decoded = record::decode_other::<Origin>(Kind::Origin, &value);
+            let decoded = format::decode_other::<Origin>(Kind::Origin, &value);
             if let (Some(number), Ok((stated, origin))) = (origin_number(&key), decoded)
                 && number == stated
             {
@@ -51,11 +52,11 @@ impl Scan {
         }
         for item in db.scan_prefix([super::OFFSET_PREFIX]) {
             let (_, value) = item?;
-            let decoded = record::decode_other(Kind::BootOffset, &value);
+            let decoded = format::decode_other(Kind::BootOffset, &value);
             scan.offsets.extend(decoded.ok().map(|(_, offset)| offset));
         }
         if let Some(value) = db.get([super::ANCHOR_KEY])? {
-            let decoded = record::decode_other(Kind::Anchor, &value);
+            let decoded = format::decode_other(Kind::Anchor, &value);
             scan.anchor = decoded.map(|(_, anchor)| anchor).unwrap_or_default();
         }
         scan.first_id = chunk::oldest(db)?.map(|(id, _)| id);
@@ -80,7 +81,7 @@ impl Scan {
                 self.lose(id + 1..self.from);
             }
             self.from = id;
-            match record::decode(id, &value) {
+            match format::decode(id, &value) {
                 Ok(stored) if self.origins.contains_key(&stored.origin) => {
                     self.tip.get_or_insert((id, stored.link));
                     if let Some(used) = self.origins.get_mut(&stored.origin) {

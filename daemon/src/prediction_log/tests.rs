@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use super::open::read_within_budget;
 use super::record::tests::{origin, predicted};
 use super::*;
 
@@ -47,7 +48,7 @@ impl Bench {
 
     fn ids(&self) -> Vec<u64> {
         let mut ids = Vec::new();
-        let each = |id, record: Result<LogRecord, record::Damage>| -> Result<(), LogError> {
+        let each = |id, record: Result<LogRecord, format::Damage>| -> Result<(), LogError> {
             ids.extend(record.is_ok().then_some(id));
             Ok(())
         };
@@ -191,12 +192,12 @@ fn a_removed_record_is_a_gap_and_an_altered_one_breaks_the_chain() {
     let bench = Bench::filled(100);
     bench.tamper(|db| {
         // A forger who recomputes the checksum, and even the record's own link.
-        let content = record::origin_content(&origin("edge-01"));
-        let before = record::identify(&chunk::get(db, 59).unwrap().unwrap()).unwrap();
+        let content = format::origin_content(&origin("edge-01"));
+        let before = format::identify(&chunk::get(db, 59).unwrap().unwrap()).unwrap();
         let forged = predicted(&origin("edge-01"), 9, false);
         let place =
-            record::Place { id: 60, previous: before.1, origin: before.2 ^ 1, more_follow: false };
-        let (value, _) = record::encode(&place, &content, &forged);
+            format::Place { id: 60, previous: before.1, origin: before.2 ^ 1, more_follow: false };
+        let (value, _) = format::encode(&place, &content, &forged);
         remove(db, 60..61);
         db.insert(record_key(60), value).unwrap();
     });
@@ -209,7 +210,7 @@ fn a_removed_record_is_a_gap_and_an_altered_one_breaks_the_chain() {
 fn an_altered_origin_breaks_the_chain_of_every_record_that_names_it() {
     let bench = Bench::filled(10);
     bench.tamper(|db| {
-        let value = record::encode_other(Kind::Origin, 0, &*origin("edge-99"));
+        let value = format::encode_other(Kind::Origin, 0, &*origin("edge-99"));
         db.insert(origin_key(0), value).unwrap();
     });
     assert_eq!(bench.verify().altered.len(), 5);

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{self, Anchor, Kind, Link, Origin};
+use super::error::guard;
+use super::format::{self, Anchor, Kind, Link};
+use super::record::Origin;
 use super::{
-    ANCHOR_KEY, Climb, LogError, LogReader, PredictionLog, Retention, chunk, guard, high_water,
+    ANCHOR_KEY, Climb, LogError, LogReader, PredictionLog, Retention, chunk, high_water,
     origin_key, recovery,
 };
 
@@ -145,7 +147,7 @@ impl LogReader {
 
     fn anchor(&self) -> Result<Anchor, LogError> {
         let value = self.with_store(|db| db.get([ANCHOR_KEY]))?;
-        let decoded = value.and_then(|value| record::decode_other(Kind::Anchor, &value).ok());
+        let decoded = value.and_then(|value| format::decode_other(Kind::Anchor, &value).ok());
         Ok(decoded.map(|(_, anchor)| anchor).unwrap_or_default())
     }
 
@@ -158,7 +160,7 @@ impl LogReader {
             for item in chunk::ascending(db, walk.next..=walk.end)?.take(STEP_RECORDS) {
                 let (id, value) = item?;
                 read += 1;
-                let content = match record::identify(&value) {
+                let content = match format::identify(&value) {
                     Ok((_, _, origin)) => db.get(origin_key(origin))?.and_then(origin_content),
                     Err(_) => None,
                 };
@@ -180,8 +182,8 @@ impl LogReader {
 
 /// The content of a stored origin, as the chain covers it.
 fn origin_content(value: sled::IVec) -> Option<Vec<u8>> {
-    let decoded = record::decode_other::<Origin>(Kind::Origin, &value).ok();
-    decoded.map(|(_, origin)| record::origin_content(&origin))
+    let decoded = format::decode_other::<Origin>(Kind::Origin, &value).ok();
+    decoded.map(|(_, origin)| format::origin_content(&origin))
 }
 
 /// Reading from the oldest record to the newest.
@@ -199,7 +201,7 @@ struct Walk {
 
 impl Walk {
     fn new(anchor: &Anchor, end: u64, next_id: Option<u64>) -> Walk {
-        let link = if anchor.id == 0 { Some(record::GENESIS) } else { anchor.link };
+        let link = if anchor.id == 0 { Some(format::GENESIS) } else { anchor.link };
         Walk { report: VerifyReport::default(), next: anchor.id + 1, end, next_id, link }
     }
 
@@ -213,7 +215,7 @@ impl Walk {
             report.lose(self.next, id - 1);
         }
         self.next = id + 1;
-        let decoded = record::decode(id, value).ok().zip(origin_content);
+        let decoded = format::decode(id, value).ok().zip(origin_content);
         let Some((stored, content)) = decoded else {
             if report.corrupt.len() < LISTED_MAX {
                 report.corrupt.push(id);
@@ -223,7 +225,7 @@ impl Walk {
         };
         report.count += 1;
         let broken = self.link.is_some_and(|previous| {
-            record::expected_link(&previous, content, value) != Ok(stored.link)
+            format::expected_link(&previous, content, value) != Ok(stored.link)
         });
         // Behind a gap only a match proves something.
         let behind_gap = report.gaps.last().is_some_and(|[_, to]| to + 1 == id);
@@ -237,7 +239,7 @@ impl Walk {
         if let Some(next_id) = self.next_id {
             self.report.lose(self.next, next_id.saturating_sub(1));
         }
-        let head = self.link.filter(|_| self.report.count > 0).unwrap_or(record::GENESIS);
+        let head = self.link.filter(|_| self.report.count > 0).unwrap_or(format::GENESIS);
         self.report.head = head.iter().map(|byte| format!("{byte:02x}")).collect();
         self.report
     }
