@@ -1,6 +1,8 @@
 //! The whole daemon, as its users run it: the production binary, a real store on a real file
 //! system, real sockets and signals. Start reading at `support`.
 
+#![allow(clippy::unwrap_used)]
+
 mod api;
 mod bad_input;
 mod cli;
