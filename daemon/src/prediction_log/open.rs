@@ -71,12 +71,9 @@ impl PredictionLog {
             _lock: lock,
         };
         log.adopt(stats);
-        if climb != Climb::Derived {
-            log.take_back_incomplete_group()
-                .map_err(|error| LogError::Open { path: dir.into(), error })?;
-        }
-        log.recover(state, &recent, climb)
-            .map_err(|error| LogError::Open { path: dir.into(), error })?;
+        let recovered =
+            log.take_back_incomplete_group(state).and_then(|()| log.recover(state, &recent, climb));
+        recovered.map_err(|error| LogError::Open { path: dir.into(), error })?;
         for step in &log.steps {
             tracing::warn!(%step, "log recovery");
         }
@@ -143,8 +140,9 @@ impl PredictionLog {
         Ok(())
     }
 
-    /// A group whose last records are missing was never acknowledged: all of it goes.
-    fn take_back_incomplete_group(&mut self) -> Result<(), StoreError> {
+    /// A group whose last records are missing was never acknowledged: all of it goes. Not so what the
+    /// high-water file knows of: there it is damage that took the last records.
+    fn take_back_incomplete_group(&mut self, state: Option<HighWater>) -> Result<(), StoreError> {
         let complete = guard(|| {
             for item in chunk::descending(&self.db, self.next_id) {
                 let (id, value) = item?;
@@ -155,7 +153,8 @@ impl PredictionLog {
             }
             Ok(self.first_id)
         })?;
-        let incomplete = complete..self.next_id;
+        let committed = state.map_or(self.first_id, |state| state.next_id);
+        let incomplete = complete.max(committed)..self.next_id;
         if incomplete.is_empty() {
             return Ok(());
         }

@@ -332,3 +332,15 @@ fn a_group_is_there_whole_or_not_at_all() {
     drop(log);
     assert!(bench.verify().is_sound(), "{:?}", bench.verify());
 }
+
+#[test]
+fn a_committed_group_that_lost_its_tail_to_damage_is_not_taken_back() {
+    let bench = Bench::filled(10);
+    let mut log = bench.open(KEEP_ALL);
+    append(&mut log, 250);
+    drop(log);
+    bench.tamper(|db| remove(db, 211..261));
+    let log = bench.open(KEEP_ALL);
+    assert_eq!(log.steps(), [Step::Salvaged(50)], "what damage took is still in the raw bytes");
+    assert_eq!((log.next_id(), bench.ids().len()), (261, 260));
+}
