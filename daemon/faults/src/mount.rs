@@ -54,6 +54,12 @@ impl LoopDevice {
         Ok(LoopDevice { path: PathBuf::from(output.trim()) })
     }
 
+    /// Forgets what was read of the device, after its file was written to beneath it: an unmount
+    /// does not, while somebody who looks for a free device holds this one open.
+    pub fn forget(&self) -> anyhow::Result<()> {
+        tool("blockdev", &["--flushbufs"], &self.path).map(drop)
+    }
+
     pub fn name(&self) -> anyhow::Result<&str> {
         self.path.file_name().and_then(|name| name.to_str()).context("a device has a name")
     }

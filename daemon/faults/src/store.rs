@@ -143,10 +143,21 @@ pub fn judge(
         // The cut came before there was a store.
         Verdict::Refused(text) if acks.is_empty() && text.contains("No such file") => Ok(None),
         Verdict::Refused(text) | Verdict::Died(text) => {
-            outcome.fail("unreadable", format!("{what}: {text}"));
+            let highest = highest(acks);
+            let files = listing(store);
+            let text = format!("{what}: acknowledged up to {highest}: {text}; there are {files}");
+            outcome.fail("unreadable", text);
             Ok(None)
         }
     }
+}
+
+/// The names in a store and beside it.
+fn listing(store: &Path) -> String {
+    let beside = store.parent().into_iter();
+    let names = beside.chain([store]).filter_map(|dir| std::fs::read_dir(dir).ok());
+    let names = names.flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
+    names.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 /// Acknowledged batches whose records are kept under another number, or with other content.

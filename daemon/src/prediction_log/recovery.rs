@@ -153,6 +153,10 @@ pub(super) fn open<T>(
             }
             Err(error) => why = error.detail,
         }
+        // With a handle that a panic has leaked nothing but another directory is safe.
+        if !is_let_go(dir) {
+            break;
+        }
     }
     if climb == Climb::Derived {
         let error = StoreError { fault: Fault::Store, detail: why };
@@ -198,6 +202,22 @@ pub(super) fn open_sled(config: &sled::Config) -> Result<sled::Db, StoreError> {
                 std::thread::sleep(LEFTOVER_PAUSE);
             }
             other => return other,
+        }
+    }
+}
+
+/// Whether the failed handle has let the store go: until then its threads may still rename
+/// snapshots and write to its file.
+fn is_let_go(dir: &Path) -> bool {
+    let deadline = Instant::now() + LEFTOVER_WAIT_MAX;
+    loop {
+        match File::open(dir.join("db")).map(|file| file.try_lock()) {
+            Ok(Err(std::fs::TryLockError::WouldBlock)) if Instant::now() < deadline => {
+                std::thread::sleep(LEFTOVER_PAUSE);
+            }
+            Ok(Err(_)) => return false,
+            // Without a file there is nothing to hold.
+            Ok(Ok(())) | Err(_) => return true,
         }
     }
 }

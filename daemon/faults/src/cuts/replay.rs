@@ -79,6 +79,7 @@ pub fn replay(
     for (point, number) in points.into_iter().zip(1..) {
         playback.advance_to(point);
         playback.write_disk(&image, policy, &mut random)?;
+        device.forget()?;
         outcome.add("cuts", 1);
         let cut = Cut {
             rig,
@@ -89,7 +90,7 @@ pub fn replay(
             what: format!("policy {policy}, event {point}"),
             restart: number % args.restart_every == 0 && subject == Subject::Daemon,
         };
-        let mount = match Mount::ext4(&device, &mounted, "") {
+        let mount = match mount_afresh(&device, &mounted, &cut) {
             Ok(mount) => mount,
             Err(error) => {
                 outcome.fail("unreadable", format!("{}: {error:#}", cut.what));
@@ -103,6 +104,19 @@ pub fn replay(
         }
     }
     Ok(outcome)
+}
+
+/// Mounts the disk; once more where it shows nothing of a store that had acknowledged records: what
+/// the image really lacks it will lack again, what the kernel remembered of the image before it not.
+fn mount_afresh(device: &LoopDevice, mounted: &Path, cut: &Cut) -> anyhow::Result<Mount> {
+    let mount = Mount::ext4(device, mounted, "")?;
+    if cut.acks.is_empty() || cut.state_dir().exists() || cut.subject != Subject::Daemon {
+        return Ok(mount);
+    }
+    eprintln!("cuts: {}: mounted once more", cut.what);
+    mount.unmount()?;
+    device.forget()?;
+    Mount::ext4(device, mounted, "")
 }
 
 impl<'a> Playback<'a> {
