@@ -110,7 +110,10 @@ pub fn replay(
 /// the image really lacks it will lack again, what the kernel remembered of the image before it not.
 fn mount_afresh(device: &LoopDevice, mounted: &Path, cut: &Cut) -> anyhow::Result<Mount> {
     let mount = Mount::ext4(device, mounted, "")?;
-    if cut.acks.is_empty() || cut.state_dir().exists() || cut.subject != Subject::Daemon {
+    if cut.acks.is_empty()
+        || cut.state_dir().join("log/db").exists()
+        || cut.subject != Subject::Daemon
+    {
         return Ok(mount);
     }
     eprintln!("cuts: {}: mounted once more", cut.what);
