@@ -9,7 +9,7 @@ use crate::model::{CLASSES, Logits};
 pub struct Verdict {
     /// For each class, whether its label counts as a defect.
     pub defect_classes: [bool; CLASSES],
-    /// Confidences in [low, high) are uncertain; below `low` as well: see `is_uncertain`.
+    /// Confidences from the first to the second are uncertain, both included.
     pub uncertain_between: (f32, f32),
     pub labels: Arc<[String; CLASSES]>,
 }
