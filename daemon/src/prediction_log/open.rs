@@ -8,14 +8,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::guard;
-use super::format::{self, GENESIS};
+use super::format::{self, Anchor, GENESIS, Kind};
 use super::headroom::Headroom;
 use super::high_water::{HighWater, HighWaterFile};
 use super::salvage::{self, Recent};
 use super::scan::{Scan, Seen};
 use super::{
-    Climb, LogError, LogReader, PredictionLog, Retention, Stats, Step, StoreError, chunk,
-    record_key, recovery,
+    ANCHOR_KEY, Climb, LogError, LogReader, PredictionLog, Retention, Stats, Step, StoreError,
+    chunk, record_key, recovery,
 };
 use crate::os;
 
@@ -71,8 +71,10 @@ impl PredictionLog {
             _lock: lock,
         };
         log.adopt(stats);
-        let recovered =
-            log.take_back_incomplete_group(state).and_then(|()| log.recover(state, &recent, climb));
+        let recovered = log
+            .remove_again(state)
+            .and_then(|()| log.take_back_incomplete_group(state))
+            .and_then(|()| log.recover(state, &recent, climb));
         recovered.map_err(|error| LogError::Open { path: dir.into(), error })?;
         for step in &log.steps {
             tracing::warn!(%step, "log recovery");
@@ -138,6 +140,36 @@ impl PredictionLog {
             self.link = state.link;
         }
         Ok(())
+    }
+
+    /// What retention has removed stays removed: after a power cut sled may bring old values back,
+    /// and with them an older anchor.
+    fn remove_again(&mut self, state: Option<HighWater>) -> Result<(), StoreError> {
+        let anchor = self.scan.anchor;
+        let kept_from = state.map_or(0, |state| state.first_id).max(anchor.id + 1);
+        if anchor.id + 1 == kept_from && self.first_id >= kept_from {
+            return Ok(());
+        }
+        let removed = self.first_id..kept_from;
+        let link = if anchor.id + 1 == kept_from { anchor.link } else { None };
+        let moved_at_us = os::Stamp::now().wall_us;
+        let anchor = Anchor { id: kept_from - 1, link, moved_at_us };
+        guard(|| {
+            if !removed.is_empty() {
+                chunk::separate(&self.db, &removed)?;
+            }
+            let ids: sled::Result<Vec<u64>> = chunk::ascending(&self.db, 0..=kept_from - 1)?
+                .map(|item| item.map(|(id, _)| id))
+                .collect();
+            for id in ids? {
+                self.db.remove(record_key(id))?;
+            }
+            self.db.insert([ANCHOR_KEY], format::encode_other(Kind::Anchor, 0, &anchor))?;
+            self.db.flush()?;
+            Ok(self.file.sync_all()?)
+        })?;
+        tracing::warn!(before = kept_from, "records that retention had removed are removed again");
+        self.read_again()
     }
 
     /// A group whose last records are missing was never acknowledged: all of it goes. Not so what the

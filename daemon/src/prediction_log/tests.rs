@@ -344,3 +344,28 @@ fn a_committed_group_that_lost_its_tail_to_damage_is_not_taken_back() {
     assert_eq!(log.steps(), [Step::Salvaged(50)], "what damage took is still in the raw bytes");
     assert_eq!((log.next_id(), bench.ids().len()), (261, 260));
 }
+
+/// As seen after a simulated power cut: old values are back, and the anchor is an older one.
+#[test]
+fn what_retention_removed_stays_removed() {
+    let bench = Bench::new();
+    let retention = Retention { max_records: 100, ..KEEP_ALL };
+    let mut log = bench.open(retention);
+    append(&mut log, 10);
+    let old = chunk::get(&log.db, 5).unwrap().unwrap();
+    for _ in 0..6 {
+        append(&mut log, 50);
+    }
+    let kept = log.size().0;
+    drop(log);
+    bench.tamper(|db| {
+        db.insert(record_key(5), old.as_slice()).unwrap();
+        db.remove([ANCHOR_KEY]).unwrap();
+    });
+    let log = bench.open(retention);
+    assert_eq!((log.size().0, log.steps().len()), (kept, 0), "{:?}", log.steps());
+    drop(log);
+    let report = bench.verify();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!((report.first, report.last, report.count), (311 - kept, 310, kept));
+}
