@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::os;
 
@@ -22,6 +23,9 @@ const OPEN_BYTES: u64 = 2 << 20;
 /// two states do not alternate with every commit.
 const RESUME_BYTES: u64 = LOW_WATER_BYTES + RESERVE_BYTES + (2 << 20);
 
+/// Between two looks at a disk with room: what is logged meanwhile is far below low water.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// What can't be written to, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
@@ -37,11 +41,13 @@ pub(super) struct Headroom {
     dir: PathBuf,
     /// Below low water and not yet back above the resume mark.
     low: bool,
+    /// When there was room the last time.
+    had_room: Option<Instant>,
 }
 
 impl Headroom {
     pub(super) fn new(dir: &Path) -> Headroom {
-        Headroom { dir: dir.to_path_buf(), low: false }
+        Headroom { dir: dir.to_path_buf(), low: false, had_room: None }
     }
 
     /// Whether the store may be opened: with the reserve's help, and then only to be read until
@@ -61,6 +67,10 @@ impl Headroom {
     /// Whether the store may be written to now. Releases the reserve when space runs out and
     /// takes it again when there is plenty.
     pub(super) fn check(&mut self) -> Result<(), NoRoom> {
+        if self.had_room.is_some_and(|then| then.elapsed() < CHECK_INTERVAL) {
+            return Ok(());
+        }
+        self.had_room = None;
         // A disk that doesn't answer will say so to the write itself.
         let Ok(space) = os::disk_space(&self.dir) else { return Ok(()) };
         if space.read_only {
@@ -79,12 +89,14 @@ impl Headroom {
             self.low = false;
             self.reserve(free_bytes);
         }
+        self.had_room = Some(Instant::now());
         Ok(())
     }
 
     /// The disk has refused a write although there seemed to be room.
     pub(super) fn exhausted(&mut self) {
         self.low = true;
+        self.had_room = None;
         self.release();
     }
 

@@ -2,18 +2,19 @@
 //! the store has lost without a word are known by number.
 //!
 //! It is written after every commit and never says more than what is on the medium; it is synced
-//! at most once in `SYNC_INTERVAL` and at close, so that it costs next to no wear. After a power
-//! cut it may be a little behind the store, which does no harm.
+//! with a checkpoint, at most once in `SYNC_INTERVAL`, so that it costs next to no wear. What was
+//! committed since, the journal knows as well.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::format::Link;
+use super::journal;
 
 pub(super) const FILE_NAME: &str = "high-water";
 
@@ -38,10 +39,9 @@ pub struct HighWater {
 /// The file, open for the owner of the log.
 pub(super) struct HighWaterFile {
     file: File,
-    path: PathBuf,
     /// Slots are written in turn.
     turn: u64,
-    unsynced_since: Option<Instant>,
+    synced: Instant,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -52,59 +52,46 @@ struct Slot {
 
 impl HighWaterFile {
     /// Opens or creates the file in `dir`.
-    pub(super) fn open(dir: &Path) -> io::Result<(HighWaterFile, Option<HighWater>)> {
+    pub(super) fn open(dir: &Path) -> io::Result<HighWaterFile> {
         let path = dir.join(FILE_NAME);
         let file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         if file.metadata()?.len() < 2 * SLOT_BYTES as u64 {
             // Whole from the start: later writes change no metadata.
             file.write_all_at(&[0; 2 * SLOT_BYTES], 0)?;
             file.sync_all()?;
         }
-        let newest = newest_slot(&file);
-        let turn = newest.as_ref().map_or(0, |slot| slot.turn);
-        let state = newest.map(|slot| slot.state);
-        Ok((HighWaterFile { file, path, turn, unsynced_since: None }, state))
+        let turn = newest_slot(&file).map_or(0, |slot| slot.turn);
+        Ok(HighWaterFile { file, turn, synced: Instant::now() })
     }
 
     /// # Errors
-    /// When the disk refuses the write or the sync.
+    /// When the disk refuses.
     pub(super) fn write(&mut self, state: HighWater) -> io::Result<()> {
         self.turn += 1;
         let offset = (self.turn % 2) * SLOT_BYTES as u64;
-        self.file.write_all_at(&encode(&Slot { turn: self.turn, state }), offset)?;
-        self.unsynced_since.get_or_insert_with(Instant::now);
-        if self.sync_due().is_some_and(|left| left.is_zero()) { self.sync() } else { Ok(()) }
-    }
-
-    /// Time left until a sync is due; none when there is nothing to sync.
-    pub(super) fn sync_due(&self) -> Option<Duration> {
-        self.unsynced_since.map(|since| SYNC_INTERVAL.saturating_sub(since.elapsed()))
+        self.file.write_all_at(&encode(&Slot { turn: self.turn, state }), offset)
     }
 
     /// # Errors
     /// When the disk refuses.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()?;
-        self.unsynced_since = None;
+        if self.synced.elapsed() >= SYNC_INTERVAL {
+            self.file.sync_data()?;
+            self.synced = Instant::now();
+        }
         Ok(())
     }
 }
 
-impl Drop for HighWaterFile {
-    fn drop(&mut self) {
-        if self.unsynced_since.is_some()
-            && let Err(error) = self.file.sync_data()
-        {
-            tracing::warn!(file = %self.path.display(), %error, "the high-water file is not synced");
-        }
-    }
-}
-
-/// The state in `dir`, for a reader; none when there is no file or no whole slot in it.
+/// How far the log in `dir` has got, by this file and by the journal; none when neither says.
 pub(super) fn read(dir: &Path) -> Option<HighWater> {
-    let file = File::open(dir.join(FILE_NAME)).ok()?;
-    newest_slot(&file).map(|slot| slot.state)
+    let file = File::open(dir.join(FILE_NAME)).ok();
+    let stated = file.and_then(|file| newest_slot(&file)).map(|slot| slot.state);
+    let journaled = journal::read(dir).map(|tail| tail.state);
+    let first_id = stated.iter().chain(&journaled).map(|state| state.first_id).max()?;
+    let furthest = stated.into_iter().chain(journaled).max_by_key(|state| state.next_id)?;
+    Some(HighWater { first_id, ..furthest })
 }
 
 fn newest_slot(file: &File) -> Option<Slot> {
@@ -144,8 +131,8 @@ mod tests {
     fn the_newest_whole_slot_counts_and_a_torn_one_leaves_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path()), None);
-        let (mut file, found) = HighWaterFile::open(dir.path()).unwrap();
-        assert_eq!(found, None, "an empty file states nothing");
+        let mut file = HighWaterFile::open(dir.path()).unwrap();
+        assert_eq!(read(dir.path()), None, "an empty file states nothing");
         for next_id in [2, 3, 4] {
             file.write(state(next_id)).unwrap();
             assert_eq!(read(dir.path()), Some(state(next_id)));
@@ -154,8 +141,8 @@ mod tests {
         let raw = File::options().write(true).open(dir.path().join(FILE_NAME)).unwrap();
         // The third write went to slot 1.
         raw.write_all_at(&[0xff; 40], SLOT_BYTES as u64).unwrap();
-        let (mut file, found) = HighWaterFile::open(dir.path()).unwrap();
-        assert_eq!(found, Some(state(3)));
+        let mut file = HighWaterFile::open(dir.path()).unwrap();
+        assert_eq!(read(dir.path()), Some(state(3)));
         file.write(state(9)).unwrap();
         assert_eq!(read(dir.path()), Some(state(9)));
     }

@@ -12,6 +12,7 @@ mod error;
 mod format;
 mod headroom;
 mod high_water;
+mod journal;
 mod open;
 mod reader;
 mod record;
@@ -33,7 +34,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use error::{Fault, LogError, StoreError};
 pub use format::{Damage, Stored, decode as decode_record};
@@ -51,6 +52,7 @@ use error::guard;
 use format::{Kind, Link};
 use headroom::Headroom;
 use high_water::{HighWater, HighWaterFile};
+use journal::Journal;
 use scan::Scan;
 
 use crate::os;
@@ -61,6 +63,14 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// Bytes on disk for each live byte, once retention has reached its plateau: measured at 2.1 to
 /// 2.4 with records of 128 bytes; rounded up.
 const DISK_AMPLIFICATION: u64 = 3;
+
+/// From a commit to the checkpoint that takes it from the journal, at most.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Bytes of values that sled may be given between two checkpoints. With what it writes beside them
+/// (measured: up to four times as much) that stays below a segment, 512 KiB: sled takes a segment
+/// again once two more are written, and what it moved out of it must be on the medium by then.
+const UNSETTLED_BYTES_MAX: usize = 96 << 10;
 
 const RECORD_PREFIX: u8 = b'r';
 const ORIGIN_PREFIX: u8 = b'o';
@@ -90,6 +100,7 @@ pub struct PredictionLog {
     /// Our own handle on sled's file: its flush alone does not reach the medium.
     file: File,
     dir: PathBuf,
+    journal: Journal,
     high_water: HighWaterFile,
     headroom: Headroom,
     shelf: Shelf,
@@ -104,8 +115,10 @@ pub struct PredictionLog {
     /// Link of the record before `next_id`.
     link: Link,
     live_bytes: u64,
-    /// sled has begun the last segment that was made for it.
-    wants_room: bool,
+    /// Bytes given to sled since the last checkpoint.
+    unsettled_bytes: usize,
+    /// The first commit since then.
+    unsettled_since: Option<Instant>,
     steps: Vec<Step>,
     /// Held for as long as the store is ours; released by the kernel whatever happens.
     _lock: File,
@@ -168,46 +181,64 @@ impl PredictionLog {
         guard(|| self.try_append(groups)).map_err(|error| self.failed(error))
     }
 
-    /// Returns once everything appended so far is on the medium.
+    /// Returns once everything appended so far is on the medium: in the journal, or where that has
+    /// no room, in the store itself.
     ///
     /// # Errors
     /// As `append`.
     pub fn commit(&mut self) -> Result<(), LogError> {
         guard(|| {
-            self.db.flush()?;
-            // flush only asks the kernel to start writing: see docs/prediction-log.md.
-            self.file.sync_data()?;
-            self.high_water.write(self.position())?;
-            self.wants_room = segment::wants_room(&self.file)?;
-            Ok(())
+            let position = self.position();
+            let settled = self.unsettled_bytes <= UNSETTLED_BYTES_MAX;
+            if settled && self.journal.commit(position)? {
+                self.unsettled_since.get_or_insert_with(Instant::now);
+            } else {
+                self.settle()?;
+            }
+            Ok(self.high_water.write(position)?)
         })
         .map_err(|error| self.failed(error))
     }
 
-    /// Time until `idle` has something to do; none when it has not.
-    pub fn idle_work_due(&self) -> Option<Duration> {
-        if self.wants_room || !self.scan.complete {
-            return Some(Duration::ZERO);
-        }
-        self.high_water.sync_due()
+    /// Puts everything into the store for good; the journal starts again.
+    ///
+    /// # Errors
+    /// As `append`.
+    pub fn checkpoint(&mut self) -> Result<(), LogError> {
+        guard(|| self.settle()).map_err(|error| self.failed(error))
     }
 
-    /// What is done while nothing else is to do: room for sled to write to, one step of reading the
-    /// rest of the store, the high-water file's last sync.
+    fn settle(&mut self) -> sled::Result<()> {
+        self.db.flush()?;
+        // flush only asks the kernel to start writing: see docs/prediction-log.md.
+        self.file.sync_data()?;
+        self.high_water.sync()?;
+        self.journal.restart();
+        self.unsettled_bytes = 0;
+        self.unsettled_since = None;
+        Ok(())
+    }
+
+    fn checkpoint_due(&self) -> Option<Duration> {
+        self.unsettled_since.map(|since| CHECKPOINT_INTERVAL.saturating_sub(since.elapsed()))
+    }
+
+    /// Time until `idle` has something to do; none when it has not.
+    pub fn idle_work_due(&self) -> Option<Duration> {
+        if self.scan.complete { self.checkpoint_due() } else { Some(Duration::ZERO) }
+    }
+
+    /// What is done while nothing else is to do: the checkpoint of commits long past, one step of
+    /// reading the rest of the store.
     ///
     /// # Errors
     /// As `append`.
     pub fn idle(&mut self) -> Result<(), LogError> {
         guard(|| {
-            if self.high_water.sync_due().is_some_and(|left| left.is_zero()) {
-                self.high_water.sync()?;
+            if self.checkpoint_due().is_some_and(|left| left.is_zero()) {
+                self.settle()?;
             }
-            if std::mem::take(&mut self.wants_room) {
-                segment::extend(&self.file)?;
-            } else if !self.scan.complete {
-                self.scan_on()?;
-            }
-            Ok(())
+            if self.scan.complete { Ok(()) } else { self.scan_on() }
         })
         .map_err(|error| self.failed(error))
     }
@@ -259,6 +290,8 @@ impl PredictionLog {
         used.records += 1;
         let place = format::Place { id, previous: self.link, origin: number, more_follow };
         let (value, link) = format::encode(&place, &used.content, entry);
+        self.journal.add_record(id, &value);
+        self.unsettled_bytes += value.len();
         self.live_bytes += stored_bytes(&value);
         self.link = link;
         self.next_id += 1;
@@ -274,6 +307,8 @@ impl PredictionLog {
         let number = self.next_origin;
         self.next_origin += 1;
         let value = format::encode_other(Kind::Origin, number, &**origin);
+        self.journal.add(&value);
+        self.unsettled_bytes += value.len();
         self.db.insert(origin_key(number), value)?;
         self.numbers.insert(origin.clone(), number);
         let content = format::origin_content(origin);
@@ -297,6 +332,8 @@ impl PredictionLog {
         offsets.insert(boot_id.clone(), offset_us);
         let offset = format::BootOffset { boot_id: boot_id.clone(), offset_us };
         let value = format::encode_other(Kind::BootOffset, 0, &offset);
+        self.journal.add(&value);
+        self.unsettled_bytes += value.len();
         self.db.insert(offset_key(boot_id), value).map(drop)
     }
 }

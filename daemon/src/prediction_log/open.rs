@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::error::guard;
 use super::format::{self, Anchor, GENESIS, Kind};
 use super::headroom::Headroom;
-use super::high_water::{HighWater, HighWaterFile};
+use super::high_water::{self, HighWater, HighWaterFile};
+use super::journal::{self, Journal};
 use super::salvage::{self, Recent};
 use super::scan::{Scan, Seen};
 use super::{
@@ -45,14 +46,23 @@ impl PredictionLog {
         headroom.check_for_open()?;
         // A store that is not there yet has none.
         let recent = Recent::read(dir).unwrap_or_default();
-        let opened = recovery::open(dir, climb, read_within_budget)?;
-        let (high_water, state) = HighWaterFile::open(dir).map_err(broken)?;
+        let tail = journal::read(dir);
+        let opened = recovery::open(dir, climb, |db| {
+            tail.iter().try_for_each(|tail| tail.replay(db))?;
+            read_within_budget(db)
+        })?;
+        drop(tail);
+        // Of the directory as it is now: a store that was set aside has taken its own with it.
+        let state = high_water::read(dir);
+        let high_water = HighWaterFile::open(dir).map_err(broken)?;
+        let journal = Journal::open(dir).map_err(broken)?;
         sync_names(dir).map_err(broken)?;
         let Read { scan, stats, live_bytes } = opened.read;
         let mut log = PredictionLog {
             db: opened.db,
             file: opened.file,
             dir: dir.to_path_buf(),
+            journal,
             high_water,
             headroom,
             shelf: reader.shelf.clone(),
@@ -66,7 +76,8 @@ impl PredictionLog {
             link: GENESIS,
             scan,
             live_bytes,
-            wants_room: false,
+            unsettled_bytes: 0,
+            unsettled_since: None,
             steps: opened.steps,
             _lock: lock,
         };

@@ -58,6 +58,7 @@ impl PredictionLog {
             batch.remove(&record_key(first_id)[..]);
             batch.insert(&[ANCHOR_KEY], format::encode_other(Kind::Anchor, 0, &anchor));
             retired += records.len();
+            self.unsettled_bytes += records.iter().map(|(_, value)| value.len()).sum::<usize>();
             for (id, value) in records {
                 self.forget(id, &value, &mut batch);
             }

@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::format::{self, CONTENT_BYTES_MAX, HEADER_BYTES, Kind, Link, MAGIC};
-use super::record;
 use super::segment;
+use super::{journal, record};
 
 /// Read at once; a value that crosses the end is read again from its start.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -200,7 +200,7 @@ fn each_value(dir: &Path, mut each: impl FnMut(Kind, &[u8])) -> io::Result<()> {
     Ok(())
 }
 
-/// sled's own file, a copy of it, and the folder that it puts large values into.
+/// sled's own file, a copy of it, the folder that it puts large values into, and the journal.
 fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for dir in [dir.to_path_buf(), dir.join("blobs")] {
@@ -208,7 +208,10 @@ fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
-            let own = name == "db" || name == COPY_NAME || dir.ends_with("blobs");
+            let own = name == "db"
+                || name == COPY_NAME
+                || name == journal::FILE_NAME
+                || dir.ends_with("blobs");
             if own && entry.file_type()?.is_file() {
                 files.push(entry.path());
             }

@@ -319,10 +319,11 @@ fn a_group_is_there_whole_or_not_at_all() {
     append(&mut log, 250);
     drop(log);
     assert!(bench.verify().is_sound());
-    // As a power cut between two of sled's batches leaves it: the last 50 are not there, and the
-    // high-water file has heard of none of them.
+    // As a power cut between two of sled's batches leaves it: the last 50 are not there, and
+    // neither the journal nor the high-water file has heard of any of them.
     bench.tamper(|db| remove(db, 211..261));
-    let (mut high_water, _) = HighWaterFile::open(&bench.dir()).unwrap();
+    std::fs::remove_file(bench.dir().join(journal::FILE_NAME)).unwrap();
+    let mut high_water = HighWaterFile::open(&bench.dir()).unwrap();
     let link = [0; 16];
     high_water.write(HighWater { first_id: 1, next_id: 11, link }).unwrap();
     drop(high_water);
@@ -340,6 +341,7 @@ fn a_committed_group_that_lost_its_tail_to_damage_is_not_taken_back() {
     append(&mut log, 250);
     drop(log);
     bench.tamper(|db| remove(db, 211..261));
+    std::fs::remove_file(bench.dir().join(journal::FILE_NAME)).unwrap();
     let log = bench.open(KEEP_ALL);
     assert_eq!(log.steps(), [Step::Salvaged(50)], "what damage took is still in the raw bytes");
     assert_eq!((log.next_id(), bench.ids().len()), (261, 260));
@@ -368,4 +370,84 @@ fn what_retention_removed_stays_removed() {
     let report = bench.verify();
     assert!(report.is_sound(), "{report:?}");
     assert_eq!((report.first, report.last, report.count), (311 - kept, 310, kept));
+}
+
+fn files_of_sled(dir: &Path) -> Vec<PathBuf> {
+    let own = [journal::FILE_NAME, high_water::FILE_NAME];
+    let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| path.is_file() && !own.iter().any(|name| path.ends_with(name))).collect()
+}
+
+/// sled's files as they are now; given back by `restore`.
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    files_of_sled(dir)
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
+}
+
+fn restore(dir: &Path, files: &[(PathBuf, Vec<u8>)]) {
+    files_of_sled(dir).iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    files.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+}
+
+/// As a power cut leaves it: sled's files as of the last checkpoint, the journal as of the last
+/// commit.
+#[test]
+fn what_was_committed_since_the_checkpoint_comes_from_the_journal() {
+    let bench = Bench::filled(100);
+    let mut log = bench.open(Retention { max_records: 120, ..KEEP_ALL });
+    let before = files(&bench.dir());
+    for count in [1, 10, 40, 1] {
+        append(&mut log, count);
+    }
+    let newcomer = origin("edge-03");
+    log.append(&[&[predicted(&newcomer, 3, true)]]).unwrap();
+    log.commit().unwrap();
+    let (kept, next_id) = (log.size().0, log.next_id());
+    assert!(kept < 153, "retention was at work: {kept}");
+    drop(log);
+    restore(&bench.dir(), &before);
+
+    let log = bench.open(KEEP_ALL);
+    assert_eq!(log.steps(), []);
+    assert_eq!((log.size().0, log.next_id()), (kept, next_id));
+    assert_eq!(bench.ids(), (next_id - kept..next_id).collect::<Vec<_>>());
+    assert_eq!(bench.reader.stats().by_device["edge-03"], 1);
+    drop(log);
+    let report = bench.verify();
+    assert!(report.is_sound(), "{report:?}");
+}
+
+#[test]
+fn a_damaged_journal_loses_nothing_that_sled_has_and_what_it_alone_had_is_known() {
+    let bench = Bench::filled(100);
+    let log = bench.open(KEEP_ALL);
+    let before = files(&bench.dir());
+    drop(log);
+    let journal = bench.dir().join(journal::FILE_NAME);
+    let mut log = bench.open(KEEP_ALL);
+    append(&mut log, 20);
+    drop(log);
+    let whole = std::fs::read(&journal).unwrap();
+    std::fs::write(&journal, vec![0; whole.len()]).unwrap();
+    assert!(bench.verify().is_sound());
+    restore(&bench.dir(), &before);
+    std::fs::write(&journal, vec![0; whole.len()]).unwrap();
+    let log = bench.open(KEEP_ALL);
+    assert_eq!((log.steps(), log.next_id()), (&[Step::Lost(101..121)][..], 121));
+}
+
+#[test]
+fn a_batch_larger_than_the_journal_is_committed_all_the_same() {
+    let bench = Bench::filled(10);
+    let mut log = bench.open(KEEP_ALL);
+    append(&mut log, 15_000);
+    let before = files(&bench.dir());
+    drop(log);
+    restore(&bench.dir(), &before);
+    let log = bench.open(KEEP_ALL);
+    assert_eq!((log.steps(), log.next_id()), (&[][..], 15_011));
+    drop(log);
+    assert!(bench.verify().is_sound());
 }

@@ -36,6 +36,9 @@ struct Cli {
     /// Stores in the directory itself, even where a loop device could be had
     #[arg(long)]
     no_loop: bool,
+    /// Only these engines, as to profile one
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    engine: Vec<Kind>,
     /// Writes the results as JSON too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -67,7 +70,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let mut report = Report::new(machine::describe(), disk.describe(), &records);
     for round in 0..plan.rounds {
         for load in plan.loads(round) {
-            for kind in Kind::ALL {
+            let asked = |kind: &Kind| cli.engine.is_empty() || cli.engine.contains(kind);
+            for kind in Kind::ALL.into_iter().filter(asked) {
                 eprintln!("round {}: {kind}, {load}", round + 1);
                 let sample = measure::measure(&disk, kind, load, &plan, &records, &stop)
                     .with_context(|| format!("{kind}, {load}"))?;

@@ -31,6 +31,7 @@ pub fn measure(
         stop.check()?;
         engine.commit(take(&mut next, WARM_UP_BATCH), records)?;
     }
+    engine.settle()?;
     volume.sync()?;
     let device_before = volume.written_bytes()?;
     let duration_max = load.interval.map_or(plan.duration_max, |_| plan.paced_duration);
@@ -52,6 +53,7 @@ pub fn measure(
         sample.latencies.push(began.elapsed());
     }
     sample.elapsed = started.elapsed();
+    engine.settle()?;
     volume.sync()?;
     sample.device_bytes = volume.written_bytes()? - device_before;
     drop(engine);

@@ -17,12 +17,19 @@ const CACHE_BYTES: u64 = 8 << 20;
 pub trait Engine {
     /// Adds the records of these numbers and returns when they are on the medium.
     fn commit(&mut self, ids: Range<u64>, records: &Records) -> anyhow::Result<()>;
+
+    /// Writes what was put off, where that is much: a short measurement must neither pay for what
+    /// was before it nor leave its own to what comes after.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// Which engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     Picket,
+    #[value(name = "sqlite")]
     Sqlite,
     Redb,
     Fjall,

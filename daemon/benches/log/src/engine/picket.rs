@@ -32,4 +32,8 @@ impl Engine for Picket {
         self.log.append(&groups)?;
         Ok(self.log.commit()?)
     }
+
+    fn settle(&mut self) -> anyhow::Result<()> {
+        Ok(self.log.checkpoint()?)
+    }
 }
