@@ -119,7 +119,14 @@ struct Queue {
     strict: usize,
     next_id: u64,
     state: LogState,
+    /// What a reload asks for; taken by the thread before its next commit.
+    tuning: Option<Tuning>,
     closing: bool,
+}
+
+struct Tuning {
+    commit_interval: Duration,
+    retention: Retention,
 }
 
 /// Records that are stored all or none.
@@ -150,6 +157,7 @@ impl LogWriter {
             strict: 0,
             next_id: 0,
             state: LogState::Opening,
+            tuning: None,
             closing: false,
         };
         let shared =
@@ -231,6 +239,12 @@ impl LogWriter {
         Ok(Appended { first_id, committed: receiver })
     }
 
+    /// From the next commit on other limits hold.
+    pub fn tune(&self, commit_interval: Duration, retention: Retention) {
+        self.shared.lock().tuning = Some(Tuning { commit_interval, retention });
+        self.shared.arrived.notify_one();
+    }
+
     /// Lets the thread commit what is queued and end; later records are refused.
     pub fn close(&self) {
         self.shared.lock().closing = true;
@@ -267,6 +281,7 @@ struct Owner {
 enum Next {
     Commit,
     Idle,
+    Tuned,
     End,
 }
 
@@ -274,6 +289,7 @@ impl Owner {
     fn run(mut self) {
         loop {
             self.heartbeat.beat();
+            self.take_tuning();
             let Some(log) = &mut self.log else {
                 if self.wait_to_retry() {
                     break;
@@ -298,6 +314,7 @@ impl Owner {
             let done = match self.next() {
                 Next::End => break,
                 Next::Commit => self.commit_group(),
+                Next::Tuned => Ok(()),
                 Next::Idle => self.log.as_mut().map_or(Ok(()), PredictionLog::idle),
             };
             if let Err(error) = done {
@@ -308,6 +325,15 @@ impl Owner {
         self.heartbeat.retire();
     }
 
+    fn take_tuning(&mut self) {
+        let Some(tuning) = self.shared.lock().tuning.take() else { return };
+        self.config.commit_interval = tuning.commit_interval;
+        self.config.retention = tuning.retention;
+        if let Some(log) = &mut self.log {
+            log.set_retention(tuning.retention);
+        }
+    }
+
     /// Waits until a group is due and takes it, or until the log has something to do by itself.
     fn next(&mut self) -> Next {
         let idle_work_due = self.log.as_ref().and_then(PredictionLog::idle_work_due);
@@ -315,6 +341,9 @@ impl Owner {
         let mut queue = self.shared.lock();
         loop {
             self.heartbeat.beat();
+            if queue.tuning.is_some() {
+                return Next::Tuned;
+            }
             let mut wait = match queue.jobs.front() {
                 None if queue.closing && self.unacknowledged.is_empty() => return Next::End,
                 None if !self.unacknowledged.is_empty() => break,
