@@ -28,6 +28,7 @@ pub mod registry;
 pub mod supervisor;
 pub mod systemd;
 pub mod tensor;
+mod watchdog;
 pub mod worker;
 pub mod writer;
 

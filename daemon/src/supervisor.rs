@@ -1,7 +1,8 @@
 //! Builds the daemon in order, waits for the signal to stop, takes it down in order.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -9,17 +10,18 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use crate::config::Config;
-use crate::health::Health;
-use crate::http::server::{self, BindError, Listener, Running, Server};
+use crate::health::{Health, Heartbeat, Work};
+use crate::http::server::{BindError, Listener, Running, Server};
 use crate::http::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelError};
-use crate::os::{self, StopSignals};
+use crate::os::{self, Signals};
 use crate::pipeline::Pipeline;
 use crate::prediction::{UnknownLabel, Verdict};
 use crate::prediction_log::{self, LogError, LogReader, Origin};
 use crate::registry::RegistryWatch;
-use crate::systemd::{Notifier, Watchdog};
+use crate::systemd::Notifier;
+use crate::watchdog::Watchdog;
 use crate::worker::{WorkerSetup, Workers};
 use crate::writer::{LogWriter, WriterConfig};
 
@@ -31,6 +33,16 @@ const CONTROL_CONNECTIONS_MAX: usize = 8;
 
 /// Of the drain's time, what is kept for the queue and the log once the listener is closed.
 const DRAIN_RESERVE: Duration = Duration::from_millis(500);
+
+/// The main thread and the signals' thread beat this often while they wait.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One step of the start may take this long, reading a large and damaged log from a slow card
+/// included, before a new start is the better hope.
+const START_STEP_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Signals that wait for the main thread.
+const REQUESTS_MAX: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -51,15 +63,26 @@ pub enum RunError {
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting; once it serves, faults are for Health to tell.
-pub fn run(config: &Config, signals: StopSignals) -> Result<(), RunError> {
+pub fn run(config: &Config, signals: Signals) -> Result<(), RunError> {
     let health = Health::new();
-    let (stop, stopped) = mpsc::channel();
+    let (send, requests) = mpsc::sync_channel(REQUESTS_MAX);
+    let deadline = config.health.runtime_deadline.0;
     spawn("signals", {
-        let health = health.clone();
-        move || obey(&signals, &health, &stop)
+        let (health, heartbeat) = (health.clone(), health.heartbeat("signals", deadline));
+        move || obey(&signals, &health, &heartbeat, &send)
     });
-    let daemon = Daemon::start(config, health)?;
-    let signal = stopped.recv().expect("the signals' thread outlives this one");
+    let heartbeat = health.heartbeat("supervisor", START_STEP_MAX);
+    let daemon = Daemon::start(config, health, &heartbeat)?;
+    heartbeat.set_deadline(deadline);
+    let signal = loop {
+        heartbeat.beat();
+        match requests.recv_timeout(BEAT_INTERVAL) {
+            Ok(signal) => break signal,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => unreachable!("the signals' thread never ends"),
+        }
+    };
+    heartbeat.retire();
     tracing::info!(signal, "stopping");
     let drain_timeout = config.api.drain_timeout.0;
     spawn("drain-limit", move || {
@@ -81,12 +104,16 @@ struct Daemon {
     worker_threads: Vec<JoinHandle<()>>,
     writer: LogWriter,
     writer_thread: JoinHandle<()>,
-    watchdog: Option<Watchdog>,
+    watchdog: Watchdog,
     registry: Option<RegistryWatch>,
 }
 
 impl Daemon {
-    fn start(config: &Config, health: Arc<Health>) -> Result<Daemon, RunError> {
+    fn start(
+        config: &Config,
+        health: Arc<Health>,
+        heartbeat: &Heartbeat,
+    ) -> Result<Daemon, RunError> {
         let started = Instant::now();
         tracing::info!(
             version = crate::VERSION,
@@ -98,9 +125,12 @@ impl Daemon {
         let admin = Arc::new(Admin { health: health.clone(), metrics: metrics.clone() });
         let probe_listener = listener("probe", PROBE_CONNECTIONS_MAX, config, &health);
         let probe = open(probe_listener, config.probe.listen, http::probe_routes(admin.clone()))?;
-        let watchdog = Watchdog::start(health.clone());
+        let deadlines = config.health;
+        let watchdog =
+            Watchdog::start(health.clone(), metrics.clone(), deadlines.runtime_deadline.0);
 
         Notifier.status("opening the log");
+        heartbeat.busy(Work::OpenLog);
         let boot_id = os::boot_id();
         let reader = LogReader::new();
         let writer_config = WriterConfig {
@@ -112,7 +142,9 @@ impl Daemon {
             LogWriter::start(writer_config, health.clone(), metrics.clone(), reader.clone())?;
 
         Notifier.status("loading the model");
+        heartbeat.busy(Work::LoadModel);
         let pipeline = load_pipeline(config)?;
+        heartbeat.beat();
         let info = pipeline.model.info().clone();
         let load_ms = info.load_time.as_millis();
         tracing::info!(version = %info.version, digest = %info.digest, load_ms, "model loaded");
@@ -130,6 +162,8 @@ impl Daemon {
             writer: writer.clone(),
             health: health.clone(),
             metrics: metrics.clone(),
+            deadline: deadlines.worker_deadline.0,
+            sample_interval: deadlines.sample_interval.0,
         };
         let (workers, worker_threads) =
             Workers::start(config.api.workers, config.api.queue, &setup);
@@ -196,9 +230,7 @@ impl Daemon {
         if let Some(registry) = self.registry {
             registry.stop();
         }
-        if let Some(watchdog) = self.watchdog {
-            watchdog.stop();
-        }
+        self.watchdog.stop();
         // Last: a probe that asks meanwhile is told that we drain.
         self.probe.stop();
     }
@@ -230,7 +262,7 @@ fn listener(
         name,
         connections_max,
         drain_timeout: config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
-        heartbeat: health.heartbeat(name, server::STUCK_AFTER),
+        heartbeat: health.heartbeat(name, config.health.runtime_deadline.0),
     }
 }
 
@@ -265,17 +297,32 @@ fn open_control(config: &Config, health: &Health, api: &Arc<Api>) -> Option<Runn
 
 /// The first signal asks for a drain, the second ends the process at once. While the daemon is
 /// still starting nothing is owed to anyone, and the first one ends it.
-fn obey(signals: &StopSignals, health: &Health, stop: &mpsc::Sender<&'static str>) {
-    let signal = signals.wait();
-    if !health.is_serving() {
-        tracing::info!(signal, "stopped while starting");
-        std::process::exit(0);
+fn obey(
+    signals: &Signals,
+    health: &Health,
+    heartbeat: &Heartbeat,
+    requests: &mpsc::SyncSender<&'static str>,
+) {
+    let mut stopping = false;
+    loop {
+        heartbeat.beat();
+        match signals.wait(BEAT_INTERVAL) {
+            None => {}
+            Some(signal) if !health.is_serving() => {
+                tracing::info!(signal, "stopped while starting");
+                std::process::exit(0);
+            }
+            Some(signal) if stopping => {
+                tracing::warn!(signal, "second signal, ending at once");
+                std::process::exit(1);
+            }
+            Some(signal) => {
+                stopping = true;
+                // The receiver reads in `run` until it has this.
+                let _ = requests.send(signal);
+            }
+        }
     }
-    // The receiver waits in `run` until it has this.
-    let _ = stop.send(signal);
-    let signal = signals.wait();
-    tracing::warn!(signal, "second signal, ending at once");
-    std::process::exit(1);
 }
 
 /// A thread that ends with the process.

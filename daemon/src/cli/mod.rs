@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use picket::config::{Config, ConfigError, Settings, Surroundings};
 use picket::image::DecodeError;
 use picket::model::ModelError;
-use picket::os::StopSignals;
+use picket::os::Signals;
 use picket::prediction_log::LogError;
 use picket::supervisor::{self, RunError};
 
@@ -178,7 +178,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
 
 fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
     // Before any thread starts: each inherits the mask.
-    let signals = StopSignals::block().map_err(CliError::io("cannot block signals"))?;
+    let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
     init_tracing(global.log_level);
     let config = load(settings, global)?;
     warn_of_unknown_environment();
