@@ -135,6 +135,7 @@ impl Daemon {
         let reader = LogReader::new();
         let writer_config = WriterConfig {
             dir: config.log_dir(),
+            deadline: deadlines.log_deadline.0,
             commit_interval: config.log.commit_interval.0,
             retention: config.log.retention(),
         };

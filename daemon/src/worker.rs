@@ -219,6 +219,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new("cifar10-model", "Production"));
         let config = WriterConfig {
             dir: dir.path().join("log"),
+            deadline: Duration::from_secs(120),
             commit_interval: Duration::from_millis(1),
             retention: Retention { max_records: 10, max_bytes: 1 << 20, max_age: None },
         };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::health::{Health, Heartbeat, LogState};
+use crate::health::{Health, Heartbeat, LogState, Work};
 use crate::metrics::Metrics;
 use crate::os;
 use crate::prediction_log::{
@@ -37,10 +37,6 @@ const WEAR_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The thread beats at least this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// One operation of the store may take this long before the thread counts as stuck: SD cards
-/// stall for tens of seconds while they erase.
-const STUCK_AFTER: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,6 +91,8 @@ pub struct Appended {
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
     pub dir: PathBuf,
+    /// Longest silence of the thread, one operation of the store included.
+    pub deadline: Duration,
     pub commit_interval: Duration,
     pub retention: Retention,
 }
@@ -162,7 +160,7 @@ impl LogWriter {
         };
         let shared =
             Arc::new(Shared { queue: Mutex::new(queue), arrived: Condvar::new(), metrics });
-        let heartbeat = health.heartbeat("log writer", STUCK_AFTER);
+        let heartbeat = health.heartbeat("log-writer", config.deadline);
         let suspicion = Suspicion::of(&config.dir);
         let mut owner = Owner {
             shared: shared.clone(),
@@ -294,6 +292,7 @@ impl Owner {
                 if self.wait_to_retry() {
                     break;
                 }
+                self.heartbeat.busy(Work::OpenLog);
                 self.reopen();
                 continue;
             };
@@ -313,7 +312,10 @@ impl Owner {
             self.accept();
             let done = match self.next() {
                 Next::End => break,
-                Next::Commit => self.commit_group(),
+                Next::Commit => {
+                    self.heartbeat.busy(Work::Commit);
+                    self.commit_group()
+                }
                 Next::Tuned => Ok(()),
                 Next::Idle => self.log.as_mut().map_or(Ok(()), PredictionLog::idle),
             };
@@ -365,6 +367,7 @@ impl Owner {
             if let Some(deadline) = idle_deadline {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
+                    self.heartbeat.busy(Work::Housekeeping);
                     return Next::Idle;
                 }
                 wait = wait.min(left);

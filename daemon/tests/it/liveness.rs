@@ -62,6 +62,11 @@ fn a_frozen_worker_stops_the_pings_and_is_named() {
 }
 
 #[test]
+fn a_frozen_log_writer_stops_the_pings_and_is_named() {
+    a_frozen_thread_is_named("log-writer");
+}
+
+#[test]
 fn a_frozen_api_runtime_stops_the_pings_and_is_named_on_the_probe_port() {
     a_frozen_thread_is_named("api");
 }
@@ -82,6 +87,7 @@ fn every_heartbeat_is_a_check_and_a_metric() {
         "supervisor",
         "probe",
         "watchdog",
+        "log-writer",
         "worker-0",
         "worker-1",
         "registry",
