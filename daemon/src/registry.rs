@@ -149,7 +149,9 @@ mod tests {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut request = [0; 256];
                 let read = stream.read(&mut request).unwrap();
-                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
+                // In one piece: the asker hangs up after the status.
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).unwrap();
                 String::from_utf8_lossy(&request[..read]).into_owned()
             });
             let endpoint = endpoint("127.0.0.1", port, "/health", false).unwrap();
