@@ -429,6 +429,23 @@ pub struct HealthConfig {
     pub sample_interval: Span,
 }
 
+/// Where the configuration comes from, at start and at every reload.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Flags and environment, merged by the parser.
+    pub flags: Settings,
+    pub file: Option<PathBuf>,
+    pub surroundings: Surroundings,
+}
+
+impl Sources {
+    /// # Errors
+    /// As `Config::load`.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.flags.clone(), self.file.as_deref(), &self.surroundings)
+    }
+}
+
 impl Config {
     /// Where the prediction log lives.
     pub fn log_dir(&self) -> PathBuf {

@@ -79,8 +79,17 @@ pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// SIGTERM and SIGINT, kept from killing the process so that a thread can wait for them.
+/// SIGTERM, SIGINT and SIGHUP, kept from killing the process so that a thread can wait for them.
 pub struct Signals(SignalFd);
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To end, by the signal of this name.
+    Stop(&'static str),
+    /// To read the configuration again.
+    Reload,
+}
 
 impl Signals {
     /// Blocks them in this thread and in every thread that it starts from now on.
@@ -89,7 +98,7 @@ impl Signals {
     /// When the kernel refuses the mask or a file descriptor.
     pub fn block() -> std::io::Result<Signals> {
         let mut signals = SigSet::empty();
-        for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
             signals.add(signal);
         }
         signals.thread_block()?;
@@ -97,14 +106,17 @@ impl Signals {
         Ok(Signals(SignalFd::with_flags(&signals, flags)?))
     }
 
-    /// Waits for the next one and gives its name; none when the time is over.
-    pub fn wait(&self, timeout: Duration) -> Option<&'static str> {
+    /// Waits for the next one; none when the time is over.
+    pub fn wait(&self, timeout: Duration) -> Option<Request> {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut wanted = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         // An error is an interruption, and the caller comes back.
         poll(&mut wanted, timeout).ok().filter(|ready| *ready > 0)?;
         let signal = self.0.read_signal().ok().flatten()?;
-        Signal::try_from(i32::try_from(signal.ssi_signo).ok()?).ok().map(Signal::as_str)
+        match Signal::try_from(i32::try_from(signal.ssi_signo).ok()?).ok()? {
+            Signal::SIGHUP => Some(Request::Reload),
+            signal => Some(Request::Stop(signal.as_str())),
+        }
     }
 }
 

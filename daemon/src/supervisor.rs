@@ -9,21 +9,23 @@ use std::time::{Duration, Instant};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use crate::config::Config;
+use crate::config::{Band, Config, Sources};
 use crate::health::{Health, Heartbeat, Work};
 use crate::http::server::{BindError, Listener, Running, Server};
 use crate::http::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
+use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::model::{Model, ModelError};
-use crate::os::{self, Signals};
-use crate::pipeline::Pipeline;
+use crate::model::{CLASSES, Model, ModelError};
+use crate::os::{self, Request, Signals};
+use crate::pipeline::{Pipeline, Rules};
 use crate::prediction::{UnknownLabel, Verdict};
 use crate::prediction_log::{self, LogError, LogReader, Origin};
 use crate::registry::RegistryWatch;
+use crate::reload::{self, Change};
 use crate::systemd::Notifier;
 use crate::watchdog::Watchdog;
 use crate::worker::{WorkerSetup, Workers};
-use crate::writer::{LogWriter, WriterConfig};
+use crate::writer::{Durability, LogWriter, WriterConfig};
 
 /// Open connections on each listener. The API's bound its memory; the probes have their own, so
 /// that a flood on one never starves the other.
@@ -59,11 +61,11 @@ pub enum RunError {
 }
 
 /// Runs until a stop signal, then drains. `signals` must have been blocked before any thread
-/// was started.
+/// was started; `sources` are read again whenever SIGHUP comes.
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting; once it serves, faults are for Health to tell.
-pub fn run(config: &Config, signals: Signals) -> Result<(), RunError> {
+pub fn run(config: Config, sources: &Sources, signals: Signals) -> Result<(), RunError> {
     let health = Health::new();
     let (send, requests) = mpsc::sync_channel(REQUESTS_MAX);
     let deadline = config.health.runtime_deadline.0;
@@ -72,19 +74,23 @@ pub fn run(config: &Config, signals: Signals) -> Result<(), RunError> {
         move || obey(&signals, &health, &heartbeat, &send)
     });
     let heartbeat = health.heartbeat("supervisor", START_STEP_MAX);
-    let daemon = Daemon::start(config, health, &heartbeat)?;
+    let mut daemon = Daemon::start(config, health, &heartbeat)?;
     heartbeat.set_deadline(deadline);
     let signal = loop {
         heartbeat.beat();
         match requests.recv_timeout(BEAT_INTERVAL) {
-            Ok(signal) => break signal,
+            Ok(Request::Stop(signal)) => break signal,
+            Ok(Request::Reload) => {
+                heartbeat.busy(Work::Reload);
+                daemon.reload(sources);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => unreachable!("the signals' thread never ends"),
         }
     };
     heartbeat.retire();
     tracing::info!(signal, "stopping");
-    let drain_timeout = config.api.drain_timeout.0;
+    let drain_timeout = daemon.config.api.drain_timeout.0;
     spawn("drain-limit", move || {
         std::thread::sleep(drain_timeout);
         tracing::error!(limit_secs = drain_timeout.as_secs(), "not drained in time, ending");
@@ -96,6 +102,9 @@ pub fn run(config: &Config, signals: Signals) -> Result<(), RunError> {
 }
 
 struct Daemon {
+    /// As the daemon runs with it: after a reload not all that the sources say.
+    config: Config,
+    live: LiveSettings,
     health: Arc<Health>,
     probe: Running,
     api: Running,
@@ -108,9 +117,17 @@ struct Daemon {
     registry: Option<RegistryWatch>,
 }
 
+/// What a reload may change, beside the writer's limits; each belongs to whoever reads it.
+struct LiveSettings {
+    labels: Arc<[String; CLASSES]>,
+    rules: Arc<Live<Rules>>,
+    predict_durability: Arc<Live<Durability>>,
+    log_durability: Arc<Live<Durability>>,
+}
+
 impl Daemon {
     fn start(
-        config: &Config,
+        config: Config,
         health: Arc<Health>,
         heartbeat: &Heartbeat,
     ) -> Result<Daemon, RunError> {
@@ -123,7 +140,7 @@ impl Daemon {
         );
         let metrics = Arc::new(Metrics::new(&config.model.name, &config.model.stage));
         let admin = Arc::new(Admin { health: health.clone(), metrics: metrics.clone() });
-        let probe_listener = listener("probe", PROBE_CONNECTIONS_MAX, config, &health);
+        let probe_listener = listener("probe", PROBE_CONNECTIONS_MAX, &config, &health);
         let probe = open(probe_listener, config.probe.listen, http::probe_routes(admin.clone()))?;
         let deadlines = config.health;
         let watchdog =
@@ -144,7 +161,13 @@ impl Daemon {
 
         Notifier.status("loading the model");
         heartbeat.busy(Work::LoadModel);
-        let pipeline = load_pipeline(config)?;
+        let pipeline = load_pipeline(&config)?;
+        let live = LiveSettings {
+            labels: pipeline.model.info().labels.clone(),
+            rules: pipeline.rules.clone(),
+            predict_durability: Live::new(config.log.predict_durability),
+            log_durability: Live::new(config.log.log_durability),
+        };
         heartbeat.beat();
         let info = pipeline.model.info().clone();
         let load_ms = info.load_time.as_millis();
@@ -179,28 +202,30 @@ impl Daemon {
                 workers: workers.clone(),
                 model_name: config.model.name.clone(),
                 model: info,
-                durability: config.log.predict_durability,
+                durability: live.predict_durability.clone(),
                 health: health.clone(),
             },
             log: LogApi::new(LogSetup {
                 writer: writer.clone(),
                 reader,
                 dir: config.log_dir(),
-                durability: config.log.log_durability,
+                durability: live.log_durability.clone(),
                 boot_id,
                 health: health.clone(),
             }),
             bodies: Bodies::new(config.api.max_body.as_u64()),
             metrics,
         });
-        let control = open_control(config, &health, &api);
-        let api_listener = listener("api", API_CONNECTIONS_MAX, config, &health);
+        let control = open_control(&config, &health, &api);
+        let api_listener = listener("api", API_CONNECTIONS_MAX, &config, &health);
         let api = open(api_listener, config.api.listen, http::api_routes(api))?;
         health.serving();
         Notifier.status("serving predictions");
         Notifier.ready();
         tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
         Ok(Daemon {
+            config,
+            live,
             health,
             probe,
             api,
@@ -212,6 +237,38 @@ impl Daemon {
             watchdog,
             registry,
         })
+    }
+
+    /// Reads the configuration again and takes over what can change while running. An invalid one
+    /// changes nothing.
+    fn reload(&mut self, sources: &Sources) {
+        Notifier.reloading();
+        let read = sources.load().map_err(|error| crate::chain(&error)).and_then(|wanted| {
+            let rules = rules(&wanted, self.live.labels.clone());
+            rules.map(|rules| (wanted, rules)).map_err(|error| error.to_string())
+        });
+        match read {
+            Ok((wanted, rules)) => self.take_over(wanted, rules),
+            Err(error) => tracing::error!(error, "configuration not reloaded, nothing changed"),
+        }
+        Notifier.ready();
+    }
+
+    fn take_over(&mut self, wanted: Config, rules: Rules) {
+        let changes = reload::changes(&self.config, &wanted);
+        for Change { key, running, wanted } in changes.iter().filter(|change| !change.is_live()) {
+            tracing::warn!("{key} can't change while running, still {running}, not {wanted}");
+        }
+        self.config = reload::merge(&self.config, wanted);
+        self.live.rules.set(rules);
+        self.live.predict_durability.set(self.config.log.predict_durability);
+        self.live.log_durability.set(self.config.log.log_durability);
+        self.writer.tune(self.config.log.commit_interval.0, self.config.log.retention());
+        let live = changes.iter().filter(|change| change.is_live());
+        let taken: Vec<String> = live
+            .map(|Change { key, running, wanted }| format!("{key} {running} -> {wanted}"))
+            .collect();
+        tracing::info!(changed = taken.join(", "), "configuration reloaded");
     }
 
     /// What is queued is answered, what is answered is logged, what is logged is on the medium.
@@ -243,14 +300,14 @@ impl Daemon {
 /// An unusable model, or a defect label that it does not know.
 pub fn load_pipeline(config: &Config) -> Result<Pipeline, RunError> {
     let model = Model::load(&config.model.source())?;
-    let (low, high) = (config.verdict.uncertain_between.0, config.verdict.uncertain_between.1);
-    let labels = model.info().labels.clone();
+    let rules = rules(config, model.info().labels.clone())?;
+    Ok(Pipeline { model: Arc::new(model), rules: Live::new(rules) })
+}
+
+fn rules(config: &Config, labels: Arc<[String; CLASSES]>) -> Result<Rules, UnknownLabel> {
+    let Band(low, high) = config.verdict.uncertain_between;
     let verdict = Verdict::new(labels, &config.verdict.defect_labels, (low, high))?;
-    Ok(Pipeline {
-        model: Arc::new(model),
-        verdict: Arc::new(verdict),
-        json_range: config.api.json_range,
-    })
+    Ok(Rules { verdict, json_range: config.api.json_range })
 }
 
 fn listener(
@@ -296,31 +353,34 @@ fn open_control(config: &Config, health: &Health, api: &Arc<Api>) -> Option<Runn
     }
 }
 
-/// The first signal asks for a drain, the second ends the process at once. While the daemon is
-/// still starting nothing is owed to anyone, and the first one ends it.
+/// The first signal to stop asks for a drain, the second ends the process at once. While the daemon
+/// is still starting nothing is owed to anyone, and the first one ends it; a reload waits until it
+/// has started.
 fn obey(
     signals: &Signals,
     health: &Health,
     heartbeat: &Heartbeat,
-    requests: &mpsc::SyncSender<&'static str>,
+    requests: &mpsc::SyncSender<Request>,
 ) {
     let mut stopping = false;
     loop {
         heartbeat.beat();
         match signals.wait(BEAT_INTERVAL) {
             None => {}
-            Some(signal) if !health.is_serving() => {
+            // One that finds the queue full is as good as one that waits there already.
+            Some(Request::Reload) => drop(requests.try_send(Request::Reload)),
+            Some(Request::Stop(signal)) if !health.is_serving() => {
                 tracing::info!(signal, "stopped while starting");
                 std::process::exit(0);
             }
-            Some(signal) if stopping => {
+            Some(Request::Stop(signal)) if stopping => {
                 tracing::warn!(signal, "second signal, ending at once");
                 std::process::exit(1);
             }
-            Some(signal) => {
+            Some(stop) => {
                 stopping = true;
                 // The receiver reads in `run` until it has this.
-                let _ = requests.send(signal);
+                let _ = requests.send(stop);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What systemd is told and what it asks for: ready, status, alive, more time, stopping.
+//! What systemd is told and what it asks for: ready, status, alive, more time, reloading, stopping.
 //! Silent where nobody listens. The only file that names sd-notify.
 
 use std::time::Duration;
@@ -34,6 +34,15 @@ impl Notifier {
 
     pub fn alive(self) {
         notify(&[NotifyState::Watchdog]);
+    }
+
+    /// Until the next `ready`. systemd wants the moment in the same message, to tell this reload
+    /// from an earlier one.
+    pub fn reloading(self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::debug!(%error, "no monotonic time to tell systemd"),
+        }
     }
 
     pub fn stopping(self) {

@@ -206,7 +206,9 @@ impl WorkerSetup {
 mod tests {
     use super::*;
     use crate::image::JsonRange;
+    use crate::live::Live;
     use crate::model::Model;
+    use crate::pipeline::Rules;
     use crate::prediction::Verdict;
     use crate::prediction_log::{LogReader, Retention};
     use crate::writer::WriterConfig;
@@ -227,8 +229,8 @@ mod tests {
             LogWriter::start(config, health.clone(), metrics.clone(), LogReader::new()).unwrap();
         let model = Model::damaged();
         let labels = model.info().labels.clone();
-        let verdict = Arc::new(Verdict::new(labels, &[], (0.4, 0.7)).unwrap());
-        let json_range = JsonRange::default();
+        let verdict = Verdict::new(labels, &[], (0.4, 0.7)).unwrap();
+        let rules = Live::new(Rules { verdict, json_range: JsonRange::default() });
         let origin = Origin {
             boot_id: "boot".into(),
             model_name: "cifar10-model".into(),
@@ -236,7 +238,7 @@ mod tests {
             device_id: None,
         };
         let setup = WorkerSetup {
-            pipeline: Pipeline { model: Arc::new(model), verdict, json_range },
+            pipeline: Pipeline { model: Arc::new(model), rules },
             origin: Arc::new(origin),
             writer: writer.clone(),
             health: health.clone(),

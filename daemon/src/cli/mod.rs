@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use picket::config::{Config, ConfigError, Settings, Surroundings};
+use picket::config::{Config, ConfigError, Settings, Sources, Surroundings};
 use picket::image::DecodeError;
 use picket::model::ModelError;
 use picket::os::Signals;
@@ -180,9 +180,11 @@ fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
     // Before any thread starts: each inherits the mask.
     let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
     init_tracing(global.log_level);
-    let config = load(settings, global)?;
+    let surroundings = Surroundings::from_environment();
+    let sources = Sources { flags: settings, file: global.config.clone(), surroundings };
+    let config = sources.load()?;
     warn_of_unknown_environment();
-    Ok(supervisor::run(&config, signals)?)
+    Ok(supervisor::run(config, &sources, signals)?)
 }
 
 fn load(settings: Settings, global: &Global) -> Result<Config, ConfigError> {

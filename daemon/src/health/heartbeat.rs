@@ -21,10 +21,11 @@ pub enum Work {
     Commit,
     Housekeeping,
     Registry,
+    Reload,
 }
 
 impl Work {
-    const ALL: [Work; 7] = [
+    const ALL: [Work; 8] = [
         Work::OpenLog,
         Work::LoadModel,
         Work::Image,
@@ -32,6 +33,7 @@ impl Work {
         Work::Commit,
         Work::Housekeeping,
         Work::Registry,
+        Work::Reload,
     ];
 
     fn text(self) -> &'static str {
@@ -43,6 +45,7 @@ impl Work {
             Work::Commit => "one commit",
             Work::Housekeeping => "the log's housekeeping",
             Work::Registry => "one question to the registry",
+            Work::Reload => "reading the configuration again",
         }
     }
 

@@ -11,6 +11,7 @@ mod damage;
 mod freeze;
 mod liveness;
 mod probes;
+mod reload;
 mod shutdown;
 mod support;
 mod systemd;
