@@ -47,7 +47,7 @@ impl Watchdog {
             status: Status::new(&metrics),
             named: Pace::new(ping_interval.unwrap_or(NAME_INTERVAL)),
             failed: false,
-            starved: BTreeSet::new(),
+            starved: Starved::default(),
             started: Instant::now(),
             health,
             metrics,
@@ -89,8 +89,7 @@ struct Watch {
     /// When the failure was last named.
     named: Pace,
     failed: bool,
-    /// Who is overdue on a starving machine; each is told of once.
-    starved: BTreeSet<String>,
+    starved: Starved,
     started: Instant,
 }
 
@@ -98,7 +97,12 @@ impl Watch {
     fn look(&mut self) {
         self.heartbeat.beat();
         let subsystems = self.health.subsystems();
-        self.tell_starved(&subsystems);
+        for word in self.starved.news(&subsystems) {
+            match word {
+                Word::Overdue(why) => tracing::warn!(why, "overdue"),
+                Word::Back(subsystem) => tracing::info!(subsystem, "gives signs of life again"),
+            }
+        }
         let failure = subsystems.iter().find_map(|subsystem| subsystem.standing.failure());
         match failure {
             Some(why) => self.tell_failure(why),
@@ -139,22 +143,30 @@ impl Watch {
             self.status.say(&text);
         }
     }
+}
 
-    fn tell_starved(&mut self, subsystems: &[Subsystem]) {
-        for Subsystem { name, standing, .. } in subsystems {
-            match standing {
-                Standing::Starved(why) => {
-                    if self.starved.insert(name.clone()) {
-                        tracing::warn!(why, "overdue");
-                    }
-                }
-                Standing::Alive if self.starved.remove(name) => {
-                    tracing::info!(subsystem = name, "gives signs of life again");
-                }
-                // Told of as a failure.
-                Standing::Alive | Standing::Failed(_) => {}
-            }
-        }
+/// Who is overdue on a starving machine, so that each such episode is told of once.
+#[derive(Default)]
+struct Starved(BTreeSet<String>);
+
+#[derive(Debug, PartialEq)]
+enum Word<'a> {
+    /// With what is waited for, and until when.
+    Overdue(&'a str),
+    /// By name.
+    Back(&'a str),
+}
+
+impl Starved {
+    /// What has begun or ended since the last look.
+    fn news<'a>(&mut self, subsystems: &'a [Subsystem]) -> Vec<Word<'a>> {
+        let word = |Subsystem { name, standing, .. }: &'a Subsystem| match standing {
+            Standing::Starved(why) => self.0.insert(name.clone()).then_some(Word::Overdue(why)),
+            Standing::Alive => self.0.remove(name).then_some(Word::Back(name)),
+            // Told of as a failure; the episode ends when it is alive again.
+            Standing::Failed(_) => None,
+        };
+        subsystems.iter().filter_map(word).collect()
     }
 }
 
@@ -221,6 +233,23 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn subsystem(standing: Standing) -> [Subsystem; 1] {
+        [Subsystem { name: "worker-0".into(), silence: Duration::ZERO, standing }]
+    }
+
+    #[test]
+    fn an_episode_of_starvation_is_told_of_when_it_begins_and_when_it_ends() {
+        let mut starved = Starved::default();
+        let alive = subsystem(Standing::Alive);
+        assert_eq!(starved.news(&alive), []);
+        let first = subsystem(Standing::Starved("31 s".into()));
+        assert_eq!(starved.news(&first), [Word::Overdue("31 s")]);
+        assert_eq!(starved.news(&subsystem(Standing::Starved("32 s".into()))), []);
+        assert_eq!(starved.news(&subsystem(Standing::Failed("121 s".into()))), []);
+        assert_eq!(starved.news(&alive), [Word::Back("worker-0")]);
+        assert_eq!(starved.news(&alive), []);
+    }
 
     #[test]
     fn a_pace_is_due_at_once_and_never_makes_up_for_what_it_missed() {

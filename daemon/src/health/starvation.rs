@@ -123,7 +123,10 @@ impl Machine {
 
     /// It is awake again.
     pub fn wakes(&self) {
-        let now = self.now_ms();
+        self.wakes_at(self.now_ms());
+    }
+
+    fn wakes_at(&self, now: u64) {
         let late = now.saturating_sub(self.due_ms.swap(NEVER, Ordering::Relaxed));
         if late >= millis(LATE_MIN) {
             self.late_by_ms.store(late, Ordering::Relaxed);
@@ -235,11 +238,12 @@ mod tests {
         machine.due_ms.store(5_000, Ordering::Relaxed);
         assert_eq!(machine.lateness(5_900), None, "less than a second late");
         assert_eq!(machine.lateness(8_000), Some(Duration::from_secs(3)), "and not awake yet");
-        machine.due_ms.store(NEVER, Ordering::Relaxed);
-        machine.late_at_ms.store(8_000, Ordering::Relaxed);
-        machine.late_by_ms.store(3_000, Ordering::Relaxed);
+        machine.wakes_at(8_000);
         assert_eq!(machine.lateness(18_000), Some(Duration::from_secs(3)));
         assert_eq!(machine.lateness(18_001), None);
+        machine.due_ms.store(20_000, Ordering::Relaxed);
+        machine.wakes_at(20_900);
+        assert_eq!(machine.lateness(21_000), None, "in time, or nearly");
     }
 
     #[test]
