@@ -1,11 +1,15 @@
-//! What of the configuration can change while the daemon runs: which keys differ, and which of them
-//! stay as they are until a restart.
+//! What of the configuration can change while the daemon runs: which keys differ, which of them
+//! stay as they are until a restart, and where those go that don't.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::live::Live;
+use crate::pipeline::Rules;
+use crate::writer::{Durability, LogWriter};
 
 /// Keys that take effect at a reload. Everything else is built into threads, sockets and files
 /// when the daemon starts.
@@ -21,23 +25,54 @@ const LIVE_KEYS: [&str; 9] = [
     "verdict.uncertain_between",
 ];
 
+/// Everything that a reload may change, each with whoever reads it.
+pub struct LiveSettings {
+    pub rules: Arc<Live<Rules>>,
+    pub predict_durability: Arc<Live<Durability>>,
+    pub log_durability: Arc<Live<Durability>>,
+    pub writer: LogWriter,
+}
+
+impl LiveSettings {
+    /// Takes over what can change, refuses the rest by name, and gives what the daemon runs with
+    /// from now on.
+    pub fn take_over(&self, running: &Config, wanted: Config, rules: Rules) -> Config {
+        let (live, fixed): (Vec<Change>, Vec<Change>) =
+            changes(running, &wanted).into_iter().partition(Change::is_live);
+        for Change { key, running, wanted } in fixed {
+            tracing::warn!("{key} can't change while running, still {running}, not {wanted}");
+        }
+        let config = merge(running, wanted);
+        self.rules.set(rules);
+        self.predict_durability.set(config.log.predict_durability);
+        self.log_durability.set(config.log.log_durability);
+        self.writer.tune(config.log.commit_interval.0, config.log.retention());
+        let taken: Vec<String> = live
+            .into_iter()
+            .map(|Change { key, running, wanted }| format!("{key} {running} -> {wanted}"))
+            .collect();
+        tracing::info!(changed = taken.join(", "), "configuration reloaded");
+        config
+    }
+}
+
 /// A key whose value is another one now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    pub key: String,
+struct Change {
+    key: String,
     /// As the daemon runs with it, and as the configuration says it now.
-    pub running: String,
-    pub wanted: String,
+    running: String,
+    wanted: String,
 }
 
 impl Change {
-    pub fn is_live(&self) -> bool {
+    fn is_live(&self) -> bool {
         LIVE_KEYS.contains(&self.key.as_str())
     }
 }
 
 /// The keys in which two configurations differ, sorted.
-pub fn changes(running: &Config, wanted: &Config) -> Vec<Change> {
+fn changes(running: &Config, wanted: &Config) -> Vec<Change> {
     let (running, wanted) = (keys(running), keys(wanted));
     let all = running.keys().chain(wanted.keys().filter(|key| !running.contains_key(*key)));
     let text = |values: &BTreeMap<String, String>, key| {
@@ -56,7 +91,7 @@ pub fn changes(running: &Config, wanted: &Config) -> Vec<Change> {
 }
 
 /// What the daemon runs with from now on: the wanted values of the live keys, the rest as it was.
-pub fn merge(running: &Config, wanted: Config) -> Config {
+fn merge(running: &Config, wanted: Config) -> Config {
     let mut merged = running.clone();
     merged.api.json_range = wanted.api.json_range;
     merged.log = wanted.log;

@@ -21,11 +21,11 @@ use crate::pipeline::{Pipeline, Rules};
 use crate::prediction::{UnknownLabel, Verdict};
 use crate::prediction_log::{self, LogError, LogReader, Origin};
 use crate::registry::RegistryWatch;
-use crate::reload::{self, Change};
+use crate::reload::LiveSettings;
 use crate::systemd::Notifier;
 use crate::watchdog::Watchdog;
 use crate::worker::{WorkerSetup, Workers};
-use crate::writer::{Durability, LogWriter, WriterConfig};
+use crate::writer::{LogWriter, WriterConfig};
 
 /// Open connections on each listener. The API's bound its memory; the probes have their own, so
 /// that a flood on one never starves the other.
@@ -117,14 +117,6 @@ struct Daemon {
     registry: Option<RegistryWatch>,
 }
 
-/// What a reload may change, beside the writer's limits; each belongs to whoever reads it.
-struct LiveSettings {
-    labels: Arc<[String; CLASSES]>,
-    rules: Arc<Live<Rules>>,
-    predict_durability: Arc<Live<Durability>>,
-    log_durability: Arc<Live<Durability>>,
-}
-
 impl Daemon {
     fn start(
         config: Config,
@@ -163,10 +155,10 @@ impl Daemon {
         heartbeat.busy(Work::LoadModel);
         let pipeline = load_pipeline(&config)?;
         let live = LiveSettings {
-            labels: pipeline.model.info().labels.clone(),
             rules: pipeline.rules.clone(),
             predict_durability: Live::new(config.log.predict_durability),
             log_durability: Live::new(config.log.log_durability),
+            writer: writer.clone(),
         };
         heartbeat.beat();
         let info = pipeline.model.info().clone();
@@ -243,32 +235,16 @@ impl Daemon {
     /// changes nothing.
     fn reload(&mut self, sources: &Sources) {
         Notifier.reloading();
+        let labels = self.live.rules.get().verdict.labels.clone();
         let read = sources.load().map_err(|error| crate::chain(&error)).and_then(|wanted| {
-            let rules = rules(&wanted, self.live.labels.clone());
+            let rules = rules(&wanted, labels);
             rules.map(|rules| (wanted, rules)).map_err(|error| error.to_string())
         });
         match read {
-            Ok((wanted, rules)) => self.take_over(wanted, rules),
+            Ok((wanted, rules)) => self.config = self.live.take_over(&self.config, wanted, rules),
             Err(error) => tracing::error!(error, "configuration not reloaded, nothing changed"),
         }
         Notifier.ready();
-    }
-
-    fn take_over(&mut self, wanted: Config, rules: Rules) {
-        let changes = reload::changes(&self.config, &wanted);
-        for Change { key, running, wanted } in changes.iter().filter(|change| !change.is_live()) {
-            tracing::warn!("{key} can't change while running, still {running}, not {wanted}");
-        }
-        self.config = reload::merge(&self.config, wanted);
-        self.live.rules.set(rules);
-        self.live.predict_durability.set(self.config.log.predict_durability);
-        self.live.log_durability.set(self.config.log.log_durability);
-        self.writer.tune(self.config.log.commit_interval.0, self.config.log.retention());
-        let live = changes.iter().filter(|change| change.is_live());
-        let taken: Vec<String> = live
-            .map(|Change { key, running, wanted }| format!("{key} {running} -> {wanted}"))
-            .collect();
-        tracing::info!(changed = taken.join(", "), "configuration reloaded");
     }
 
     /// What is queued is answered, what is answered is logged, what is logged is on the medium.
