@@ -24,6 +24,9 @@ const WORKERS_MAX: usize = 64;
 /// Body size that no setting may exceed: it must fit the memory of the smallest box.
 const BODY_BYTES_CEILING: u64 = 64 << 20;
 
+/// Longer deadlines than this would watch over nothing.
+const HEALTH_SPAN_MAX: Duration = Duration::from_secs(60 * 60);
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read configuration {}", path.display())]
@@ -102,6 +105,8 @@ pub struct Settings {
     pub log: LogSettings,
     #[command(flatten)]
     pub verdict: VerdictSettings,
+    #[command(flatten)]
+    pub health: HealthSettings,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Args)]
@@ -265,6 +270,43 @@ pub struct VerdictSettings {
     pub uncertain_between: Option<Band>,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthSettings {
+    /// Longest silence of a listener or of the daemon's own threads [default: 15s]
+    #[arg(
+        id = "health-runtime-deadline",
+        long = "health-runtime-deadline",
+        env = "PICKET_HEALTH_RUNTIME_DEADLINE",
+        value_name = "TIME"
+    )]
+    pub runtime_deadline: Option<Span>,
+    /// Longest time that a worker may take for one image [default: 30s]
+    #[arg(
+        id = "health-worker-deadline",
+        long = "health-worker-deadline",
+        env = "PICKET_HEALTH_WORKER_DEADLINE",
+        value_name = "TIME"
+    )]
+    pub worker_deadline: Option<Span>,
+    /// Longest time that one commit of the log may take [default: 2min]
+    #[arg(
+        id = "health-log-deadline",
+        long = "health-log-deadline",
+        env = "PICKET_HEALTH_LOG_DEADLINE",
+        value_name = "TIME"
+    )]
+    pub log_deadline: Option<Span>,
+    /// Between two runs of the golden sample on each worker [default: 30s]
+    #[arg(
+        id = "health-sample-interval",
+        long = "health-sample-interval",
+        env = "PICKET_HEALTH_SAMPLE_INTERVAL",
+        value_name = "TIME"
+    )]
+    pub sample_interval: Option<Span>,
+}
+
 /// What the environment of the machine adds, looked up once by the caller.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
@@ -317,6 +359,7 @@ pub struct Config {
     pub model: ModelConfig,
     pub log: LogConfig,
     pub verdict: VerdictConfig,
+    pub health: HealthConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -376,6 +419,31 @@ impl LogConfig {
 pub struct VerdictConfig {
     pub defect_labels: Vec<String>,
     pub uncertain_between: Band,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct HealthConfig {
+    pub runtime_deadline: Span,
+    pub worker_deadline: Span,
+    pub log_deadline: Span,
+    pub sample_interval: Span,
+}
+
+/// Where the configuration comes from, at start and at every reload.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Flags and environment, merged by the parser.
+    pub flags: Settings,
+    pub file: Option<PathBuf>,
+    pub surroundings: Surroundings,
+}
+
+impl Sources {
+    /// # Errors
+    /// As `Config::load`.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.flags.clone(), self.file.as_deref(), &self.surroundings)
+    }
 }
 
 impl Config {
@@ -475,6 +543,7 @@ fn resolve(
                 .or(file.verdict.uncertain_between)
                 .unwrap_or(Band(0.4, 0.7)),
         },
+        health: resolve_health(&flags.health, &file.health),
     };
     validate(&config).map(|()| config)
 }
@@ -494,6 +563,37 @@ fn resolve_log(flags: LogSettings, file: LogSettings) -> LogConfig {
         max_bytes: flags.max_bytes.or(file.max_bytes).unwrap_or(ByteSize::mb(100)),
         max_age: flags.max_age.or(file.max_age),
     }
+}
+
+/// The deadlines are far above what healthy work takes. A runtime and a thread that wait beat every
+/// second; the largest picture accepted takes about 2 s on the slowest board; SD cards stall for
+/// tens of seconds while they erase.
+fn resolve_health(flags: &HealthSettings, file: &HealthSettings) -> HealthConfig {
+    let pick = |flag: Option<Span>, file: Option<Span>, default_secs| {
+        flag.or(file).unwrap_or(Span(Duration::from_secs(default_secs)))
+    };
+    HealthConfig {
+        runtime_deadline: pick(flags.runtime_deadline, file.runtime_deadline, 15),
+        worker_deadline: pick(flags.worker_deadline, file.worker_deadline, 30),
+        log_deadline: pick(flags.log_deadline, file.log_deadline, 120),
+        sample_interval: pick(flags.sample_interval, file.sample_interval, 30),
+    }
+}
+
+fn validate_health(health: &HealthConfig) -> Result<(), ConfigError> {
+    for (key, span, least_secs) in [
+        ("health.runtime_deadline", health.runtime_deadline, 3),
+        ("health.worker_deadline", health.worker_deadline, 3),
+        ("health.log_deadline", health.log_deadline, 3),
+        ("health.sample_interval", health.sample_interval, 1),
+    ] {
+        let least = Duration::from_secs(least_secs);
+        if !(least..=HEALTH_SPAN_MAX).contains(&span.0) {
+            let limit = format!("{least_secs}s to 1h are possible");
+            return Err(ConfigError::Value { key, value: span.into(), limit });
+        }
+    }
+    Ok(())
 }
 
 fn validate(config: &Config) -> Result<(), ConfigError> {
@@ -540,5 +640,5 @@ fn validate(config: &Config) -> Result<(), ConfigError> {
             return refuse(key, &format!("{} bytes", name.len()), "1 to 128 bytes are possible");
         }
     }
-    Ok(())
+    validate_health(&config.health)
 }

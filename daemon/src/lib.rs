@@ -7,8 +7,8 @@
 //!   [`model`] → [`prediction`].
 //! - [`writer`] numbers the record and hands it to the [`prediction_log`]; [`log_batch`] does the
 //!   same for what other devices report.
-//! - [`health`], [`metrics`], [`os`] and [`config`] are leaves that anyone may use; [`systemd`]
-//!   and [`registry`] speak to the neighbours; [`supervisor`] builds and drains it all.
+//! - [`health`], [`metrics`], [`os`], [`live`] and [`config`] are leaves that anyone may use;
+//!   [`systemd`] and [`registry`] speak to the neighbours; [`supervisor`] builds and drains it all.
 
 #![deny(unsafe_code)]
 
@@ -16,6 +16,7 @@ pub mod config;
 pub mod health;
 pub mod http;
 pub mod image;
+pub mod live;
 pub mod log_batch;
 pub mod metrics;
 pub mod model;
@@ -25,9 +26,11 @@ pub mod prediction;
 pub mod prediction_log;
 mod queue;
 pub mod registry;
+mod reload;
 pub mod supervisor;
 pub mod systemd;
 pub mod tensor;
+mod watchdog;
 pub mod worker;
 pub mod writer;
 

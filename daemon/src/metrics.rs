@@ -8,7 +8,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::health::LogState;
+use crate::health::{LogState, Subsystem};
 use crate::prediction_log::Step;
 
 /// `service` label of the logging families: the name that the replaced service had.
@@ -53,6 +53,8 @@ pub struct Metrics {
     log_state: IntGaugeVec,
     log_recoveries: IntCounterVec,
     written_bytes: IntCounter,
+    subsystem_alive: IntGaugeVec,
+    subsystem_beat: GaugeVec,
     info: GaugeVec,
 }
 
@@ -104,6 +106,17 @@ impl Metrics {
     /// Epoch seconds of the last prediction, if there was one since the start.
     pub fn last_prediction(&self) -> Option<f64> {
         Some(self.last_prediction.get()).filter(|seconds| *seconds > 0.0)
+    }
+
+    /// Shows each heartbeat as it is now; one that has ended keeps its last values.
+    pub fn set_subsystems(&self, subsystems: &[Subsystem]) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        for Subsystem { name, silence, standing } in subsystems {
+            let alive = i64::from(standing.failure().is_none());
+            self.subsystem_alive.with_label_values(&[name]).set(alive);
+            let last = now.saturating_sub(*silence).as_secs_f64();
+            self.subsystem_beat.with_label_values(&[name]).set(last);
+        }
     }
 
     /// Prometheus text format 0.0.4.
@@ -193,6 +206,22 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         "Bytes that this process has written to block devices.",
     )?;
     registry.register(Box::new(written_bytes.clone()))?;
+    let subsystem_alive = IntGaugeVec::new(
+        Opts::new(
+            "picket_subsystem_alive",
+            "Whether a subsystem is within its deadline and finds no fault; 0 fails /health.",
+        ),
+        &["subsystem"],
+    )?;
+    registry.register(Box::new(subsystem_alive.clone()))?;
+    let subsystem_beat = GaugeVec::new(
+        Opts::new(
+            "picket_subsystem_last_beat_timestamp_seconds",
+            "When a subsystem last gave a sign of life.",
+        ),
+        &["subsystem"],
+    )?;
+    registry.register(Box::new(subsystem_beat.clone()))?;
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process))?;
 
@@ -232,6 +261,8 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         log_state,
         log_recoveries,
         written_bytes,
+        subsystem_alive,
+        subsystem_beat,
         rejected,
         last_prediction,
         info,

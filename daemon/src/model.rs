@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 
-use crate::image::{IMAGE_BYTES, Image};
+use crate::image::{IMAGE_BYTES, Image, JsonRange, MediaType};
 use crate::tensor::{Element, InputSpec, InputTensor, Layout, Values};
 
 /// Classes of CIFAR-10 (Krizhevsky 2009), the only label space the contract has.
@@ -23,12 +23,22 @@ pub const MODEL_BYTES_MAX: u64 = 64 << 20;
 /// Longest label, bytes: every record of the log holds one.
 const LABEL_BYTES_MAX: usize = 128;
 
-/// Largest accepted difference between a golden logit and ours. Runtimes round requantised
+/// Largest accepted difference between a golden logit in a file and ours. Runtimes round requantised
 /// values differently by one step; a damaged file or a wrong kernel is off by whole units.
 const GOLDEN_TOLERANCE: f32 = 0.25;
 
 /// The model compiled into the binary; its card is daemon/model/README.md.
 const EMBEDDED: &[u8] = include_bytes!("../model/cifar10-int8.onnx");
+
+/// The picture that proves a model: at load, and again and again while it serves.
+const SAMPLE: &[u8] = include_bytes!("../model/golden.png");
+
+/// What ONNX Runtime 1.32.0 gave for it with the embedded model (daemon/model/golden.py).
+const SAMPLE_LOGITS: &str = include_str!("../model/golden.logits");
+
+/// Largest accepted difference from `SAMPLE_LOGITS`: two runtimes that round alike differ by the
+/// order in which they add floats, some 1e-6.
+const SAMPLE_TOLERANCE: f32 = 1e-3;
 
 const CIFAR10_LABELS: [&str; CLASSES] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
@@ -56,6 +66,11 @@ pub enum ModelError {
         "model {digest} failed its golden check: logit {class} is {found:.3}, its card says {expected:.3}"
     )]
     Golden { digest: String, class: usize, found: f32, expected: f32 },
+    #[error(
+        "the golden sample's logits differ by {difference} from those at load: memory or model is \
+         damaged"
+    )]
+    Damaged { difference: f32 },
     #[error("inference failed: {0}")]
     Run(String),
 }
@@ -87,6 +102,8 @@ pub struct Logits(pub [f32; CLASSES]);
 pub struct Model {
     plan: Arc<TypedSimplePlan>,
     info: ModelInfo,
+    /// Of the golden sample, at load.
+    proof: Logits,
 }
 
 impl Model {
@@ -97,9 +114,17 @@ impl Model {
     /// `[N,32,32,3]` of u8, i8 or f32 to 10 logits; golden logits that differ.
     pub fn load(source: &ModelSource) -> Result<Model, ModelError> {
         match source {
-            ModelSource::Embedded => Model::from_onnx(EMBEDDED),
+            ModelSource::Embedded => Model::embedded(SAMPLE_LOGITS),
             ModelSource::File(path) => Model::from_onnx(&read_bounded(path)?),
         }
+    }
+
+    fn embedded(sample_logits: &str) -> Result<Model, ModelError> {
+        let model = Model::from_onnx(EMBEDDED)?;
+        let stated = sample_logits.trim_end().replace('\n', ",");
+        let expected = golden_logits(&stated).expect("golden.py wrote 10 numbers");
+        check_golden(&model.info.digest, &model.proof, &expected, SAMPLE_TOLERANCE)?;
+        Ok(model)
     }
 
     fn from_onnx(onnx: &[u8]) -> Result<Model, ModelError> {
@@ -126,18 +151,40 @@ impl Model {
             golden_checked: golden.is_some(),
             digest: digest.clone(),
         };
-        let mut model = Model { plan: parsed.plan, info };
+        let mut model = Model { plan: parsed.plan, info, proof: Logits([0.0; CLASSES]) };
         let found = model.run(&InputTensor::new(&golden_image(), model.info.input));
         let found = found.map_err(|error| unfit(error.to_string()))?;
         if let Some(expected) = golden {
-            check_golden(&digest, &found, &expected)?;
+            check_golden(&digest, &found, &expected, GOLDEN_TOLERANCE)?;
         }
+        model.proof = model.run_sample().map_err(|error| unfit(error.to_string()))?;
         model.info.load_time = started.elapsed();
         Ok(model)
     }
 
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// Decodes and runs the golden sample once more. The same code on the same data gives the same
+    /// bits: anything else is damage, in memory or in the CPU.
+    ///
+    /// # Errors
+    /// `Damaged` when the logits are not those that the model gave at load; as `run`.
+    pub fn prove(&self) -> Result<(), ModelError> {
+        let found = self.run_sample()?;
+        let pairs = || found.0.iter().zip(self.proof.0);
+        if pairs().all(|(found, at_load)| found.to_bits() == at_load.to_bits()) {
+            return Ok(());
+        }
+        let differences = pairs().map(|(found, at_load)| (found - at_load).abs());
+        Err(ModelError::Damaged { difference: differences.fold(0.0, f32::max) })
+    }
+
+    fn run_sample(&self) -> Result<Logits, ModelError> {
+        let image = Image::decode(SAMPLE, MediaType::Png, JsonRange::default())
+            .map_err(|error| ModelError::Run(format!("the golden sample: {error}")))?;
+        self.run(&InputTensor::new(&image, self.info.input))
     }
 
     /// One forward pass, batch of one.
@@ -269,9 +316,14 @@ fn golden_image() -> Image {
     Image::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes")
 }
 
-fn check_golden(digest: &str, found: &Logits, expected: &[f32; CLASSES]) -> Result<(), ModelError> {
+fn check_golden(
+    digest: &str,
+    found: &Logits,
+    expected: &[f32; CLASSES],
+    tolerance: f32,
+) -> Result<(), ModelError> {
     for (class, (&found, &expected)) in found.0.iter().zip(expected).enumerate() {
-        if (found - expected).abs() > GOLDEN_TOLERANCE {
+        if (found - expected).abs() > tolerance {
             return Err(ModelError::Golden { digest: digest.to_string(), class, found, expected });
         }
     }
@@ -286,6 +338,16 @@ fn one_line(error: &TractError) -> String {
 }
 
 #[cfg(test)]
+impl Model {
+    /// The embedded model in a memory where one of its logits has changed since it was loaded.
+    pub fn damaged() -> Model {
+        let mut model = Model::load(&ModelSource::Embedded).unwrap();
+        model.proof.0[3] += 0.75;
+        model
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -296,6 +358,28 @@ mod tests {
         assert_eq!(model.info().labels[3], "cat");
         assert_eq!(model.info().digest.len(), 64);
         assert_eq!(model.info().input, InputSpec { element: Element::I8, layout: Layout::Nchw });
+    }
+
+    #[test]
+    fn a_binary_whose_answer_to_the_golden_sample_is_wrong_refuses_its_model() {
+        assert!(Model::embedded(SAMPLE_LOGITS).is_ok());
+        let wrong = SAMPLE_LOGITS.replacen("7.962480", "7.964480", 1);
+        let error = Model::embedded(&wrong).err().expect("2e-3 off is too much");
+        assert!(matches!(error, ModelError::Golden { class: 3, .. }), "{error}");
+    }
+
+    #[test]
+    fn the_golden_sample_gives_the_same_bits_every_time_and_on_every_thread() {
+        let model = Model::load(&ModelSource::Embedded).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..5).for_each(|_| model.prove().unwrap()));
+            }
+        });
+        let error = Model::damaged().prove().unwrap_err();
+        let text = "the golden sample's logits differ by 0.75 from those at load: memory or model \
+                    is damaged";
+        assert_eq!(error.to_string(), text);
     }
 
     #[test]

@@ -3,13 +3,16 @@
 //! that neither wraps.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::time::{ClockId, clock_gettime};
 use rustix::fs::{AtFlags, StatxFlags};
 
@@ -77,31 +80,43 @@ pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// SIGTERM and SIGINT, kept from killing the process so that a thread can wait for them.
-pub struct StopSignals(SigSet);
+/// SIGTERM, SIGINT and SIGHUP, kept from killing the process so that a thread can wait for them.
+pub struct Signals(SignalFd);
 
-impl StopSignals {
-    /// Blocks both in this thread and in every thread that it starts from now on.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To end, by the signal of this name.
+    Stop(&'static str),
+    /// To read the configuration again.
+    Reload,
+}
+
+impl Signals {
+    /// Blocks them in this thread and in every thread that it starts from now on.
     ///
     /// # Errors
-    /// When the kernel refuses the mask.
-    pub fn block() -> std::io::Result<StopSignals> {
+    /// When the kernel refuses the mask or a file descriptor.
+    pub fn block() -> std::io::Result<Signals> {
         let mut signals = SigSet::empty();
-        signals.add(Signal::SIGTERM);
-        signals.add(Signal::SIGINT);
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            signals.add(signal);
+        }
         signals.thread_block()?;
-        Ok(StopSignals(signals))
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Signals(SignalFd::with_flags(&signals, flags)?))
     }
 
-    /// Waits for the next one and gives its name.
-    pub fn wait(&self) -> &'static str {
-        loop {
-            match self.0.wait() {
-                Ok(signal) => return signal.as_str(),
-                Err(Errno::EINTR) => {}
-                // Only an invalid set gives another error, and `block` built a valid one.
-                Err(error) => unreachable!("sigwait on a valid set failed: {error}"),
-            }
+    /// Waits for the next one; none when the time is over.
+    pub fn wait(&self, timeout: Duration) -> Option<Request> {
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        let mut wanted = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        // An error is an interruption, and the caller comes back.
+        poll(&mut wanted, timeout).ok().filter(|ready| *ready > 0)?;
+        let signal = self.0.read_signal().ok().flatten()?;
+        match Signal::try_from(i32::try_from(signal.ssi_signo).ok()?).ok()? {
+            Signal::SIGHUP => Some(Request::Reload),
+            signal => Some(Request::Stop(signal.as_str())),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::image::{DecodeError, Image, JsonRange, MediaType};
+use crate::live::Live;
 use crate::model::{Model, ModelError};
 use crate::prediction::{Prediction, Verdict};
 use crate::tensor::InputTensor;
@@ -27,11 +28,17 @@ pub struct StageTimes {
     pub inference: Duration,
 }
 
+/// What the configuration says about images and predictions; a reload may change it.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub verdict: Verdict,
+    pub json_range: JsonRange,
+}
+
 #[derive(Clone)]
 pub struct Pipeline {
     pub model: Arc<Model>,
-    pub verdict: Arc<Verdict>,
-    pub json_range: JsonRange,
+    pub rules: Arc<Live<Rules>>,
 }
 
 impl Pipeline {
@@ -43,11 +50,12 @@ impl Pipeline {
         media: MediaType,
     ) -> Result<(Prediction, StageTimes), PredictError> {
         let started = Instant::now();
-        let image = Image::decode(body, media, self.json_range)?;
+        let rules = self.rules.get();
+        let image = Image::decode(body, media, rules.json_range)?;
         let input = InputTensor::new(&image, self.model.info().input);
         let decoded = Instant::now();
         let logits = self.model.run(&input)?;
-        let prediction = Prediction::from_logits(&logits, &self.verdict);
+        let prediction = Prediction::from_logits(&logits, &rules.verdict);
         let times = StageTimes { decode: decoded - started, inference: decoded.elapsed() };
         Ok((prediction, times))
     }

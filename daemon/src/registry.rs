@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::health::{Health, Registry};
+use crate::health::{Health, Registry, Work};
 use crate::metrics::Metrics;
 
 /// Between two questions.
@@ -16,6 +16,12 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Longest wait for a connection, for sending and for an answer each.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Addresses of one host that are tried.
+const ADDRESSES_MAX: usize = 4;
+
+/// A resolver whose name servers are gone may try for minutes, which no restart cures.
+const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// Host, port and path of a tracking URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,18 +53,22 @@ impl RegistryWatch {
             return None;
         };
         health.set_registry(Registry { required, accessible: false });
+        let heartbeat = health.heartbeat("registry", STUCK_AFTER);
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("registry".into())
             .spawn(move || {
                 loop {
+                    heartbeat.busy(Work::Registry);
                     let accessible = answers(&endpoint).unwrap_or(false);
                     metrics.set_mlflow_accessible(accessible);
                     health.set_registry(Registry { required, accessible });
+                    heartbeat.beat();
                     if stopped.recv_timeout(CHECK_INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                        return;
+                        break;
                     }
                 }
+                heartbeat.retire();
             })
             .expect("the kernel has room for one more thread at start");
         Some(RegistryWatch { stop, thread })
@@ -90,7 +100,7 @@ fn parse(uri: &str) -> Option<Endpoint> {
 
 fn answers(endpoint: &Endpoint) -> std::io::Result<bool> {
     let mut connected = Err(std::io::ErrorKind::NotFound.into());
-    for addr in (endpoint.host.as_str(), endpoint.port).to_socket_addrs()? {
+    for addr in (endpoint.host.as_str(), endpoint.port).to_socket_addrs()?.take(ADDRESSES_MAX) {
         connected = TcpStream::connect_timeout(&addr, CHECK_TIMEOUT);
         if connected.is_ok() {
             break;
@@ -139,7 +149,9 @@ mod tests {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut request = [0; 256];
                 let read = stream.read(&mut request).unwrap();
-                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
+                // In one piece: the asker hangs up after the status.
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).unwrap();
                 String::from_utf8_lossy(&request[..read]).into_owned()
             });
             let endpoint = endpoint("127.0.0.1", port, "/health", false).unwrap();

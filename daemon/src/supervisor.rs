@@ -1,25 +1,29 @@
 //! Builds the daemon in order, waits for the signal to stop, takes it down in order.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use crate::config::Config;
-use crate::health::Health;
-use crate::http::server::{self, BindError, Listener, Running, Server};
+use crate::config::{Band, Config, Sources};
+use crate::health::{Health, Heartbeat, Work};
+use crate::http::server::{BindError, Listener, Running, Server};
 use crate::http::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
+use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::model::{Model, ModelError};
-use crate::os::{self, StopSignals};
-use crate::pipeline::Pipeline;
+use crate::model::{CLASSES, Model, ModelError};
+use crate::os::{self, Request, Signals};
+use crate::pipeline::{Pipeline, Rules};
 use crate::prediction::{UnknownLabel, Verdict};
 use crate::prediction_log::{self, LogError, LogReader, Origin};
 use crate::registry::RegistryWatch;
-use crate::systemd::{Notifier, Watchdog};
+use crate::reload::LiveSettings;
+use crate::systemd::Notifier;
+use crate::watchdog::Watchdog;
 use crate::worker::{WorkerSetup, Workers};
 use crate::writer::{LogWriter, WriterConfig};
 
@@ -31,6 +35,16 @@ const CONTROL_CONNECTIONS_MAX: usize = 8;
 
 /// Of the drain's time, what is kept for the queue and the log once the listener is closed.
 const DRAIN_RESERVE: Duration = Duration::from_millis(500);
+
+/// The main thread and the signals' thread beat this often while they wait.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One step of the start may take this long, reading a large and damaged log from a slow card
+/// included, before a new start is the better hope.
+const START_STEP_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Signals that wait for the main thread.
+const REQUESTS_MAX: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -47,21 +61,36 @@ pub enum RunError {
 }
 
 /// Runs until a stop signal, then drains. `signals` must have been blocked before any thread
-/// was started.
+/// was started; `sources` are read again whenever SIGHUP comes.
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting; once it serves, faults are for Health to tell.
-pub fn run(config: &Config, signals: StopSignals) -> Result<(), RunError> {
+pub fn run(config: Config, sources: &Sources, signals: Signals) -> Result<(), RunError> {
     let health = Health::new();
-    let (stop, stopped) = mpsc::channel();
+    let (send, requests) = mpsc::sync_channel(REQUESTS_MAX);
+    let deadline = config.health.runtime_deadline.0;
     spawn("signals", {
-        let health = health.clone();
-        move || obey(&signals, &health, &stop)
+        let (health, heartbeat) = (health.clone(), health.heartbeat("signals", deadline));
+        move || obey(&signals, &health, &heartbeat, &send)
     });
-    let daemon = Daemon::start(config, health)?;
-    let signal = stopped.recv().expect("the signals' thread outlives this one");
+    let heartbeat = health.heartbeat("supervisor", START_STEP_MAX);
+    let mut daemon = Daemon::start(config, health, &heartbeat)?;
+    heartbeat.set_deadline(deadline);
+    let signal = loop {
+        heartbeat.beat();
+        match requests.recv_timeout(BEAT_INTERVAL) {
+            Ok(Request::Stop(signal)) => break signal,
+            Ok(Request::Reload) => {
+                heartbeat.busy(Work::Reload);
+                daemon.reload(sources);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => unreachable!("the signals' thread never ends"),
+        }
+    };
+    heartbeat.retire();
     tracing::info!(signal, "stopping");
-    let drain_timeout = config.api.drain_timeout.0;
+    let drain_timeout = daemon.config.api.drain_timeout.0;
     spawn("drain-limit", move || {
         std::thread::sleep(drain_timeout);
         tracing::error!(limit_secs = drain_timeout.as_secs(), "not drained in time, ending");
@@ -73,6 +102,9 @@ pub fn run(config: &Config, signals: StopSignals) -> Result<(), RunError> {
 }
 
 struct Daemon {
+    /// As the daemon runs with it: after a reload not all that the sources say.
+    config: Config,
+    live: LiveSettings,
     health: Arc<Health>,
     probe: Running,
     api: Running,
@@ -81,12 +113,16 @@ struct Daemon {
     worker_threads: Vec<JoinHandle<()>>,
     writer: LogWriter,
     writer_thread: JoinHandle<()>,
-    watchdog: Option<Watchdog>,
+    watchdog: Watchdog,
     registry: Option<RegistryWatch>,
 }
 
 impl Daemon {
-    fn start(config: &Config, health: Arc<Health>) -> Result<Daemon, RunError> {
+    fn start(
+        config: Config,
+        health: Arc<Health>,
+        heartbeat: &Heartbeat,
+    ) -> Result<Daemon, RunError> {
         let started = Instant::now();
         tracing::info!(
             version = crate::VERSION,
@@ -96,15 +132,19 @@ impl Daemon {
         );
         let metrics = Arc::new(Metrics::new(&config.model.name, &config.model.stage));
         let admin = Arc::new(Admin { health: health.clone(), metrics: metrics.clone() });
-        let probe_listener = listener("probe", PROBE_CONNECTIONS_MAX, config, &health);
+        let probe_listener = listener("probe", PROBE_CONNECTIONS_MAX, &config, &health);
         let probe = open(probe_listener, config.probe.listen, http::probe_routes(admin.clone()))?;
-        let watchdog = Watchdog::start(health.clone());
+        let deadlines = config.health;
+        let watchdog =
+            Watchdog::start(health.clone(), metrics.clone(), deadlines.runtime_deadline.0);
 
         Notifier.status("opening the log");
+        heartbeat.busy(Work::OpenLog);
         let boot_id = os::boot_id();
         let reader = LogReader::new();
         let writer_config = WriterConfig {
             dir: config.log_dir(),
+            deadline: deadlines.log_deadline.0,
             commit_interval: config.log.commit_interval.0,
             retention: config.log.retention(),
         };
@@ -112,7 +152,15 @@ impl Daemon {
             LogWriter::start(writer_config, health.clone(), metrics.clone(), reader.clone())?;
 
         Notifier.status("loading the model");
-        let pipeline = load_pipeline(config)?;
+        heartbeat.busy(Work::LoadModel);
+        let pipeline = load_pipeline(&config)?;
+        let live = LiveSettings {
+            rules: pipeline.rules.clone(),
+            predict_durability: Live::new(config.log.predict_durability),
+            log_durability: Live::new(config.log.log_durability),
+            writer: writer.clone(),
+        };
+        heartbeat.beat();
         let info = pipeline.model.info().clone();
         let load_ms = info.load_time.as_millis();
         tracing::info!(version = %info.version, digest = %info.digest, load_ms, "model loaded");
@@ -130,6 +178,8 @@ impl Daemon {
             writer: writer.clone(),
             health: health.clone(),
             metrics: metrics.clone(),
+            deadline: deadlines.worker_deadline.0,
+            sample_interval: deadlines.sample_interval.0,
         };
         let (workers, worker_threads) =
             Workers::start(config.api.workers, config.api.queue, &setup);
@@ -144,28 +194,30 @@ impl Daemon {
                 workers: workers.clone(),
                 model_name: config.model.name.clone(),
                 model: info,
-                durability: config.log.predict_durability,
+                durability: live.predict_durability.clone(),
                 health: health.clone(),
             },
             log: LogApi::new(LogSetup {
                 writer: writer.clone(),
                 reader,
                 dir: config.log_dir(),
-                durability: config.log.log_durability,
+                durability: live.log_durability.clone(),
                 boot_id,
                 health: health.clone(),
             }),
             bodies: Bodies::new(config.api.max_body.as_u64()),
             metrics,
         });
-        let control = open_control(config, &health, &api);
-        let api_listener = listener("api", API_CONNECTIONS_MAX, config, &health);
+        let control = open_control(&config, &health, &api);
+        let api_listener = listener("api", API_CONNECTIONS_MAX, &config, &health);
         let api = open(api_listener, config.api.listen, http::api_routes(api))?;
         health.serving();
         Notifier.status("serving predictions");
         Notifier.ready();
         tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
         Ok(Daemon {
+            config,
+            live,
             health,
             probe,
             api,
@@ -177,6 +229,22 @@ impl Daemon {
             watchdog,
             registry,
         })
+    }
+
+    /// Reads the configuration again and takes over what can change while running. An invalid one
+    /// changes nothing.
+    fn reload(&mut self, sources: &Sources) {
+        Notifier.reloading();
+        let labels = self.live.rules.get().verdict.labels.clone();
+        let read = sources.load().map_err(|error| crate::chain(&error)).and_then(|wanted| {
+            let rules = rules(&wanted, labels);
+            rules.map(|rules| (wanted, rules)).map_err(|error| error.to_string())
+        });
+        match read {
+            Ok((wanted, rules)) => self.config = self.live.take_over(&self.config, wanted, rules),
+            Err(error) => tracing::error!(error, "configuration not reloaded, nothing changed"),
+        }
+        Notifier.ready();
     }
 
     /// What is queued is answered, what is answered is logged, what is logged is on the medium.
@@ -196,9 +264,7 @@ impl Daemon {
         if let Some(registry) = self.registry {
             registry.stop();
         }
-        if let Some(watchdog) = self.watchdog {
-            watchdog.stop();
-        }
+        self.watchdog.stop();
         // Last: a probe that asks meanwhile is told that we drain.
         self.probe.stop();
     }
@@ -210,14 +276,14 @@ impl Daemon {
 /// An unusable model, or a defect label that it does not know.
 pub fn load_pipeline(config: &Config) -> Result<Pipeline, RunError> {
     let model = Model::load(&config.model.source())?;
-    let (low, high) = (config.verdict.uncertain_between.0, config.verdict.uncertain_between.1);
-    let labels = model.info().labels.clone();
+    let rules = rules(config, model.info().labels.clone())?;
+    Ok(Pipeline { model: Arc::new(model), rules: Live::new(rules) })
+}
+
+fn rules(config: &Config, labels: Arc<[String; CLASSES]>) -> Result<Rules, UnknownLabel> {
+    let Band(low, high) = config.verdict.uncertain_between;
     let verdict = Verdict::new(labels, &config.verdict.defect_labels, (low, high))?;
-    Ok(Pipeline {
-        model: Arc::new(model),
-        verdict: Arc::new(verdict),
-        json_range: config.api.json_range,
-    })
+    Ok(Rules { verdict, json_range: config.api.json_range })
 }
 
 fn listener(
@@ -230,7 +296,7 @@ fn listener(
         name,
         connections_max,
         drain_timeout: config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
-        heartbeat: health.heartbeat(name, server::STUCK_AFTER),
+        heartbeat: health.heartbeat(name, config.health.runtime_deadline.0),
     }
 }
 
@@ -263,19 +329,37 @@ fn open_control(config: &Config, health: &Health, api: &Arc<Api>) -> Option<Runn
     }
 }
 
-/// The first signal asks for a drain, the second ends the process at once. While the daemon is
-/// still starting nothing is owed to anyone, and the first one ends it.
-fn obey(signals: &StopSignals, health: &Health, stop: &mpsc::Sender<&'static str>) {
-    let signal = signals.wait();
-    if !health.is_serving() {
-        tracing::info!(signal, "stopped while starting");
-        std::process::exit(0);
+/// The first signal to stop asks for a drain, the second ends the process at once. While the daemon
+/// is still starting nothing is owed to anyone, and the first one ends it; a reload waits until it
+/// has started.
+fn obey(
+    signals: &Signals,
+    health: &Health,
+    heartbeat: &Heartbeat,
+    requests: &mpsc::SyncSender<Request>,
+) {
+    let mut stopping = false;
+    loop {
+        heartbeat.beat();
+        match signals.wait(BEAT_INTERVAL) {
+            None => {}
+            // One that finds the queue full is as good as one that waits there already.
+            Some(Request::Reload) => drop(requests.try_send(Request::Reload)),
+            Some(Request::Stop(signal)) if !health.is_serving() => {
+                tracing::info!(signal, "stopped while starting");
+                std::process::exit(0);
+            }
+            Some(Request::Stop(signal)) if stopping => {
+                tracing::warn!(signal, "second signal, ending at once");
+                std::process::exit(1);
+            }
+            Some(stop) => {
+                stopping = true;
+                // The receiver reads in `run` until it has this.
+                let _ = requests.send(stop);
+            }
+        }
     }
-    // The receiver waits in `run` until it has this.
-    let _ = stop.send(signal);
-    let signal = signals.wait();
-    tracing::warn!(signal, "second signal, ending at once");
-    std::process::exit(1);
 }
 
 /// A thread that ends with the process.

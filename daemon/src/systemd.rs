@@ -1,17 +1,15 @@
-//! What systemd is told: ready, status, alive, stopping. Silent where nobody listens. The only
-//! file that names sd-notify.
+//! What systemd is told and what it asks for: ready, status, alive, more time, reloading, stopping.
+//! Silent where nobody listens. The only file that names sd-notify.
 
-use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::health::Health;
-
 /// Shorter watchdog periods than this can't be met honestly on a loaded board.
 const WATCHDOG_PERIOD_MIN: Duration = Duration::from_millis(100);
+
+/// Whoever asks for a longer one than this gets pings at the pace of this one.
+const WATCHDOG_PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Messages to the service manager, in the order of a service's life.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +22,27 @@ impl Notifier {
         notify(&[NotifyState::Status(&line)]);
     }
 
+    /// The start may take so much longer from now on, whatever its timeout says.
+    pub fn extend_start(self, by: Duration) {
+        let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+        notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
+    }
+
     pub fn ready(self) {
         notify(&[NotifyState::Ready]);
+    }
+
+    pub fn alive(self) {
+        notify(&[NotifyState::Watchdog]);
+    }
+
+    /// Until the next `ready`. systemd wants the moment in the same message, to tell this reload
+    /// from an earlier one.
+    pub fn reloading(self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::debug!(%error, "no monotonic time to tell systemd"),
+        }
     }
 
     pub fn stopping(self) {
@@ -39,36 +56,77 @@ fn notify(states: &[NotifyState]) {
     }
 }
 
-/// Pings while Health says alive, from a thread of its own: a stuck runtime must not ping, and a
-/// busy one must not miss a ping.
-pub struct Watchdog {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
+/// How often the service manager wants a ping at least; none when it wants none of this process.
+pub fn watchdog_period() -> Option<Duration> {
+    let variable = |name| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned());
+    let (period, pid) = (variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"));
+    match period_of(period?.trim(), pid.as_deref(), std::process::id()) {
+        Wanted::Pings(period) => Some(period),
+        Wanted::OfAnother => None,
+        Wanted::TooSeldom(period) => {
+            tracing::warn!(
+                ?period,
+                limit = ?WATCHDOG_PERIOD_MAX,
+                "WATCHDOG_USEC is longer than makes sense, pinging more often"
+            );
+            Some(WATCHDOG_PERIOD_MAX)
+        }
+        Wanted::Absurd(why) => {
+            tracing::warn!(why, "no watchdog pings");
+            None
+        }
+    }
 }
 
-impl Watchdog {
-    /// Nothing when the service manager asks for no pings.
-    pub fn start(health: Arc<Health>) -> Option<Watchdog> {
-        let period =
-            sd_notify::watchdog_enabled().filter(|period| *period >= WATCHDOG_PERIOD_MIN)?;
-        let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("watchdog".into())
-            .spawn(move || {
-                while stopped.recv_timeout(period / 3) == Err(RecvTimeoutError::Timeout) {
-                    match health.liveness() {
-                        Ok(()) => notify(&[NotifyState::Watchdog]),
-                        // Said before the service manager kills us, so that the log has the why.
-                        Err(stuck) => tracing::error!(%stuck, "no watchdog ping"),
-                    }
-                }
-            })
-            .expect("the kernel has room for one more thread at start");
-        Some(Watchdog { stop, thread })
-    }
+#[derive(Debug, PartialEq)]
+enum Wanted {
+    Pings(Duration),
+    /// The variables were meant for a parent or a sibling.
+    OfAnother,
+    TooSeldom(Duration),
+    Absurd(String),
+}
 
-    pub fn stop(self) {
-        drop(self.stop);
-        let _ = self.thread.join();
+fn period_of(usec: &str, pid: Option<&str>, own_pid: u32) -> Wanted {
+    if let Some(pid) = pid {
+        match pid.trim().parse::<u32>() {
+            Ok(pid) if pid == own_pid => {}
+            Ok(_) => return Wanted::OfAnother,
+            Err(_) => return Wanted::Absurd(format!("WATCHDOG_PID is {pid:?}, no process id")),
+        }
+    }
+    let Ok(micros) = usec.parse() else {
+        return Wanted::Absurd(format!("WATCHDOG_USEC is {usec:?}, no number of microseconds"));
+    };
+    let period = Duration::from_micros(micros);
+    if period < WATCHDOG_PERIOD_MIN {
+        let least = WATCHDOG_PERIOD_MIN.as_micros();
+        return Wanted::Absurd(format!("WATCHDOG_USEC is {micros}, at least {least} is possible"));
+    }
+    if period > WATCHDOG_PERIOD_MAX {
+        return Wanted::TooSeldom(period);
+    }
+    Wanted::Pings(period)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_are_wanted_of_this_process_in_periods_that_can_be_met() {
+        let wanted = |usec, pid| period_of(usec, pid, 7);
+        let half_a_minute = Wanted::Pings(Duration::from_secs(30));
+        assert_eq!(wanted("30000000", None), half_a_minute);
+        assert_eq!(wanted("30000000", Some("7")), half_a_minute);
+        assert_eq!(wanted("30000000", Some("8")), Wanted::OfAnother);
+        assert_eq!(wanted("100000", None), Wanted::Pings(Duration::from_millis(100)));
+        assert_eq!(wanted("86400000000", None), Wanted::Pings(WATCHDOG_PERIOD_MAX));
+        let seldom = Wanted::TooSeldom(Duration::from_micros(86_400_000_001));
+        assert_eq!(wanted("86400000001", None), seldom);
+        for (usec, pid) in [("0", None), ("99999", None), ("", None), ("30s", None), ("-1", None)] {
+            assert!(matches!(wanted(usec, pid), Wanted::Absurd(_)), "{usec}");
+        }
+        assert!(matches!(wanted("30000000", Some("me")), Wanted::Absurd(_)));
     }
 }

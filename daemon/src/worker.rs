@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::health::{Health, Heartbeat};
+use crate::health::{Health, Heartbeat, Work};
 use crate::image::{DecodeError, MediaType};
 use crate::metrics::Metrics;
 use crate::model::ModelError;
@@ -21,10 +21,6 @@ use crate::writer::{Appended, LogWriter, Promise};
 
 /// A worker beats at least this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The largest picture accepted takes about 2 s on the slowest board; a worker that is silent for
-/// this long is stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// An image on its way to a prediction.
 pub struct Job {
@@ -54,6 +50,9 @@ pub enum Failure {
     Model(#[from] ModelError),
     #[error("the prediction panicked")]
     Panicked,
+    /// A wrong answer is worse than none.
+    #[error("this worker's answers can't be trusted: {0}")]
+    Distrusted(String),
 }
 
 impl From<PredictError> for Failure {
@@ -80,6 +79,10 @@ pub struct WorkerSetup {
     pub writer: LogWriter,
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
+    /// Longest silence of a worker, one image included.
+    pub deadline: Duration,
+    /// Between two runs of the golden sample.
+    pub sample_interval: Duration,
 }
 
 impl Workers {
@@ -93,7 +96,7 @@ impl Workers {
         let threads = (0..count)
             .map(|index| {
                 let name = format!("worker-{index}");
-                let heartbeat = setup.health.heartbeat(&name, STUCK_AFTER);
+                let heartbeat = setup.health.heartbeat(&name, setup.deadline);
                 let (queue, setup) = (queue.clone(), setup.clone());
                 std::thread::Builder::new()
                     .name(name)
@@ -123,16 +126,27 @@ impl Workers {
 }
 
 fn run(queue: &Queue<Job>, setup: &WorkerSetup, heartbeat: &Heartbeat) {
+    // The model was proven when it was loaded.
+    let mut proven = Instant::now();
     loop {
+        if proven.elapsed() >= setup.sample_interval {
+            heartbeat.busy(Work::GoldenSample);
+            setup.prove(heartbeat);
+            proven = Instant::now();
+        }
         heartbeat.beat();
-        match queue.pop(BEAT_INTERVAL) {
+        match queue.pop(BEAT_INTERVAL.min(setup.sample_interval)) {
             Popped::Item(job) => {
                 setup.metrics.queue_depth.set(queue.depth() as i64);
                 // Nobody waits any more: the client went away while its image was queued.
                 if job.reply.is_closed() {
                     continue;
                 }
-                let answer = setup.answer(&job);
+                heartbeat.busy(Work::Image);
+                let answer = match heartbeat.fault() {
+                    None => setup.answer(&job),
+                    Some(why) => Err(Failure::Distrusted(why.to_string())),
+                };
                 let _ = job.reply.send(answer);
             }
             Popped::Idle => {}
@@ -143,6 +157,17 @@ fn run(queue: &Queue<Job>, setup: &WorkerSetup, heartbeat: &Heartbeat) {
 }
 
 impl WorkerSetup {
+    /// Proof of work: this thread still gives the answer that the model gave when it was loaded.
+    fn prove(&self, heartbeat: &Heartbeat) {
+        let proof = catch_unwind(AssertUnwindSafe(|| self.pipeline.model.prove()));
+        let fault = match proof {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the golden sample panicked".to_string(),
+        };
+        heartbeat.fail(fault);
+    }
+
     fn answer(&self, job: &Job) -> Result<Answer, Failure> {
         let waited = job.queued.elapsed();
         let predicted = catch_unwind(AssertUnwindSafe(|| {
@@ -174,5 +199,73 @@ impl WorkerSetup {
                 probabilities: prediction.probabilities,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::JsonRange;
+    use crate::live::Live;
+    use crate::model::Model;
+    use crate::pipeline::Rules;
+    use crate::prediction::Verdict;
+    use crate::prediction_log::{LogReader, Retention};
+    use crate::writer::WriterConfig;
+
+    /// The real pool on a model whose answer has changed since it was loaded.
+    #[test]
+    fn a_worker_whose_golden_sample_comes_out_wrong_fails_liveness_and_answers_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let health = Health::new();
+        let metrics = Arc::new(Metrics::new("cifar10-model", "Production"));
+        let config = WriterConfig {
+            dir: dir.path().join("log"),
+            deadline: Duration::from_secs(120),
+            commit_interval: Duration::from_millis(1),
+            retention: Retention { max_records: 10, max_bytes: 1 << 20, max_age: None },
+        };
+        let (writer, writer_thread) =
+            LogWriter::start(config, health.clone(), metrics.clone(), LogReader::new()).unwrap();
+        let model = Model::damaged();
+        let labels = model.info().labels.clone();
+        let verdict = Verdict::new(labels, &[], (0.4, 0.7)).unwrap();
+        let rules = Live::new(Rules { verdict, json_range: JsonRange::default() });
+        let origin = Origin {
+            boot_id: "boot".into(),
+            model_name: "cifar10-model".into(),
+            model_version: "1".into(),
+            device_id: None,
+        };
+        let setup = WorkerSetup {
+            pipeline: Pipeline { model: Arc::new(model), rules },
+            origin: Arc::new(origin),
+            writer: writer.clone(),
+            health: health.clone(),
+            metrics,
+            deadline: Duration::from_secs(30),
+            sample_interval: Duration::from_millis(20),
+        };
+        let (workers, threads) = Workers::start(1, 1, &setup);
+        let damaged = "the golden sample's logits differ by 0.75 from those at load: memory or \
+                       model is damaged";
+        while health.liveness().is_ok() {
+            std::thread::yield_now();
+        }
+        assert_eq!(health.liveness(), Err(format!("worker-0: {damaged}")));
+
+        let (reply, answer) = oneshot::channel();
+        let body = Bytes::from(vec![121; crate::image::IMAGE_BYTES]);
+        let (media, promise) = (Some(MediaType::Rgb8), Promise::Unneeded);
+        let job = Job { body, media, promise, queued: Instant::now(), reply };
+        assert!(workers.submit(job).is_ok());
+        let failure = answer.blocking_recv().unwrap().err().unwrap();
+        let expected = format!("this worker's answers can't be trusted: {damaged}");
+        assert_eq!(failure.to_string(), expected);
+
+        workers.close();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        writer.close();
+        writer_thread.join().unwrap();
     }
 }

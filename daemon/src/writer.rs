@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::health::{Health, Heartbeat, LogState};
+use crate::health::{Health, Heartbeat, LogState, Work};
 use crate::metrics::Metrics;
 use crate::os;
 use crate::prediction_log::{
@@ -37,10 +37,6 @@ const WEAR_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The thread beats at least this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// One operation of the store may take this long before the thread counts as stuck: SD cards
-/// stall for tens of seconds while they erase.
-const STUCK_AFTER: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,6 +91,8 @@ pub struct Appended {
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
     pub dir: PathBuf,
+    /// Longest silence of the thread, one operation of the store included.
+    pub deadline: Duration,
     pub commit_interval: Duration,
     pub retention: Retention,
 }
@@ -119,7 +117,14 @@ struct Queue {
     strict: usize,
     next_id: u64,
     state: LogState,
+    /// What a reload asks for; taken by the thread before its next commit.
+    tuning: Option<Tuning>,
     closing: bool,
+}
+
+struct Tuning {
+    commit_interval: Duration,
+    retention: Retention,
 }
 
 /// Records that are stored all or none.
@@ -150,11 +155,12 @@ impl LogWriter {
             strict: 0,
             next_id: 0,
             state: LogState::Opening,
+            tuning: None,
             closing: false,
         };
         let shared =
             Arc::new(Shared { queue: Mutex::new(queue), arrived: Condvar::new(), metrics });
-        let heartbeat = health.heartbeat("log writer", STUCK_AFTER);
+        let heartbeat = health.heartbeat("log-writer", config.deadline);
         let suspicion = Suspicion::of(&config.dir);
         let mut owner = Owner {
             shared: shared.clone(),
@@ -231,6 +237,12 @@ impl LogWriter {
         Ok(Appended { first_id, committed: receiver })
     }
 
+    /// From the next commit on other limits hold.
+    pub fn tune(&self, commit_interval: Duration, retention: Retention) {
+        self.shared.lock().tuning = Some(Tuning { commit_interval, retention });
+        self.shared.arrived.notify_one();
+    }
+
     /// Lets the thread commit what is queued and end; later records are refused.
     pub fn close(&self) {
         self.shared.lock().closing = true;
@@ -267,6 +279,7 @@ struct Owner {
 enum Next {
     Commit,
     Idle,
+    Tuned,
     End,
 }
 
@@ -274,10 +287,12 @@ impl Owner {
     fn run(mut self) {
         loop {
             self.heartbeat.beat();
+            self.take_tuning();
             let Some(log) = &mut self.log else {
                 if self.wait_to_retry() {
                     break;
                 }
+                self.heartbeat.busy(Work::OpenLog);
                 self.reopen();
                 continue;
             };
@@ -297,7 +312,11 @@ impl Owner {
             self.accept();
             let done = match self.next() {
                 Next::End => break,
-                Next::Commit => self.commit_group(),
+                Next::Commit => {
+                    self.heartbeat.busy(Work::Commit);
+                    self.commit_group()
+                }
+                Next::Tuned => Ok(()),
                 Next::Idle => self.log.as_mut().map_or(Ok(()), PredictionLog::idle),
             };
             if let Err(error) = done {
@@ -308,6 +327,15 @@ impl Owner {
         self.heartbeat.retire();
     }
 
+    fn take_tuning(&mut self) {
+        let Some(tuning) = self.shared.lock().tuning.take() else { return };
+        self.config.commit_interval = tuning.commit_interval;
+        self.config.retention = tuning.retention;
+        if let Some(log) = &mut self.log {
+            log.set_retention(tuning.retention);
+        }
+    }
+
     /// Waits until a group is due and takes it, or until the log has something to do by itself.
     fn next(&mut self) -> Next {
         let idle_work_due = self.log.as_ref().and_then(PredictionLog::idle_work_due);
@@ -315,6 +343,9 @@ impl Owner {
         let mut queue = self.shared.lock();
         loop {
             self.heartbeat.beat();
+            if queue.tuning.is_some() {
+                return Next::Tuned;
+            }
             let mut wait = match queue.jobs.front() {
                 None if queue.closing && self.unacknowledged.is_empty() => return Next::End,
                 None if !self.unacknowledged.is_empty() => break,
@@ -336,6 +367,7 @@ impl Owner {
             if let Some(deadline) = idle_deadline {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
+                    self.heartbeat.busy(Work::Housekeeping);
                     return Next::Idle;
                 }
                 wait = wait.min(left);

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use picket::config::{Config, ConfigError, Settings, Surroundings};
+use picket::config::{Config, ConfigError, Settings, Sources, Surroundings};
 use picket::image::DecodeError;
 use picket::model::ModelError;
-use picket::os::StopSignals;
+use picket::os::Signals;
 use picket::prediction_log::LogError;
 use picket::supervisor::{self, RunError};
 
@@ -178,11 +178,13 @@ fn run(cli: Cli) -> Result<(), CliError> {
 
 fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
     // Before any thread starts: each inherits the mask.
-    let signals = StopSignals::block().map_err(CliError::io("cannot block signals"))?;
+    let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
     init_tracing(global.log_level);
-    let config = load(settings, global)?;
+    let surroundings = Surroundings::from_environment();
+    let sources = Sources { flags: settings, file: global.config.clone(), surroundings };
+    let config = sources.load()?;
     warn_of_unknown_environment();
-    Ok(supervisor::run(&config, signals)?)
+    Ok(supervisor::run(config, &sources, signals)?)
 }
 
 fn load(settings: Settings, global: &Global) -> Result<Config, ConfigError> {

@@ -17,6 +17,7 @@ use warp::reply::{Reply, Response};
 use super::{Api, Rejected, bad_parameter, durability, flag, parse_query};
 use crate::health::Health;
 use crate::image::MediaType;
+use crate::live::Live;
 use crate::log_batch::{self, BatchError};
 use crate::os::Stamp;
 use crate::prediction_log::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query};
@@ -35,7 +36,7 @@ pub struct LogApi {
     writer: LogWriter,
     reader: LogReader,
     dir: PathBuf,
-    durability: Durability,
+    durability: Arc<Live<Durability>>,
     boot_id: String,
     health: Arc<Health>,
     jobs: Arc<Semaphore>,
@@ -80,7 +81,7 @@ pub struct LogSetup {
     pub reader: LogReader,
     /// Where the log lives.
     pub dir: PathBuf,
-    pub durability: Durability,
+    pub durability: Arc<Live<Durability>>,
     pub boot_id: String,
     pub health: Arc<Health>,
 }
@@ -177,7 +178,7 @@ where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
-    let durability = durability(query, api.log.durability)?;
+    let durability = durability(query, *api.log.durability.get())?;
     require_json(headers)?;
     if api.log.health.is_draining() {
         return Err(Rejected::unavailable("shutting down"));

@@ -15,6 +15,7 @@ use super::log::is_committed;
 use super::{Api, Rejected, durability};
 use crate::health::{Health, Outcome};
 use crate::image::{Fault, MediaType};
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::model::{CLASSES, ModelInfo};
 use crate::os::micros;
@@ -26,7 +27,7 @@ pub struct PredictApi {
     pub workers: Workers,
     pub model_name: String,
     pub model: ModelInfo,
-    pub durability: Durability,
+    pub durability: Arc<Live<Durability>>,
     pub health: Arc<Health>,
 }
 
@@ -101,7 +102,7 @@ where
 {
     let PredictApi { workers, health, .. } = &api.predict;
     let arrived = Instant::now();
-    let durability = durability(query, api.predict.durability)?;
+    let durability = durability(query, *api.predict.durability.get())?;
     let media = media_type(headers)?;
     if health.is_draining() {
         return Err(Rejected::unavailable("shutting down"));

@@ -31,9 +31,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Pause after a failed accept, as when file descriptors run out: the next would fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The runtime beats this often, and counts as stuck when it could not for `STUCK_AFTER`.
+/// The runtime beats this often.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
-pub const STUCK_AFTER: Duration = Duration::from_secs(15);
 
 /// Threads for work that may block (parsing batches, reading pages).
 const BLOCKING_THREADS: usize = 2;

@@ -130,6 +130,11 @@ impl PredictionLog {
         self.next_id
     }
 
+    /// Other limits hold from the next append on.
+    pub fn set_retention(&mut self, retention: Retention) {
+        self.retention = retention;
+    }
+
     /// What had to be done to open it.
     pub fn steps(&self) -> &[Step] {
         &self.steps

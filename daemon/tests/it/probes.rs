@@ -6,12 +6,8 @@ use std::net::TcpStream;
 use serde_json::Value;
 
 use crate::support::{
-    Launch, PATIENCE, cat_png, grey_pixels, picket, raw, request, start, start_with,
+    Launch, PATIENCE, cat_png, embedded_model, grey_pixels, picket, raw, request, start, start_with,
 };
-
-fn embedded_model() -> Vec<u8> {
-    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/model/cifar10-int8.onnx")).unwrap()
-}
 
 /// A model that comes through a pipe: the daemon loads for as long as the test holds it back.
 #[test]

@@ -43,6 +43,10 @@ pub fn cat_png() -> Vec<u8> {
     std::fs::read(fixture("cifar10/cat.png")).unwrap()
 }
 
+pub fn embedded_model() -> Vec<u8> {
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/model/cifar10-int8.onnx")).unwrap()
+}
+
 /// 32×32 RGB8 of one colour: the simplest body that is a picture.
 pub fn grey_pixels() -> Vec<u8> {
     vec![121; 3072]
@@ -123,6 +127,11 @@ impl Daemon {
         if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
             return line.clone();
         }
+        self.wait_for_new_line(text)
+    }
+
+    /// The same of lines that no one has waited for yet.
+    pub fn wait_for_new_line(&mut self, text: &str) -> String {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => {

@@ -1,37 +1,44 @@
 //! What the service manager is told, received on a real notification socket.
 
 use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Launch, PATIENCE, cat_png};
+use crate::support::{Launch, PATIENCE, cat_png, embedded_model};
 
-struct ServiceManager {
+/// The receiving end of a service's messages.
+pub struct ServiceManager {
     socket: UnixDatagram,
     dir: tempfile::TempDir,
 }
 
 impl ServiceManager {
-    fn new() -> ServiceManager {
+    pub fn new() -> ServiceManager {
         let dir = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         ServiceManager { socket, dir }
     }
 
-    fn launch(&self) -> Launch {
+    pub fn launch(&self) -> Launch {
         let notify = self.dir.path().join("notify");
         Launch::on(&self.dir.path().join("state")).env("NOTIFY_SOCKET", notify)
     }
 
     fn receive(&self) -> String {
+        self.receive_within(PATIENCE).unwrap()
+    }
+
+    /// The next message, if one comes in time.
+    pub fn receive_within(&self, time: Duration) -> Option<String> {
+        self.socket.set_read_timeout(Some(time)).unwrap();
         let mut message = [0; 4096];
-        let length = self.socket.recv(&mut message).unwrap();
-        String::from_utf8(message[..length].to_vec()).unwrap()
+        let length = self.socket.recv(&mut message).ok()?;
+        Some(String::from_utf8(message[..length].to_vec()).unwrap())
     }
 
     /// Everything up to the first message that holds `line`.
-    fn receive_until(&self, line: &str) -> Vec<String> {
+    pub fn receive_until(&self, line: &str) -> Vec<String> {
         let mut messages = Vec::new();
         loop {
             messages.push(self.receive());
@@ -39,6 +46,28 @@ impl ServiceManager {
                 return messages;
             }
         }
+    }
+
+    /// The first message whose status begins with `text`.
+    pub fn receive_until_status(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let message = self.receive();
+            if message.strip_prefix("STATUS=").is_some_and(|status| status.starts_with(text)) {
+                return message;
+            }
+            assert!(Instant::now() < deadline, "no status {text:?}");
+        }
+    }
+
+    /// Every message of so much time.
+    fn receive_for(&self, time: Duration) -> String {
+        let end = Instant::now() + time;
+        let mut messages = String::new();
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|l| !l.is_zero()) {
+            messages.extend(self.receive_within(left));
+        }
+        messages
     }
 }
 
@@ -66,33 +95,77 @@ fn pings_come_while_everything_is_alive_and_end_when_the_process_hangs() {
         manager.receive_until("WATCHDOG=1");
     }
     daemon.signal(Signal::SIGSTOP);
-    // Drain what was sent before the stop; then a whole second of silence.
-    manager.socket.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
-    let mut message = [0; 4096];
-    for _ in 0..3 {
-        if manager.socket.recv(&mut message).is_err() {
-            return;
-        }
-    }
-    panic!("a stopped process goes on pinging");
+    // What was sent before the stop; then a whole second of silence.
+    manager.receive_for(Duration::from_millis(200));
+    assert_eq!(manager.receive_for(Duration::from_secs(1)), "");
+    daemon.signal(Signal::SIGCONT);
+    manager.receive_until("WATCHDOG=1");
 }
 
 #[test]
-fn pings_asked_of_another_process_or_in_absurd_periods_are_not_sent() {
-    for (period, pid) in [("0", None), ("5", None), ("300000", Some("1"))] {
+fn pings_asked_of_another_process_or_in_absurd_periods_are_not_sent_and_the_log_says_why() {
+    for (period, pid, said) in [
+        ("0", None, Some("WATCHDOG_USEC is 0, at least 100000 is possible")),
+        ("5", None, Some("WATCHDOG_USEC is 5, at least 100000 is possible")),
+        ("30s", None, Some("no number of microseconds")),
+        ("300000", Some("1"), None),
+        ("300000", Some("x"), Some("no process id")),
+    ] {
         let manager = ServiceManager::new();
         let mut launch = manager.launch().env("WATCHDOG_USEC", period);
         if let Some(pid) = pid {
             launch = launch.env("WATCHDOG_PID", pid);
         }
-        let daemon = launch.start();
+        let mut daemon = launch.start();
+        if let Some(said) = said {
+            daemon.wait_for_line(said);
+        }
         manager.receive_until("READY=1");
-        manager.socket.set_read_timeout(Some(std::time::Duration::from_millis(700))).unwrap();
-        let mut message = [0; 4096];
-        assert!(manager.socket.recv(&mut message).is_err(), "WATCHDOG_USEC={period} {pid:?}");
-        manager.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let messages = manager.receive_for(Duration::from_millis(700));
+        assert!(!messages.contains("WATCHDOG=1"), "WATCHDOG_USEC={period} {pid:?}: {messages}");
         daemon.signal(Signal::SIGTERM);
         manager.receive_until("STOPPING=1");
         assert!(daemon.wait().success());
     }
+}
+
+#[test]
+fn a_period_of_more_than_a_day_is_pinged_more_often_than_asked() {
+    let manager = ServiceManager::new();
+    let mut daemon = manager.launch().env("WATCHDOG_USEC", "86400000001").start();
+    daemon.wait_for_line("pinging more often");
+    manager.receive_until("WATCHDOG=1");
+}
+
+/// The model comes through a pipe that the test holds back.
+#[test]
+fn a_slow_start_asks_for_more_time_until_it_is_ready() {
+    let manager = ServiceManager::new();
+    let pipe = manager.dir.path().join("model.onnx");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut daemon = manager.launch().args(["--model-path".as_ref(), pipe.as_os_str()]).spawn();
+    for _ in 0..3 {
+        manager.receive_until("EXTEND_TIMEOUT_USEC=10000000");
+    }
+    std::fs::write(&pipe, embedded_model()).unwrap();
+    manager.receive_until("READY=1");
+    daemon.wait_for_line(": ready ");
+    let messages = manager.receive_for(Duration::from_secs(5));
+    assert!(!messages.contains("EXTEND_TIMEOUT_USEC"), "{messages}");
+}
+
+#[test]
+fn the_status_tells_what_is_served_and_is_sent_when_it_changes() {
+    let manager = ServiceManager::new();
+    let daemon = manager.launch().start();
+    manager.receive_until("STATUS=serving 0.0 predictions/s, 0 images waiting, log ok");
+    let idle = manager.receive_for(Duration::from_secs(6));
+    assert_eq!(idle, "", "nothing has changed");
+    for _ in 0..10 {
+        assert_eq!(daemon.predict("image/png", &cat_png()).status, 200);
+    }
+    let status = manager.receive_until_status("serving ");
+    let rate = status.strip_prefix("STATUS=serving ").unwrap();
+    let rate: f64 = rate.split_once(' ').unwrap().0.parse().unwrap();
+    assert!(rate > 0.0, "{status}");
 }

@@ -1,0 +1,240 @@
+//! A subsystem's sign of life: when it last gave one, what it is busy with, and what is to be made
+//! of its silence.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::starvation::Shortage;
+
+/// A subsystem that is overdue while the machine is short of something is waited for until its
+/// silence is this many deadlines long, and no longer: a thread that is really stuck must end.
+pub const STARVED_DEADLINES: u32 = 4;
+
+/// One piece of work that takes a subsystem so long that it gives no sign of life meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    OpenLog,
+    LoadModel,
+    Image,
+    GoldenSample,
+    Commit,
+    Housekeeping,
+    Registry,
+    Reload,
+}
+
+impl Work {
+    const ALL: [Work; 8] = [
+        Work::OpenLog,
+        Work::LoadModel,
+        Work::Image,
+        Work::GoldenSample,
+        Work::Commit,
+        Work::Housekeeping,
+        Work::Registry,
+        Work::Reload,
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            Work::OpenLog => "opening the log",
+            Work::LoadModel => "loading the model",
+            Work::Image => "one image",
+            Work::GoldenSample => "the golden sample",
+            Work::Commit => "one commit",
+            Work::Housekeeping => "the log's housekeeping",
+            Work::Registry => "one question to the registry",
+            Work::Reload => "reading the configuration again",
+        }
+    }
+
+    /// Place in `ALL`, counted from 1: 0 stands for idle.
+    fn code(self) -> u64 {
+        self as u64 + 1
+    }
+
+    fn from_code(code: u64) -> Option<Work> {
+        Work::ALL.get(usize::try_from(code.checked_sub(1)?).ok()?).copied()
+    }
+}
+
+/// It beats at least once within its deadline, idle or busy. Without locks: a thread that is
+/// stopped anywhere never keeps those who ask after it.
+#[derive(Debug)]
+pub struct Heartbeat {
+    name: String,
+    deadline_ms: AtomicU64,
+    origin: Instant,
+    /// Milliseconds since `origin`, and in the low byte the code of the work begun then.
+    last: AtomicU64,
+    /// Ended on purpose, as at a drain: no longer watched.
+    retired: AtomicBool,
+    /// What it found wrong with itself; only a restart cures it.
+    fault: OnceLock<String>,
+}
+
+/// What a heartbeat says when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Since the last sign of life.
+    pub silence: Duration,
+    /// Begun then and not finished since; none when it waits for work.
+    pub work: Option<Work>,
+}
+
+impl Heartbeat {
+    pub(super) fn new(name: &str, deadline: Duration) -> Heartbeat {
+        Heartbeat {
+            name: name.to_string(),
+            deadline_ms: AtomicU64::new(millis(deadline)),
+            origin: Instant::now(),
+            last: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
+            fault: OnceLock::new(),
+        }
+    }
+
+    /// Alive, and waiting for work.
+    pub fn beat(&self) {
+        self.mark(0);
+    }
+
+    /// Alive, and about to do something that must end within the deadline.
+    pub fn busy(&self, work: Work) {
+        self.mark(work.code());
+    }
+
+    fn mark(&self, code: u64) {
+        self.last.store(millis(self.origin.elapsed()) << 8 | code, Ordering::Relaxed);
+    }
+
+    /// From here on another deadline holds; counts as a beat.
+    pub fn set_deadline(&self, deadline: Duration) {
+        self.beat();
+        self.deadline_ms.store(millis(deadline), Ordering::Relaxed);
+    }
+
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Fails liveness for good with this reason; the first one stays.
+    pub fn fail(&self, why: String) {
+        let _ = self.fault.set(why);
+    }
+
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.get().map(String::as_str)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        !self.retired.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn last(&self) -> Beat {
+        let last = self.last.load(Ordering::Relaxed);
+        let silence = self.origin.elapsed().saturating_sub(Duration::from_millis(last >> 8));
+        Beat { silence, work: Work::from_code(last & 0xff) }
+    }
+}
+
+/// What is to be made of a subsystem's silence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Judgement<'a> {
+    Alive,
+    /// Overdue, and the machine is short of what it may be waiting for.
+    Starved(&'a Shortage),
+    /// Silent for longer than this, the most that was allowed.
+    Stuck(Duration),
+}
+
+/// The whole rule: alive within the deadline; beyond it stuck, unless the machine is starving, and
+/// then stuck beyond `STARVED_DEADLINES` of it.
+pub fn judge(silence: Duration, deadline: Duration, shortage: Option<&Shortage>) -> Judgement<'_> {
+    let extended = deadline * STARVED_DEADLINES;
+    match shortage {
+        _ if silence <= deadline => Judgement::Alive,
+        Some(shortage) if silence <= extended => Judgement::Starved(shortage),
+        Some(_) => Judgement::Stuck(extended),
+        None => Judgement::Stuck(deadline),
+    }
+}
+
+/// A silence in words; `limit` is what was allowed.
+pub fn describe(name: &str, beat: Beat, limit: Duration) -> String {
+    let (silence, limit) = (beat.silence.as_secs_f64(), limit.as_secs_f64());
+    match beat.work {
+        Some(work) => {
+            let work = work.text();
+            format!("{name} has been busy with {work} for {silence:.1} s, at most {limit} s")
+        }
+        None => format!("{name} gave no sign of life for {silence:.1} s, at most {limit} s"),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_silence_within_the_deadline_is_life_whatever_the_machine_is_short_of() {
+        let shortage = Shortage::Late(Duration::from_secs(5));
+        for shortage in [None, Some(&shortage)] {
+            assert_eq!(judge(Duration::ZERO, DEADLINE, shortage), Judgement::Alive);
+            assert_eq!(judge(DEADLINE, DEADLINE, shortage), Judgement::Alive);
+        }
+    }
+
+    #[test]
+    fn beyond_the_deadline_only_starvation_excuses_and_not_for_ever() {
+        let shortage = Shortage::Late(Duration::from_secs(5));
+        let starved = Judgement::Starved(&shortage);
+        let overdue = DEADLINE + Duration::from_millis(1);
+        assert_eq!(judge(overdue, DEADLINE, None), Judgement::Stuck(DEADLINE));
+        assert_eq!(judge(overdue, DEADLINE, Some(&shortage)), starved);
+        let extended = DEADLINE * STARVED_DEADLINES;
+        assert_eq!(judge(extended, DEADLINE, Some(&shortage)), starved);
+        let beyond = extended + Duration::from_millis(1);
+        assert_eq!(judge(beyond, DEADLINE, Some(&shortage)), Judgement::Stuck(extended));
+    }
+
+    #[test]
+    fn the_words_tell_busy_from_silent() {
+        let beat = |work| Beat { silence: Duration::from_millis(31_040), work };
+        assert_eq!(
+            describe("worker-1", beat(Some(Work::Image)), DEADLINE),
+            "worker-1 has been busy with one image for 31.0 s, at most 30 s"
+        );
+        assert_eq!(
+            describe("api", beat(None), Duration::from_millis(2500)),
+            "api gave no sign of life for 31.0 s, at most 2.5 s"
+        );
+    }
+
+    #[test]
+    fn work_is_remembered_until_the_next_beat() {
+        let heartbeat = Heartbeat::new("log-writer", DEADLINE);
+        assert_eq!(heartbeat.last().work, None);
+        for work in Work::ALL {
+            heartbeat.busy(work);
+            assert_eq!(heartbeat.last().work, Some(work));
+        }
+        heartbeat.beat();
+        assert_eq!(heartbeat.last().work, None);
+    }
+}

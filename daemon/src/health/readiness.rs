@@ -1,0 +1,181 @@
+//! Readiness: what the daemon has reached and what stands in its way, as the list of checks that
+//! /ready picks its reason from.
+
+use super::outcomes::{ERROR_WINDOW, SHED_WINDOW};
+use super::{Health, Subsystem, lock};
+
+/// Share of server-side errors from which on traffic should go elsewhere.
+const ERROR_RATE_MAX: f64 = 0.1;
+
+/// Share of requests turned away from which on traffic should go elsewhere.
+const SHED_RATE_MAX: f64 = 0.5;
+
+/// Why the daemon is not ready; the texts are the contract's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    Starting,
+    Draining,
+    ModelNotLoaded,
+    DatabaseNotInitialized,
+    DatabaseNotAccessible,
+    HighErrorRate { error_rate: f64 },
+    MlflowNotAccessible,
+    Overloaded,
+}
+
+impl Reason {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Reason::Starting => "starting",
+            Reason::Draining => "draining",
+            Reason::ModelNotLoaded => "model_not_loaded",
+            Reason::DatabaseNotInitialized => "database_not_initialized",
+            Reason::DatabaseNotAccessible => "database_not_accessible",
+            Reason::HighErrorRate { .. } => "high_error_rate",
+            Reason::MlflowNotAccessible => "mlflow_not_accessible",
+            Reason::Overloaded => "overloaded",
+        }
+    }
+}
+
+/// One line of `/ready?verbose`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    pub name: String,
+    /// What is wrong, for a person.
+    pub failure: Option<String>,
+    /// Set when a failure makes the daemon not ready.
+    pub reason: Option<Reason>,
+}
+
+/// State of the prediction log as its writer sees it, each with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogState {
+    /// Not opened yet.
+    Opening,
+    Ok,
+    /// Takes records and promises nothing: the disk has failed a write since it was mounted.
+    Suspect(String),
+    /// Takes no records until there is room on the disk.
+    Degraded(String),
+    /// Takes no records until it can be opened again.
+    Unavailable(String),
+}
+
+impl LogState {
+    /// Label of the metric that shows the state.
+    pub const LABELS: [&str; 5] = ["opening", "ok", "suspect", "degraded", "unavailable"];
+
+    pub fn label(&self) -> &'static str {
+        LogState::LABELS[match self {
+            LogState::Opening => 0,
+            LogState::Ok => 1,
+            LogState::Suspect(_) => 2,
+            LogState::Degraded(_) => 3,
+            LogState::Unavailable(_) => 4,
+        }]
+    }
+
+    /// Why no records are taken, or none yet; none when they are.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            LogState::Opening => Some("not open yet"),
+            LogState::Ok | LogState::Suspect(_) => None,
+            LogState::Degraded(why) | LogState::Unavailable(why) => Some(why),
+        }
+    }
+}
+
+/// State of the model registry, where one is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    pub required: bool,
+    pub accessible: bool,
+}
+
+impl Health {
+    /// Every check, in the order in which a reason is picked: the first failing one names it.
+    pub fn readiness(&self) -> Vec<Check> {
+        let mut checks = vec![
+            check("startup", Reason::Starting, self.check_serving()),
+            check("draining", Reason::Draining, self.check_draining()),
+            check("model", Reason::ModelNotLoaded, self.check_model()),
+        ];
+        checks.extend(self.check_log());
+        checks.push(self.check_error_rate());
+        checks.push(check("capacity", Reason::Overloaded, self.check_capacity()));
+        if let Some(registry) = self.registry() {
+            let failure = (!registry.accessible).then(|| "no answer".to_string());
+            let mut mlflow = check("mlflow", Reason::MlflowNotAccessible, failure);
+            mlflow.reason = mlflow.reason.filter(|_| registry.required);
+            checks.push(mlflow);
+        }
+        // A stuck subsystem fails liveness; here it is shown, and startup tells "not yet".
+        let told = |Subsystem { name, standing, .. }| {
+            let failure = standing.trouble().map(str::to_string);
+            Check { name, failure, reason: None }
+        };
+        checks.extend(self.subsystems().into_iter().map(told));
+        checks
+    }
+
+    fn check_serving(&self) -> Option<String> {
+        let started = self.is_serving() || self.is_draining();
+        (!started).then(|| "still starting".to_string())
+    }
+
+    fn check_draining(&self) -> Option<String> {
+        self.is_draining().then(|| "shutting down".to_string())
+    }
+
+    fn check_model(&self) -> Option<String> {
+        if !self.is_model_loaded() {
+            return Some("no model loaded".to_string());
+        }
+        // Only a worker finds a fault, and only in the model that all of them share.
+        self.faults().into_iter().next()
+    }
+
+    /// The log itself, whether it may promise durability, and what it went through. The last two
+    /// are told, not judged: records are taken all the same.
+    fn check_log(&self) -> [Check; 3] {
+        let state = self.log();
+        let reason = match state {
+            LogState::Opening => Reason::DatabaseNotInitialized,
+            _ => Reason::DatabaseNotAccessible,
+        };
+        let doubt = match &state {
+            LogState::Suspect(why) => Some(format!("no promises until a remount: {why}")),
+            _ => None,
+        };
+        let history = lock(&self.log_history).join("; ");
+        let told = |name: &str, failure| Check { name: name.to_string(), failure, reason: None };
+        [
+            check("log", reason, state.refusal().map(str::to_string)),
+            told("log_durability", doubt),
+            told("log_history", (!history.is_empty()).then_some(history)),
+        ]
+    }
+
+    fn check_error_rate(&self) -> Check {
+        let now = self.started.elapsed().as_secs();
+        let counts = lock(&self.outcomes).over(now, ERROR_WINDOW);
+        let error_rate = counts.error_rate();
+        let failure = (error_rate > ERROR_RATE_MAX)
+            .then(|| format!("{:.0} % of requests failed in the last minute", error_rate * 100.0));
+        check("error_rate", Reason::HighErrorRate { error_rate }, failure)
+    }
+
+    fn check_capacity(&self) -> Option<String> {
+        let now = self.started.elapsed().as_secs();
+        let counts = lock(&self.outcomes).over(now, SHED_WINDOW);
+        let shed = counts.shed_rate();
+        (shed > SHED_RATE_MAX)
+            .then(|| format!("{:.0} % of requests were turned away lately", shed * 100.0))
+    }
+}
+
+fn check(name: &str, reason: Reason, failure: Option<String>) -> Check {
+    let reason = failure.is_some().then_some(reason);
+    Check { name: name.to_string(), failure, reason }
+}

@@ -1,0 +1,153 @@
+//! SIGHUP: what changes while the daemon runs, what is refused by name, what an invalid
+//! configuration leaves alone.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::support::{Daemon, Launch, cat_png, grey_pixels};
+use crate::systemd::ServiceManager;
+
+struct Setting {
+    file: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Setting {
+    fn new(text: &str) -> Setting {
+        let dir = tempfile::tempdir().unwrap();
+        let setting = Setting { file: dir.path().join("picket.toml"), dir };
+        setting.write(text);
+        setting
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.file, text).unwrap();
+    }
+
+    fn launch(&self) -> Launch {
+        with(Launch::on(&self.dir.path().join("state")), &self.file)
+    }
+}
+
+fn with(launch: Launch, file: &Path) -> Launch {
+    launch.args(["--config".as_ref(), file.as_os_str()])
+}
+
+fn cat(daemon: &Daemon) -> Value {
+    daemon.predict("image/png", &cat_png()).json()
+}
+
+#[test]
+fn what_can_change_changes_and_what_cannot_is_refused_by_name() {
+    let setting = Setting::new("device_id = 'line-4'\n");
+    let mut daemon = setting.launch().start();
+    let before = cat(&daemon);
+    assert_eq!((&before["defect"], &before["durable"]), (&false.into(), &false.into()));
+    let fractions = format!("{{\"data\":[{}]}}", vec!["0.5"; 3072].join(","));
+    assert_eq!(daemon.predict("application/json", fractions.as_bytes()).status, 422);
+
+    setting.write(
+        "device_id = 'line-5'\n\
+         [api]\nqueue = 7\njson_range = '0..1'\n\
+         [log]\npredict_durability = 'strict'\nlog_durability = 'relaxed'\nmax_records = 5\n\
+         [verdict]\ndefect_labels = ['cat']\nuncertain_between = [0.9, 1.0]\n",
+    );
+    daemon.signal(Signal::SIGHUP);
+    let line = daemon.wait_for_line("configuration reloaded");
+    assert!(line.contains("api.json_range 0..255 -> 0..1"), "{line}");
+    assert!(line.contains("log.max_records 200000 -> 5"), "{line}");
+    assert!(!line.contains("device_id"), "{line}");
+    daemon.wait_for_line("device_id can't change while running, still line-4, not line-5");
+    daemon.wait_for_line("api.queue can't change while running, still 64, not 7");
+
+    let after = cat(&daemon);
+    assert_eq!((&after["defect"], &after["uncertain"]), (&true.into(), &true.into()));
+    assert_eq!(after["durable"], true, "strict is the default now");
+    assert_eq!(daemon.predict("application/json", fractions.as_bytes()).status, 200);
+    let empty = b"{\"predictions\":[],\"batch_size\":0,\"timestamp\":0}";
+    let batch = daemon.post("/log", Some("application/json"), empty);
+    assert_eq!((batch.status, &batch.json()["durable"]), (200, &false.into()));
+    for _ in 0..10 {
+        assert_eq!(daemon.predict("application/octet-stream", &grey_pixels()).status, 200);
+    }
+    let kept = daemon.get("/predictions").json();
+    assert!(kept["count"].as_u64().unwrap() <= 5, "{kept}");
+    assert_eq!(kept["predictions"][0]["edge_device_id"], "line-4");
+}
+
+/// A record waits for a minute when the reload comes, and no longer after it.
+#[test]
+fn a_shorter_commit_interval_holds_at_once() {
+    let setting = Setting::new("[log]\ncommit_interval = '1min'\n");
+    let mut daemon = setting.launch().start();
+    cat(&daemon);
+    let commits = "picket_stage_duration_seconds_count{stage=\"commit\"}";
+    assert_eq!(daemon.metric(commits), 0.0);
+    setting.write("[log]\ncommit_interval = '1ms'\n");
+    let asked = Instant::now();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_line("log.commit_interval 1m -> 1ms");
+    daemon.wait_until("the commit", |daemon| daemon.metric(commits) > 0.0);
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn an_invalid_configuration_changes_nothing() {
+    let valid = "[verdict]\ndefect_labels = ['cat']\n";
+    let setting = Setting::new(valid);
+    let mut daemon = setting.launch().start();
+    for (text, named) in [
+        ("[log]\nmax_records = 0\n", "log.max_records is 0"),
+        ("[log]\nmax_record = 9\n", "max_record"),
+        ("[verdict]\ndefect_labels = ['zebra']\n", "\"zebra\\\" is not one of"),
+        ("[verdict\n", "line 1"),
+    ] {
+        setting.write(text);
+        daemon.signal(Signal::SIGHUP);
+        let line = daemon.wait_for_new_line("configuration not reloaded, nothing changed");
+        assert!(line.contains("ERROR") && line.contains(named), "{named}: {line}");
+        assert_eq!(cat(&daemon)["defect"], true);
+    }
+    std::fs::remove_file(&setting.file).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let line = daemon.wait_for_new_line("configuration not reloaded, nothing changed");
+    assert!(line.contains("cannot read configuration"), "{line}");
+    setting.write(valid);
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_line("configuration reloaded");
+    assert_eq!(daemon.probe("/health").status, 200);
+}
+
+#[test]
+fn systemd_is_told_when_a_reload_begins_and_ends_whether_it_worked_or_not() {
+    let setting = Setting::new("");
+    let manager = ServiceManager::new();
+    let daemon = with(manager.launch(), &setting.file).start();
+    manager.receive_until("READY=1");
+    for text in ["[log]\nmax_records = 9\n", "[log]\nmax_records = 0\n"] {
+        setting.write(text);
+        daemon.signal(Signal::SIGHUP);
+        let messages = manager.receive_until("READY=1");
+        let reloading = messages.iter().find(|message| message.starts_with("RELOADING=1\n"));
+        let moment = reloading.and_then(|message| message.lines().nth(1)).unwrap_or_default();
+        let moment =
+            moment.strip_prefix("MONOTONIC_USEC=").unwrap_or_else(|| panic!("{messages:?}"));
+        assert!(moment.parse::<u64>().unwrap() > 0, "{messages:?}");
+    }
+}
+
+#[test]
+fn a_reload_asked_for_while_starting_waits_for_the_start() {
+    let setting = Setting::new("");
+    let pipe = setting.dir.path().join("model.onnx");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut daemon = setting.launch().args(["--model-path".as_ref(), pipe.as_os_str()]).spawn();
+    setting.write("[verdict]\ndefect_labels = ['cat']\n");
+    daemon.signal(Signal::SIGHUP);
+    std::fs::write(&pipe, crate::support::embedded_model()).unwrap();
+    daemon.wait_for_line(": ready ");
+    daemon.wait_for_line("configuration reloaded");
+}
