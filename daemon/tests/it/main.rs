@@ -7,6 +7,7 @@ mod api;
 mod bad_input;
 mod cli;
 mod crash;
+mod log_output;
 mod probes;
 mod shutdown;
 mod support;
