@@ -8,6 +8,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod log_output;
+mod packaging;
 mod probes;
 mod shutdown;
 mod support;
