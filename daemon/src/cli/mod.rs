@@ -1,5 +1,6 @@
 //! The command line: what each command is called, what it takes, how it ends.
 
+mod doctor;
 mod log;
 mod model;
 mod predict;
@@ -77,6 +78,8 @@ enum Command {
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Check this machine: what keeps the daemon from working well here, and what to do
+    Doctor(Box<doctor::DoctorArgs>),
     /// Print version, commit and target
     Version,
 }
@@ -171,6 +174,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
             let text = toml::to_string(&config).expect("a Config has no value that TOML lacks");
             print(&text)
         }
+        Command::Doctor(args) => doctor::run(*args, &global),
         Command::Version => print(&format!(
             "picket {} (commit {}, target {})\n",
             picket::VERSION,

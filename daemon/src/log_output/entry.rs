@@ -69,7 +69,7 @@ impl Entry {
 }
 
 /// `picket::http::server` speaks for `http`, another crate for itself.
-fn room(target: &str) -> &str {
+pub fn room(target: &str) -> &str {
     let mut parts = target.split("::");
     let krate = parts.next().unwrap_or_default();
     if krate == env!("CARGO_PKG_NAME") { parts.next().unwrap_or(krate) } else { krate }

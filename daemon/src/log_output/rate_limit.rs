@@ -11,7 +11,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::entry::Entry;
+use super::entry::{Entry, room};
 
 /// Messages that one place may log at once.
 const BURST: u32 = 50;
@@ -25,9 +25,9 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(30);
 /// Of a suppressed message, how much the summary repeats, bytes.
 const EXAMPLE_BYTES_MAX: usize = 200;
 
-/// Errors from here say why the daemon is about to be killed, or that it ends. They have a rate of
-/// their own, that of the watchdog.
-const LIVENESS: [&str; 3] = ["picket::health", "picket::supervisor", "picket::systemd"];
+/// Errors of these rooms say why the daemon is about to be killed, or that it ends. They have a rate
+/// of their own, that of the watchdog.
+const LIVENESS: [&str; 4] = ["health", "supervisor", "systemd", "watchdog"];
 
 /// One place's bucket.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl<S: Subscriber> Layer<S> for RateLimit {
 }
 
 fn is_exempt(meta: &Metadata<'_>) -> bool {
-    let liveness = *meta.level() == Level::ERROR && LIVENESS.contains(&meta.target());
+    let liveness = *meta.level() == Level::ERROR && LIVENESS.contains(&room(meta.target()));
     liveness || meta.target() == module_path!()
 }
 
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn errors_about_liveness_are_never_suppressed() {
         let (lines, summaries) = storm(|_| {
-            tracing::error!(target: "picket::systemd", "no watchdog ping");
+            tracing::error!(target: "picket::health::heartbeat", "no watchdog ping");
             tracing::error!(target: "picket::http::predict", "prediction failed");
             tracing::debug!(target: "picket::systemd", "not reached");
         });

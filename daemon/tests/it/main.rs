@@ -7,6 +7,7 @@ mod api;
 mod bad_input;
 mod cli;
 mod crash;
+mod doctor;
 mod log_output;
 mod packaging;
 mod probes;
