@@ -65,11 +65,21 @@ pub fn check(config: &Config, root: &Path) -> Vec<Finding> {
     let Some(mount) = mount else {
         return vec![Finding::unknown("file_system", "the kernel does not say where the state is")];
     };
+    let mount =
+        Mount { options: [mount.options.clone(), in_force(root, &mount)].concat(), ..mount };
     let mut findings = vec![file_system(&mount)];
     findings.extend(options(&mount));
     findings.push(room(config, &dir));
     findings.push(wear(root, &mount));
     findings
+}
+
+/// Options of an ext4 that mountinfo leaves out because its superblock has them too.
+fn in_force(root: &Path, mount: &Mount) -> Vec<String> {
+    let device = root.join("sys/dev/block").join(&mount.device).canonicalize();
+    let name = device.ok().and_then(|device| device.file_name().map(ToOwned::to_owned));
+    let options = name.and_then(|name| read(root.join("proc/fs/ext4").join(name).join("options")));
+    options.unwrap_or_default().lines().map(String::from).collect()
 }
 
 /// The directory itself, or the nearest above it that is there.
@@ -211,6 +221,20 @@ mod tests {
         assert_eq!(options(&on("/ro/x")).unwrap().status, Status::Fail);
         assert_eq!(options(&on("/var/lib/with blank")), None);
         assert_eq!(file_system(&on("/var/lib/with blank")).status, Status::Warn);
+    }
+
+    #[test]
+    fn options_of_the_superblock_count_too() {
+        let root = tempfile::tempdir().unwrap();
+        for dir in ["sys/dev/block", "sys/devices/mmcblk0p2", "proc/fs/ext4/mmcblk0p2"] {
+            std::fs::create_dir_all(root.path().join(dir)).unwrap();
+        }
+        let link = root.path().join("sys/dev/block/179:2");
+        std::os::unix::fs::symlink(root.path().join("sys/devices/mmcblk0p2"), link).unwrap();
+        let options = root.path().join("proc/fs/ext4/mmcblk0p2/options");
+        std::fs::write(options, "rw\nerrors=remount-ro\ndata_err=abort\n").unwrap();
+        assert!(in_force(root.path(), &on("/srv")).contains(&"data_err=abort".to_string()));
+        assert!(in_force(root.path(), &on("/var/lib/picket")).is_empty());
     }
 
     #[test]
