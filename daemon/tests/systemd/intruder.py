@@ -40,7 +40,7 @@ for path in ("/usr/x", "/etc/picket/x", "/etc/x", "/var/lib/x", "/run/x", "/boot
     attempt(f"write {path}", lambda path=path: write(path))
 attempt("read a home", lambda: os.listdir("/root"))
 attempt("read the shadow file", lambda: read("/etc/shadow"))
-attempt("see kernel settings", lambda: read("/proc/sys/kernel/hostname"))
+attempt("change kernel settings", lambda: write("/proc/sys/kernel/sysrq"))
 attempt("see other processes", lambda: read("/proc/1/cmdline"))
 attempt("open a disk", lambda: os.mknod("/tmp/disk", 0o60600, os.makedev(8, 0)))
 attempt("read the kernel's log", lambda: call("klogctl", 3, ctypes.create_string_buffer(16), 16))

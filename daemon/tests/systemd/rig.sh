@@ -57,13 +57,13 @@ mount_root() {
     overlay "$root"
 }
 
-# As docs/systemd.md has it done by hand.
+# As docs/systemd.md has it done by hand; sysusers and tmpfiles follow at boot.
 install_picket() {
   install -D -m 755 "$picket" "$root/usr/bin/picket"
-  install -D -m 644 -t "$root/usr/lib/systemd/system" "$project"/systemd/picket.service \
+  install -D -m 644 -t "$root/etc/systemd/system" "$project"/systemd/picket.service \
     "$project"/systemd/*.socket
-  install -D -m 644 "$project/systemd/sysusers.d/picket.conf" "$root/usr/lib/sysusers.d/picket.conf"
-  install -D -m 644 "$project/systemd/tmpfiles.d/picket.conf" "$root/usr/lib/tmpfiles.d/picket.conf"
+  install -D -m 644 "$project/systemd/sysusers.d/picket.conf" "$root/etc/sysusers.d/picket.conf"
+  install -D -m 644 "$project/systemd/tmpfiles.d/picket.conf" "$root/etc/tmpfiles.d/picket.conf"
   install -D -m 644 "$project/systemd/picket.toml" "$root/etc/picket/picket.toml"
   install -D -m 644 "$project/daemon/tests/data/cifar10/cat.png" "$root/opt/cat.png"
   # Persistent: what was said before a restart is what the checks look for.
