@@ -152,6 +152,27 @@ impl Visit for Entry {
 mod tests {
     use super::*;
 
+    struct Lines(std::sync::Mutex<Vec<String>>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for &'static Lines {
+        fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            self.0.lock().unwrap().push(Entry::of(event).text());
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_line_whatever_it_repeats() {
+        use tracing_subscriber::layer::SubscriberExt;
+        static LINES: Lines = Lines(std::sync::Mutex::new(Vec::new()));
+        let cause = std::io::Error::other("disk\nPRIORITY=0");
+        let error: &(dyn Error + 'static) = &cause;
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(&LINES), || {
+            tracing::info!(error, bytes = 12u128, ok = true, "a\r\nline \x1b[31m");
+        });
+        let expected = "a  line  [31m error=disk PRIORITY=0 bytes=12 ok=true";
+        assert_eq!(*LINES.0.lock().unwrap(), [expected]);
+    }
+
     #[test]
     fn the_room_that_speaks_is_the_module() {
         assert_eq!(room("picket::http::server"), "http");

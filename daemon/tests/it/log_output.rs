@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{picket, run, stderr};
+use crate::support::{Launch, cat_png, picket, run, stderr};
 
 /// Lines of a daemon that starts, serves and is told to stop; each ends when it has stopped.
 fn lines_of_a_life(
@@ -88,6 +88,23 @@ fn a_journal_that_this_build_or_machine_lacks_gets_priorities_in_front() {
     assert!(lines.iter().all(|line| line.starts_with("<6>")), "{lines:?}");
     let listening = "<6>http: listening listener=probe addr=127.0.0.1:";
     assert!(lines.iter().any(|line| line.starts_with(listening)), "{lines:?}");
+}
+
+#[test]
+fn a_storm_is_cut_off_and_counted_before_the_daemon_ends() {
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Launch::on(state.path()).args(["--log-level", "debug"]).start();
+    for _ in 0..120 {
+        assert_eq!(daemon.predict("image/png", &cat_png()).status, 200);
+    }
+    daemon.signal(Signal::SIGTERM);
+    let line = daemon.wait_for_line(" messages like this in the last ");
+    let suppressed = line.split("suppressed ").nth(1).and_then(|rest| rest.split(' ').next());
+    let suppressed: u32 = suppressed.unwrap().parse().unwrap();
+    // 50 at once, and one more every 3 s while the test runs.
+    assert!((1..=70).contains(&suppressed), "{line}");
+    assert!(line.contains("predicted prediction_id="), "{line}");
+    assert!(daemon.wait().success());
 }
 
 #[test]
