@@ -1,5 +1,5 @@
 //! `picket doctor`: whether this machine is fit for the daemon, what is not, and what to do about it.
-//! Changes nothing.
+//! Changes nothing, except that a damaged log is repaired by being opened, as always.
 
 mod disk;
 mod limits;
