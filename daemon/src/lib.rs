@@ -8,7 +8,8 @@
 //! - [`writer`] numbers the record and hands it to the [`prediction_log`]; [`log_batch`] does the
 //!   same for what other devices report.
 //! - [`health`], [`metrics`], [`os`], [`live`] and [`config`] are leaves that anyone may use;
-//!   [`systemd`] and [`registry`] speak to the neighbours; [`supervisor`] builds and drains it all.
+//!   [`systemd`] and [`registry`] speak to the neighbours, [`log_output`] to whoever reads what the
+//!   daemon says; [`supervisor`] builds and drains it all.
 
 #![deny(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod http;
 pub mod image;
 pub mod live;
 pub mod log_batch;
+pub mod log_output;
 pub mod metrics;
 pub mod model;
 pub mod os;

@@ -55,16 +55,26 @@ impl Stamp {
     }
 }
 
-/// The kernel's own word (STA_UNSYNC of adjtimex), which every time service keeps up to date.
+/// There since systemd-timesyncd set the clock in this boot; systemd-timesyncd.service(8).
+const TIMESYNCD_MARK: &str = "/run/systemd/timesync/synchronized";
+
+/// Whether the wall clock follows a time source. Under the hardened unit the kernel may not be
+/// asked (ProtectClock=): there timesyncd's mark is all that is known.
+pub fn wall_clock_is_synchronised() -> bool {
+    kernel_clock_is_synchronised().unwrap_or_else(|| Path::new(TIMESYNCD_MARK).exists())
+}
+
+/// The kernel's own word (STA_UNSYNC of adjtimex), which every time service keeps up to date; None
+/// where it may not be asked.
 #[allow(unsafe_code)]
-fn wall_clock_is_synchronised() -> bool {
+fn kernel_clock_is_synchronised() -> Option<bool> {
     // SAFETY: timex is plain integers, for which zero is a value; its modes of 0 ask for nothing
     // to be changed; the pointer is to a live local.
     let (state, status) = unsafe {
         let mut timex: nix::libc::timex = std::mem::zeroed();
         (nix::libc::adjtimex(&raw mut timex), timex.status)
     };
-    state != -1 && status & nix::libc::STA_UNSYNC == 0
+    (state != -1).then_some(status & nix::libc::STA_UNSYNC == 0)
 }
 
 fn wall_us(time: SystemTime) -> i64 {
@@ -226,6 +236,14 @@ pub fn mount_id(dir: &Path) -> Option<u64> {
 pub fn written_bytes() -> Option<u64> {
     let io = std::fs::read_to_string("/proc/self/io").ok()?;
     io.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
+}
+
+/// Device and inode of what stderr is connected to; None when it is closed.
+pub fn stderr_file() -> Option<(u64, u64)> {
+    let stat = rustix::fs::fstat(std::io::stderr()).ok()?;
+    // Narrower on some 32-bit targets.
+    #[allow(clippy::useless_conversion)]
+    Some((u64::from(stat.st_dev), u64::from(stat.st_ino)))
 }
 
 /// The user that this process acts as.

@@ -1,5 +1,6 @@
 //! The command line: what each command is called, what it takes, how it ends.
 
+mod doctor;
 mod log;
 mod model;
 mod predict;
@@ -9,9 +10,10 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use picket::config::{Config, ConfigError, Settings, Sources, Surroundings};
 use picket::image::DecodeError;
+use picket::log_output::{self, LogFormat, LogLevel};
 use picket::model::ModelError;
 use picket::os::Signals;
 use picket::prediction_log::LogError;
@@ -50,14 +52,15 @@ struct Global {
         default_value = "info"
     )]
     log_level: LogLevel,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
+    /// In which form `serve` writes it
+    #[arg(
+        long,
+        global = true,
+        env = "PICKET_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "auto"
+    )]
+    log_format: LogFormat,
 }
 
 #[derive(Subcommand)]
@@ -75,6 +78,8 @@ enum Command {
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Check this machine: what keeps the daemon from working well here, and what to do
+    Doctor(Box<doctor::DoctorArgs>),
     /// Print version, commit and target
     Version,
 }
@@ -149,7 +154,9 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("picket: {}", picket::chain(&error));
+            // Journald takes the number as the priority (sd-daemon(3)).
+            let severity = if log_output::stderr_is_the_journal() { "<3>" } else { "" };
+            eprintln!("{severity}picket: {}", picket::chain(&error));
             ExitCode::from(error.exit_code())
         }
     }
@@ -167,6 +174,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
             let text = toml::to_string(&config).expect("a Config has no value that TOML lacks");
             print(&text)
         }
+        Command::Doctor(args) => doctor::run(*args, &global),
         Command::Version => print(&format!(
             "picket {} (commit {}, target {})\n",
             picket::VERSION,
@@ -179,7 +187,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
 fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
     // Before any thread starts: each inherits the mask.
     let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
-    init_tracing(global.log_level);
+    let _output = log_output::init(global.log_level, global.log_format);
     let surroundings = Surroundings::from_environment();
     let sources = Sources { flags: settings, file: global.config.clone(), surroundings };
     let config = sources.load()?;
@@ -189,26 +197,6 @@ fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
 
 fn load(settings: Settings, global: &Global) -> Result<Config, ConfigError> {
     Config::load(settings, global.config.as_deref(), &Surroundings::from_environment())
-}
-
-fn init_tracing(level: LogLevel) {
-    use std::io::IsTerminal;
-    let level = match level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-    };
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    // The journal writes its own time, by the clock that it orders by.
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        subscriber.without_time().init();
-    } else {
-        subscriber.init();
-    }
 }
 
 /// A misspelt variable is only warned about: Kubernetes sets `PICKET_…` variables of its own for

@@ -166,6 +166,8 @@ async fn respond(api: &Api, answer: Answer, arrived: Instant) -> Response {
         durable = is_committed(Some(committed)).await;
         commit = Some(ms(started.elapsed()));
     }
+    let label = prediction.label.as_str();
+    tracing::debug!(prediction_id = id, label, durable, "predicted");
     let model = &api.predict.model;
     let model =
         ModelView { name: &api.predict.model_name, version: &model.version, digest: &model.digest };

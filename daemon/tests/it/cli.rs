@@ -210,7 +210,7 @@ fn version_names_commit_and_target() {
 fn help_describes_every_command_and_setting() {
     let help = run(["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for command in ["serve", "predict", "log", "model", "config", "version"] {
+    for command in ["serve", "predict", "log", "model", "config", "doctor", "version"] {
         assert!(
             stdout(&help).lines().any(|line| line.trim_start().starts_with(command)),
             "{command}"

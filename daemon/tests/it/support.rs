@@ -72,6 +72,8 @@ impl Launch {
         let mut command = picket();
         command.args(["serve", "--api-listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0"]);
         command.arg("--state-dir").arg(state_dir);
+        // The lines that a person reads, whatever stderr is.
+        command.args(["--log-format", "text"]);
         Launch { command }
     }
 

@@ -56,6 +56,8 @@ fn each_engine_is_named_in_its_own_room_only() {
         ("sled", "prediction_log"),
         ("nix", "os"),
         ("sd_notify", "systemd"),
+        ("systemd", "log_output"),
+        ("tracing_subscriber", "log_output"),
         ("warp", "http"),
         ("hyper", "http"),
         ("prometheus", "metrics"),

@@ -1,0 +1,202 @@
+//! What the kernel lets the daemon have: memory and processor of its control group, open files.
+
+use std::path::{Path, PathBuf};
+
+use super::{Finding, read, size};
+
+/// 41 MiB after 100,000 predictions and 64 MiB of bodies at most; README.md and docs/api.md.
+const MEMORY_NEEDED: u64 = 128 << 20;
+
+/// What it holds with small bodies; less than that ends in a kill.
+const MEMORY_MIN: u64 = 64 << 20;
+
+/// Share of one core below which a start takes seconds.
+const CORES_MIN: f64 = 0.2;
+
+/// Connections of all listeners, the store and the rest.
+const FILES_NEEDED: u64 = 700;
+
+/// Of the running daemon where there is one, else of this process, which a daemon started from here
+/// would inherit.
+pub fn check(root: &Path, daemon: Option<u32>) -> Vec<Finding> {
+    let process = daemon.map_or_else(|| "self".to_string(), |pid| pid.to_string());
+    let process = root.join("proc").join(process);
+    let whose = if daemon.is_some() { "the daemon" } else { "this shell" };
+    let cgroup = read(process.join("cgroup")).unwrap_or_default();
+    vec![memory(root, &cgroup, whose), processor(root, &cgroup, whose), files(&process, whose)]
+}
+
+/// Folders of the group that a controller's settings are in, innermost first. Version 2 has one tree
+/// for all, version 1 one for each controller; cgroups(7).
+fn groups(root: &Path, cgroup: &str, controller: &str) -> Vec<PathBuf> {
+    let lines: Vec<(&str, &str)> =
+        cgroup.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')).collect();
+    let mounts = root.join("sys/fs/cgroup");
+    let v1 = lines.iter().find(|(names, _)| names.split(',').any(|name| name == controller));
+    let unified = lines.iter().find(|(names, _)| names.is_empty());
+    let (base, path) = match (v1, unified) {
+        (Some((_, path)), _) => (mounts.join(controller), path),
+        (None, Some((_, path))) => (mounts, path),
+        (None, None) => return Vec::new(),
+    };
+    let path = Path::new(path.trim_start_matches('/'));
+    path.ancestors().map(|ancestor| base.join(ancestor)).collect()
+}
+
+fn memory(root: &Path, cgroup: &str, whose: &str) -> Finding {
+    let unified = read(root.join("sys/fs/cgroup/cgroup.controllers"));
+    if unified.is_some_and(|controllers| !controllers.split(' ').any(|name| name == "memory")) {
+        return Finding::warn(
+            "memory_limit",
+            "the kernel's memory controller is off: MemoryMax= is not enforced",
+            "add cgroup_enable=memory to the kernel's command line (Raspberry Pi: cmdline.txt)",
+        );
+    }
+    let groups = groups(root, cgroup, "memory");
+    if groups.is_empty() {
+        return Finding::unknown("memory_limit", "the kernel shows no control group");
+    }
+    let limit = groups
+        .iter()
+        .flat_map(|group| ["memory.max", "memory.limit_in_bytes"].map(|file| group.join(file)))
+        .filter_map(|file| read(file)?.parse::<u64>().ok())
+        .min();
+    // Version 1 writes "no limit" as a number near 2^63.
+    let Some(limit) = limit.filter(|limit| *limit < 1 << 60) else {
+        return Finding::ok("memory_limit", format!("{whose} has no limit"));
+    };
+    let fact = format!("{whose} may use {}", size(limit));
+    if limit < MEMORY_MIN {
+        return Finding::fail("memory_limit", fact, "raise MemoryMax=: 256M are shipped");
+    }
+    if limit < MEMORY_NEEDED {
+        let advice = "large bodies may end in a kill: raise MemoryMax=, 256M are shipped";
+        return Finding::warn("memory_limit", fact, advice);
+    }
+    Finding::ok("memory_limit", fact)
+}
+
+fn processor(root: &Path, cgroup: &str, whose: &str) -> Finding {
+    let groups = groups(root, cgroup, "cpu");
+    if groups.is_empty() {
+        return Finding::unknown("cpu_limit", "the kernel shows no control group");
+    }
+    let Some(cores) = groups.iter().filter_map(|group| quota(group)).reduce(f64::min) else {
+        return Finding::ok("cpu_limit", format!("{whose} has no limit"));
+    };
+    let fact = format!("{whose} may use {cores:.2} cores");
+    if cores < CORES_MIN {
+        return Finding::warn("cpu_limit", fact, "raise CPUQuota=: a start takes seconds");
+    }
+    Finding::ok("cpu_limit", fact)
+}
+
+/// Cores that one group may use; None without a limit.
+fn quota(group: &Path) -> Option<f64> {
+    let (quota, period) = match read(group.join("cpu.max")) {
+        Some(line) => {
+            let (quota, period) = line.split_once(' ')?;
+            (quota.to_string(), period.to_string())
+        }
+        None => (read(group.join("cpu.cfs_quota_us"))?, read(group.join("cpu.cfs_period_us"))?),
+    };
+    // "max", or -1 in version 1.
+    let quota: f64 = quota.parse().ok().filter(|quota| *quota > 0.0)?;
+    Some(quota / period.parse::<f64>().ok()?)
+}
+
+fn files(process: &Path, whose: &str) -> Finding {
+    let Some(limit) = read(process.join("limits")).and_then(|limits| open_files(&limits)) else {
+        return Finding::unknown("open_files", "the kernel keeps this process's limits to itself");
+    };
+    let fact = format!("{whose} may open {limit}, at most {FILES_NEEDED} are needed");
+    if limit < FILES_NEEDED {
+        return Finding::warn("open_files", fact, "LimitNOFILE=2048 in the unit, ulimit -n here");
+    }
+    Finding::ok("open_files", fact)
+}
+
+/// The soft limit in /proc/PID/limits.
+fn open_files(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let soft = line.split_whitespace().next()?;
+    if soft == "unlimited" { Some(u64::MAX) } else { soft.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status;
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    const V2: &str = "0::/system.slice/picket.service\n";
+    const V1: &str =
+        "9:memory:/edge/picket\n4:cpu,cpuacct:/edge/picket\n1:name=systemd:/x\n0::/x\n";
+
+    #[test]
+    fn the_tightest_group_above_counts() {
+        let base = "sys/fs/cgroup";
+        let with = |own: &str, slice: &str| {
+            tree(&[
+                (&format!("{base}/cgroup.controllers"), "cpuset cpu io memory pids\n"),
+                (&format!("{base}/system.slice/picket.service/memory.max"), own),
+                (&format!("{base}/system.slice/memory.max"), slice),
+            ])
+        };
+        let status = |own, slice| memory(with(own, slice).path(), V2, "the daemon").status;
+        assert_eq!(status("268435456\n", "max\n"), Status::Ok);
+        assert_eq!(status("268435456\n", "100000000\n"), Status::Warn);
+        assert_eq!(status("33554432\n", "max\n"), Status::Fail);
+        assert_eq!(status("max\n", "max\n"), Status::Ok);
+    }
+
+    #[test]
+    fn a_kernel_without_the_memory_controller_is_told() {
+        let root = tree(&[("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n")]);
+        let finding = memory(root.path(), V2, "the daemon");
+        assert_eq!(finding.status, Status::Warn);
+        assert!(finding.fact.contains("not enforced"), "{finding:?}");
+    }
+
+    #[test]
+    fn version_1_has_a_tree_for_each_controller() {
+        let base = "sys/fs/cgroup";
+        let root = tree(&[
+            (&format!("{base}/memory/edge/picket/memory.limit_in_bytes"), "9223372036854771712\n"),
+            (&format!("{base}/memory/edge/memory.limit_in_bytes"), "50331648\n"),
+            (&format!("{base}/cpu/edge/picket/cpu.cfs_quota_us"), "10000\n"),
+            (&format!("{base}/cpu/edge/picket/cpu.cfs_period_us"), "100000\n"),
+            (&format!("{base}/cpu/edge/cpu.cfs_quota_us"), "-1\n"),
+            (&format!("{base}/cpu/edge/cpu.cfs_period_us"), "100000\n"),
+        ]);
+        assert_eq!(memory(root.path(), V1, "it").status, Status::Fail);
+        let finding = processor(root.path(), V1, "it");
+        assert_eq!((finding.status, &*finding.fact), (Status::Warn, "it may use 0.10 cores"));
+    }
+
+    #[test]
+    fn quotas_of_version_2_are_shares_of_a_core() {
+        let of = |text: &str| quota(tree(&[("cpu.max", text)]).path());
+        assert_eq!(of("150000 100000\n"), Some(1.5));
+        assert_eq!(of("max 100000\n"), None);
+    }
+
+    #[test]
+    fn the_soft_limit_of_open_files_is_the_one() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
+                      Max open files            256                  524288               files\n";
+        assert_eq!(open_files(limits), Some(256));
+        assert_eq!(open_files(&limits.replace("256   ", "unlimited")), Some(u64::MAX));
+        let root = tree(&[("proc/1/limits", limits)]);
+        assert_eq!(files(&root.path().join("proc/1"), "it").status, Status::Warn);
+    }
+}

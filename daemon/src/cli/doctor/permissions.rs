@@ -1,0 +1,79 @@
+//! Who may read and change what the daemon trusts.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use picket::config::Config;
+
+use super::Finding;
+
+/// Names of the credentials that the unit may load.
+const CREDENTIALS: [&str; 3] = ["picket-api-token", "picket-api-cert", "picket-api-key"];
+
+/// Where docs/systemd.md keeps them before systemd hands them over.
+const CREDENTIALS_DIR: &str = "/etc/picket/credentials";
+
+const OTHERS_WRITE: u32 = 0o002;
+const NOT_ONLY_OWNER: u32 = 0o077;
+
+pub fn check(config: &Config, config_file: Option<&Path>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let trusted = config_file.map(Path::to_path_buf).into_iter().chain(config.model.path.clone());
+    for file in trusted.chain(std::env::current_exe().ok()) {
+        findings.extend(trusted_file(&file));
+    }
+    findings.extend(secrets().iter().filter_map(|file| secret(file)));
+    findings
+}
+
+/// Files of `/etc/picket/credentials`, and what systemd has handed to this process.
+fn secrets() -> Vec<PathBuf> {
+    let kept = std::fs::read_dir(CREDENTIALS_DIR).into_iter().flatten().flatten();
+    let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let handed = handed.iter().flat_map(|dir| CREDENTIALS.map(|name| dir.join(name)));
+    kept.map(|entry| entry.path()).chain(handed.filter(|file| file.exists())).collect()
+}
+
+fn trusted_file(file: &Path) -> Option<Finding> {
+    let mode = std::fs::metadata(file).ok()?.mode();
+    let fact = format!("{} has mode {:o}", file.display(), mode & 0o7777);
+    if mode & OTHERS_WRITE == 0 {
+        return Some(Finding::ok("permissions", fact));
+    }
+    Some(Finding::fail("permissions", fact, "chmod o-w: anybody may change what it does"))
+}
+
+fn secret(file: &Path) -> Option<Finding> {
+    let mode = std::fs::metadata(file).ok()?.mode();
+    let fact = format!("{} has mode {:o}", file.display(), mode & 0o7777);
+    if mode & NOT_ONLY_OWNER == 0 {
+        return Some(Finding::ok("credentials", fact));
+    }
+    Some(Finding::fail("credentials", fact, "chmod 600: systemd reads it as root"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::Status;
+    use super::*;
+
+    #[test]
+    fn modes_decide() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "t").unwrap();
+        for (mode, trusted, kept) in [
+            (0o600, Status::Ok, Status::Ok),
+            (0o644, Status::Ok, Status::Fail),
+            (0o640, Status::Ok, Status::Fail),
+            (0o666, Status::Fail, Status::Fail),
+        ] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(trusted_file(&file).unwrap().status, trusted, "{mode:o}");
+            assert_eq!(secret(&file).unwrap().status, kept, "{mode:o}");
+        }
+        assert_eq!(trusted_file(&dir.path().join("missing")), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! Messages as lines of stderr: JSON for a machine, and lines with a priority for a journal that
+//! this build can't speak to.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use super::entry::Entry;
+
+/// `{"timestamp","level","subsystem","message","fields":{…},"code"}`, one a line.
+pub struct JsonLines;
+
+impl<S: Subscriber> Layer<S> for JsonLines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let entry = Entry::of(event);
+        write(&json_line(&entry, SystemTime::now()));
+    }
+}
+
+fn json_line(entry: &Entry, now: SystemTime) -> String {
+    let file = entry.meta.file().unwrap_or("unknown");
+    let line = JsonLine {
+        timestamp: humantime::format_rfc3339_micros(now).to_string(),
+        level: entry.meta.level().as_str().to_ascii_lowercase(),
+        subsystem: entry.subsystem(),
+        message: &entry.message,
+        fields: Fields(&entry.fields),
+        code: format!("{file}:{}", entry.meta.line().unwrap_or_default()),
+    };
+    serde_json::to_string(&line).expect("a line has no value that JSON lacks")
+}
+
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    timestamp: String,
+    level: String,
+    subsystem: &'a str,
+    message: &'a str,
+    fields: Fields<'a>,
+    code: String,
+}
+
+/// In the order in which the message names them.
+struct Fields<'a>(&'a [(&'static str, Value)]);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// `<4>text`: journald takes the number as the priority (sd-daemon(3)) and adds its own time.
+pub struct PrefixedLines;
+
+impl<S: Subscriber> Layer<S> for PrefixedLines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let entry = Entry::of(event);
+        write(&format!("<{}>{}: {}", entry.priority(), entry.subsystem(), entry.text()));
+    }
+}
+
+/// In one call, so that lines of several threads don't mix. Nobody is left to tell when stderr is
+/// closed.
+fn write(line: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}

@@ -1,0 +1,112 @@
+//! What is installed beside the binary agrees with it.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use crate::support::{run, stderr, stdout};
+
+fn packaged(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name)
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(packaged(name)).unwrap()
+}
+
+/// `key = value` behind a `#`, told from prose by the `=` after one word.
+fn setting(line: &str) -> Option<&str> {
+    let setting = line.strip_prefix('#')?;
+    let (key, _) = setting.split_once(" = ")?;
+    let is_key = key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    (is_key && !key.is_empty()).then_some(setting)
+}
+
+/// The sample with every setting switched on.
+fn uncommented() -> String {
+    let sample = read("systemd/picket.toml");
+    sample.lines().map(|line| setting(line).unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// Keys whose comment says that nothing is set unless somebody does: their values are examples.
+fn examples() -> Vec<String> {
+    let sample = read("systemd/picket.toml");
+    let mut paragraph = String::new();
+    let mut keys = Vec::new();
+    for line in sample.lines() {
+        match setting(line) {
+            Some(setting) if paragraph.contains("Unset:") => {
+                keys.push(setting.split_once(' ').unwrap().0.to_string());
+            }
+            Some(_) => {}
+            None if line.is_empty() => paragraph.clear(),
+            None => paragraph.push_str(line),
+        }
+    }
+    keys
+}
+
+/// `section.key` of everything in a configuration.
+fn flat(table: &Table) -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    for (name, value) in table {
+        match value {
+            Value::Table(section) => {
+                let keys = section.iter();
+                all.extend(keys.map(|(key, value)| (format!("{name}.{key}"), value.clone())));
+            }
+            value => all.push((name.clone(), value.clone())),
+        }
+    }
+    all
+}
+
+fn config_check(file: &Path) -> Table {
+    let output = run(["config", "check", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    toml::from_str(stdout(&output)).unwrap()
+}
+
+#[test]
+fn the_sample_configuration_changes_nothing_as_it_is() {
+    let defaults: Table = toml::from_str(stdout(&run(["config", "check"]))).unwrap();
+    assert_eq!(config_check(&packaged("systemd/picket.toml")), defaults);
+}
+
+#[test]
+fn the_sample_configuration_shows_each_default_and_is_accepted_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("picket.toml");
+    std::fs::write(&file, uncommented()).unwrap();
+    let result = flat(&config_check(&file));
+    let defaults: Table = toml::from_str(stdout(&run(["config", "check"]))).unwrap();
+    let examples = examples();
+    assert!(examples.len() > 3 && result.len() > 20, "{examples:?} {result:?}");
+    for (key, value) in flat(&defaults) {
+        let (_, shown) = result.iter().find(|(name, _)| *name == key).unwrap();
+        if !examples.iter().any(|name| key == *name || key.ends_with(&format!(".{name}"))) {
+            assert_eq!(shown, &value, "{key}");
+        }
+    }
+}
+
+#[test]
+fn the_sample_configuration_has_every_documented_key() {
+    let sample: Table = toml::from_str(&uncommented()).unwrap();
+    let sample: Vec<String> = flat(&sample).into_iter().map(|(key, _)| key).collect();
+    let docs = read("docs/configuration.md");
+    // | `[api] listen` | `--api-listen` | …
+    let flag = |row: &str| row.split('|').nth(2).is_some_and(|c| c.trim().starts_with("`--"));
+    let rows = docs.lines().filter(|line| line.starts_with("| `") && flag(line));
+    let documented: Vec<String> = rows
+        .map(|row| row.split('`').nth(1).unwrap())
+        .map(|key| key.replace('[', "").replace("] ", "."))
+        .collect();
+    assert!(documented.len() > 20, "{documented:?}");
+    for key in &documented {
+        assert!(sample.contains(key), "systemd/picket.toml lacks {key}");
+    }
+    for key in &sample {
+        assert!(documented.contains(key), "docs/configuration.md lacks {key}");
+    }
+}
