@@ -33,6 +33,7 @@ pub mod supervisor;
 pub mod systemd;
 pub mod tensor;
 mod watchdog;
+pub mod wear;
 pub mod worker;
 pub mod writer;
 

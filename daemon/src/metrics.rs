@@ -10,6 +10,7 @@ use prometheus::{
 
 use crate::health::{LogState, Subsystem};
 use crate::prediction_log::Step;
+use crate::wear::Rates;
 
 /// `service` label of the logging families: the name that the replaced service had.
 const LOGGING_SERVICE: &str = "cloud-logging-api";
@@ -53,6 +54,8 @@ pub struct Metrics {
     log_state: IntGaugeVec,
     log_recoveries: IntCounterVec,
     written_bytes: IntCounter,
+    bytes_per_record: Gauge,
+    bytes_per_day: Gauge,
     subsystem_alive: IntGaugeVec,
     subsystem_beat: GaugeVec,
     info: GaugeVec,
@@ -81,8 +84,10 @@ impl Metrics {
     }
 
     /// Raises the counter of bytes that this process has written to block devices to `total`.
-    pub fn set_written_bytes(&self, total: u64) {
+    pub fn set_wear(&self, total: u64, rates: Rates) {
         self.written_bytes.inc_by(total.saturating_sub(self.written_bytes.get()));
+        self.bytes_per_record.set(rates.bytes_per_record.unwrap_or(0.0));
+        self.bytes_per_day.set(rates.bytes_per_day.unwrap_or(0.0));
     }
 
     pub fn set_mlflow_accessible(&self, accessible: bool) {
@@ -206,6 +211,16 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         "Bytes that this process has written to block devices.",
     )?;
     registry.register(Box::new(written_bytes.clone()))?;
+    let bytes_per_record = Gauge::new(
+        "picket_written_bytes_per_record",
+        "Bytes written to block devices for each record taken, over the last hour; 0 without any.",
+    )?;
+    registry.register(Box::new(bytes_per_record.clone()))?;
+    let bytes_per_day = Gauge::new(
+        "picket_written_bytes_per_day",
+        "Bytes written to block devices in a day at the rate of the last hour.",
+    )?;
+    registry.register(Box::new(bytes_per_day.clone()))?;
     let subsystem_alive = IntGaugeVec::new(
         Opts::new(
             "picket_subsystem_alive",
@@ -261,6 +276,8 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         log_state,
         log_recoveries,
         written_bytes,
+        bytes_per_record,
+        bytes_per_day,
         subsystem_alive,
         subsystem_beat,
         rejected,

@@ -18,6 +18,7 @@ use crate::os;
 use crate::prediction_log::{
     Climb, Entry, Fault, LogError, LogReader, PredictionLog, Retention, Suspicion,
 };
+use crate::wear::Wear;
 
 /// Records waiting for the disk at most: several seconds of full load, about 10 MB.
 pub const QUEUE_RECORDS_MAX: usize = 16_384;
@@ -174,6 +175,7 @@ impl LogWriter {
             was_read_only: false,
             unreadable_attempts: 0,
             commit_took: Duration::ZERO,
+            wear: Wear::since(Instant::now(), os::written_bytes().unwrap_or(0), 0),
             wear_seen: Instant::now(),
         };
         match opened {
@@ -272,6 +274,7 @@ struct Owner {
     unreadable_attempts: u32,
     /// How long the last commit took: a relaxed one starts that much before it is due.
     commit_took: Duration,
+    wear: Wear,
     wear_seen: Instant,
 }
 
@@ -536,7 +539,9 @@ impl Owner {
         if self.wear_seen.elapsed() >= WEAR_INTERVAL {
             self.wear_seen = Instant::now();
             if let Some(total) = os::written_bytes() {
-                self.shared.metrics.set_written_bytes(total);
+                let metrics = &self.shared.metrics;
+                let rates = self.wear.rates(self.wear_seen, total, metrics.logged.get());
+                metrics.set_wear(total, rates);
             }
         }
     }

@@ -33,6 +33,8 @@ pub struct Report {
     pub last: u64,
     /// Inclusive ranges of numbers that the report says are gone or damaged.
     pub losses: Vec<(u64, u64)>,
+    /// Those of them that a daemon's start will bring back.
+    pub salvageable: Vec<(u64, u64)>,
     pub text: String,
 }
 
@@ -74,6 +76,7 @@ pub fn verdict(command: Command) -> anyhow::Result<Verdict> {
         first: number("first")?,
         last: number("last")?,
         losses: LOSS_KEYS.iter().flat_map(|key| ranges(&json[*key])).collect(),
+        salvageable: ranges(&json["salvageable"]),
         text: ended.stdout.trim().to_string(),
     }))
 }
@@ -97,7 +100,9 @@ pub fn export(rig: &Rig, store: &Path) -> anyhow::Result<Export> {
 
 impl Report {
     pub fn has(&self, id: u64) -> bool {
-        (self.first..=self.last).contains(&id) && !self.tells(id)
+        let salvageable =
+            self.salvageable.iter().any(|(first, last)| (*first..=*last).contains(&id));
+        salvageable || ((self.first..=self.last).contains(&id) && !self.tells(id))
     }
 
     /// The report says that this record is gone or damaged.

@@ -140,6 +140,11 @@ impl Health {
         history.drain(..excess);
     }
 
+    /// What recovery had to do since the start, oldest first; the last `HISTORY_MAX` steps.
+    pub fn log_history(&self) -> Vec<String> {
+        lock(&self.log_history).clone()
+    }
+
     pub fn set_registry(&self, registry: Registry) {
         *lock(&self.registry) = Some(registry);
     }

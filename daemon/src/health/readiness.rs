@@ -148,7 +148,7 @@ impl Health {
             LogState::Suspect(why) => Some(format!("no promises until a remount: {why}")),
             _ => None,
         };
-        let history = lock(&self.log_history).join("; ");
+        let history = self.log_history().join("; ");
         let told = |name: &str, failure| Check { name: name.to_string(), failure, reason: None };
         [
             check("log", reason, state.refusal().map(str::to_string)),

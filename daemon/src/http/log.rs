@@ -20,7 +20,7 @@ use crate::image::MediaType;
 use crate::live::Live;
 use crate::log_batch::{self, BatchError};
 use crate::os::Stamp;
-use crate::prediction_log::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query};
+use crate::prediction_log::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, VerifyReport};
 use crate::writer::{Durability, LogWriter, Promise, Unlogged};
 
 /// A strict answer waits this long for its commit, an SD card's usual stall included.
@@ -131,6 +131,7 @@ impl LogApi {
         let (reader, dir) = (self.reader.clone(), self.dir.clone());
         let report = self.blocking(move || reader.verify(&dir)).await?;
         let report = report.map_err(|error| Rejected::unavailable(crate::chain(&error)))?;
+        let report = VerifyReport { recovered: self.health.log_history(), ..report };
         Ok(warp::reply::json(&report).into_response())
     }
 

@@ -320,9 +320,10 @@ pub(super) fn salvage_quarantine(
     let state = match high_water::read(quarantine) {
         Some(state) => state,
         None => {
-            let extent = guard(|| Ok(salvage::extent(quarantine)?))?;
-            let (first_id, last) = extent.unwrap_or((1, 0));
-            HighWater { first_id, next_id: last + 1, link: GENESIS }
+            let found = guard(|| Ok(salvage::numbers(quarantine)?))?;
+            let first_id = found.first().map_or(1, |ids| ids.start);
+            let next_id = found.last().map_or(first_id, |ids| ids.end);
+            HighWater { first_id, next_id, link: GENESIS }
         }
     };
     let anchor = Anchor {

@@ -27,6 +27,9 @@ const UNREADABLE_STEP_BYTES: u64 = 4096;
 /// Numbers looked for in one pass over the files, so that memory stays bounded (about 20 MB).
 pub(super) const WINDOW: u64 = 100_000;
 
+/// Runs of numbers gathered before they are merged.
+const RUNS_MAX: usize = 100_000;
+
 /// Versions kept of one number or origin: numbers of records that were never acknowledged are
 /// used again, and the file may still hold the old ones.
 const VERSIONS_MAX: usize = 8;
@@ -52,19 +55,37 @@ pub(super) struct Salvaged {
     pub(super) origin_content: Vec<u8>,
 }
 
-/// The lowest and the highest number of any record in the files of `dir`.
+/// The numbers of all records in the files of `dir`, as ranges in order.
 ///
 /// # Errors
 /// When a file can't be read at all.
-pub(super) fn extent(dir: &Path) -> io::Result<Option<(u64, u64)>> {
-    let mut extent: Option<(u64, u64)> = None;
+pub(super) fn numbers(dir: &Path) -> io::Result<Vec<Range<u64>>> {
+    // Numbers mostly come one after the other: what is kept are runs, not every record.
+    let mut runs: Vec<Range<u64>> = Vec::new();
     each_value(dir, |kind, value| {
-        if let (Kind::Record, Ok((id, ..))) = (kind, format::identify(value)) {
-            let (low, high) = extent.unwrap_or((id, id));
-            extent = Some((low.min(id), high.max(id)));
+        let (Kind::Record, Ok((id, ..))) = (kind, format::identify(value)) else { return };
+        match runs.last_mut() {
+            Some(run) if run.end == id => run.end += 1,
+            Some(run) if run.contains(&id) => {}
+            _ => runs.push(id..id + 1),
+        }
+        if runs.len() > RUNS_MAX {
+            runs = merged(std::mem::take(&mut runs));
         }
     })?;
-    Ok(extent)
+    Ok(merged(runs))
+}
+
+fn merged(mut runs: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    runs.sort_unstable_by_key(|run| run.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for run in runs {
+        match merged.last_mut() {
+            Some(last) if run.start <= last.end => last.end = last.end.max(run.end),
+            _ => merged.push(run),
+        }
+    }
+    merged
 }
 
 /// The newest segments of a store, as they were before sled opened it: it blanks whatever lies
@@ -314,7 +335,7 @@ mod tests {
             stored_origin,
             value(7),
         ]);
-        assert_eq!(extent(dir.path()).unwrap(), Some((5, 7)));
+        assert_eq!(numbers(dir.path()).unwrap(), [5..8]);
         let found = find(dir.path(), &(6..100)).unwrap();
         assert_eq!(found.records.keys().copied().collect::<Vec<_>>(), [6, 7]);
         assert_eq!(found.record(6, None).unwrap().value, value(6));

@@ -280,6 +280,17 @@ fn a_store_that_cannot_be_opened_is_set_aside_and_salvaged() {
     assert!(report.altered.is_empty(), "{report:?}");
 }
 
+/// Looking at a store may not set it aside: what a daemon would bring back is said.
+#[test]
+fn of_a_store_that_cannot_be_opened_verify_says_what_its_bytes_hold() {
+    let bench = Bench::filled(500);
+    std::fs::remove_dir(bench.dir().join("blobs")).unwrap();
+    File::create(bench.dir().join("blobs")).unwrap();
+    let report = bench.verify();
+    assert!(report.unreadable.is_some() && !report.is_sound(), "{report:?}");
+    assert_eq!((report.gaps, report.salvageable), (vec![[1, 500]], vec![[1, 500]]));
+}
+
 #[test]
 fn half_written_snapshots_are_cleared_away() {
     let bench = Bench::filled(10);

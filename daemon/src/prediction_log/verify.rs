@@ -1,5 +1,6 @@
 //! Reading a whole log to prove that nothing in it is missing, damaged or altered.
 
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use super::format::{self, Anchor, Kind, Link};
 use super::record::Origin;
 use super::{
     ANCHOR_KEY, Climb, LogError, LogReader, PredictionLog, Retention, chunk, high_water,
-    origin_key, recovery,
+    origin_key, recovery, salvage,
 };
 
 /// Numbers listed in a report at most; the counts are always whole.
@@ -57,7 +58,7 @@ pub struct VerifyReport {
     pub corrupt: Vec<u64>,
     /// Numbers whose records are not what was written, by the chain; the first 1,000 of them.
     pub altered: Vec<u64>,
-    /// What had to be done to open the store of a stopped daemon: sled changes what it opens.
+    /// What had to be done to open the store, by this command or by the daemon that runs on it.
     #[serde(default)]
     pub recovered: Vec<String>,
     /// Directories beside the store that hold what an earlier recovery set aside.
@@ -65,9 +66,13 @@ pub struct VerifyReport {
     pub anchor: AnchorReport,
     /// The newest record's link, hexadecimal: noted elsewhere, it proves the whole log later.
     pub head: String,
-    /// Why the store can't be opened at all.
+    /// Why the store can't be opened at all. All its numbers are gaps then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
+    /// Of these gaps, what the raw bytes still hold, as inclusive ranges: a daemon that sets the
+    /// store aside brings it back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub salvageable: Vec<[u64; 2]>,
 }
 
 /// The last record that retention removed.
@@ -106,17 +111,29 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, LogError> {
             Ok(VerifyReport { recovered, ..store.reader.verify(dir)? })
         }
         Err(error @ LogError::Open { .. }) => {
-            let Some(state) = high_water::read(dir) else { return Err(error) };
+            let broken = |source| LogError::Directory { path: dir.to_path_buf(), source };
+            let found = salvage::numbers(dir).map_err(broken)?;
+            let known = high_water::read(dir).map(|state| state.first_id..state.next_id);
+            let extent = || Some(found.first()?.start..found.last()?.end);
+            let Some(ids) = known.or_else(extent) else { return Err(error) };
             let mut report = VerifyReport {
                 unreadable: Some(error.to_string()),
                 quarantined: quarantined(dir)?,
+                salvageable: within(&found, &ids),
                 ..VerifyReport::default()
             };
-            report.lose(state.first_id, state.next_id - 1);
+            report.lose(ids.start, ids.end.saturating_sub(1));
             Ok(report)
         }
         Err(error) => Err(error),
     }
+}
+
+/// The part of these ranges that lies in `ids`, as inclusive ranges.
+fn within(ranges: &[Range<u64>], ids: &Range<u64>) -> Vec<[u64; 2]> {
+    let cut = |range: &Range<u64>| range.start.max(ids.start)..range.end.min(ids.end);
+    let inside = ranges.iter().map(cut).filter(|range| !range.is_empty());
+    inside.map(|range| [range.start, range.end - 1]).take(LISTED_MAX).collect()
 }
 
 impl LogReader {
