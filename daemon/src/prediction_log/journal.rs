@@ -15,6 +15,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::Climb;
 use super::chunk::Chunk;
 use super::format::{self, Anchor, Kind};
 use super::high_water::HighWater;
@@ -54,11 +55,23 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens or creates the file in `dir`; what it holds is overwritten by the next commit.
-    pub(super) fn open(dir: &Path) -> io::Result<Journal> {
+    /// Opens or creates the file in `dir`; what it holds is overwritten by the next commit. One that
+    /// the disk can't read is made anew where `climb` gives up what can't be read.
+    pub(super) fn open(dir: &Path, climb: Climb) -> io::Result<Journal> {
         let path = dir.join(FILE_NAME);
+        match Journal::open_file(&path) {
+            Err(error) if climb == Climb::Unreadable && os::is_io_error(&error) => {
+                tracing::warn!(%error, "the journal can't be read and is made anew");
+                std::fs::remove_file(&path)?;
+                Journal::open_file(&path)
+            }
+            other => other,
+        }
+    }
+
+    fn open_file(path: &Path) -> io::Result<Journal> {
         let file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         let length = file.metadata()?.len();
         if length < FILE_BYTES as u64 {
             // Written, not only allocated: commits then change no metadata of the file system.
@@ -67,7 +80,7 @@ impl Journal {
             file.sync_all()?;
         }
         let (commit, blocks) = (vec![0; HEADER_BYTES], AlignedBytes::zeroed(BLOCK_BYTES));
-        Ok(Journal { file: os::open_synchronous(&path)?, at: 0, commit, blocks, first_new: None })
+        Ok(Journal { file: os::open_synchronous(path)?, at: 0, commit, blocks, first_new: None })
     }
 
     /// Adds a value that is not a record to the next commit.
@@ -284,7 +297,7 @@ mod tests {
     fn commits_that_follow_each_other_count_and_leftovers_do_not() {
         let dir = tempfile::tempdir().unwrap();
         assert!(read(dir.path()).is_none());
-        let mut journal = Journal::open(dir.path()).unwrap();
+        let mut journal = Journal::open(dir.path(), Climb::Quarantine).unwrap();
         assert!(read(dir.path()).is_none(), "an empty file holds nothing");
         for ids in [1..2, 2..80, 80..81] {
             assert!(commit(&mut journal, ids));
@@ -299,7 +312,7 @@ mod tests {
     #[test]
     fn a_torn_commit_does_not_count_and_leaves_those_before_it() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(dir.path()).unwrap();
+        let mut journal = Journal::open(dir.path(), Climb::Quarantine).unwrap();
         assert!(commit(&mut journal, 1..3));
         assert!(commit(&mut journal, 3..100));
         let whole = std::fs::read(dir.path().join(FILE_NAME)).unwrap();
@@ -316,7 +329,7 @@ mod tests {
     #[test]
     fn a_commit_without_room_is_not_taken_and_the_file_never_grows() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(dir.path()).unwrap();
+        let mut journal = Journal::open(dir.path(), Climb::Quarantine).unwrap();
         let commits = (FILE_BYTES / BLOCK_BYTES) as u64;
         assert!((1..=commits).all(|id| commit(&mut journal, id..id + 1)));
         assert!(!commit(&mut journal, 257..258));

@@ -55,7 +55,7 @@ impl PredictionLog {
         // Of the directory as it is now: a store that was set aside has taken its own with it.
         let state = high_water::read(dir);
         let high_water = HighWaterFile::open(dir).map_err(broken)?;
-        let journal = Journal::open(dir).map_err(broken)?;
+        let journal = Journal::open(dir, climb).map_err(broken)?;
         sync_names(dir).map_err(broken)?;
         let Read { scan, stats, live_bytes } = opened.read;
         let mut log = PredictionLog {
