@@ -7,12 +7,13 @@
 //!   [`model`] → [`prediction`].
 //! - [`writer`] numbers the record and hands it to the [`prediction_log`]; [`log_batch`] does the
 //!   same for what other devices report.
-//! - [`health`], [`metrics`], [`os`] and [`config`] are leaves that anyone may use; [`systemd`]
+//! - [`health`], [`metrics`], [`os`], [`endpoint`] and [`config`] are leaves that anyone may use; [`systemd`]
 //!   and [`registry`] speak to the neighbours; [`supervisor`] builds and drains it all.
 
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod endpoint;
 pub mod health;
 pub mod http;
 pub mod image;

@@ -1,6 +1,5 @@
 //! Builds the daemon in order, waits for the signal to stop, takes it down in order.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -8,26 +7,32 @@ use std::time::{Duration, Instant};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use crate::config::Config;
+use crate::config::{ApiConfig, Config};
+use crate::endpoint::Endpoint;
 use crate::health::Health;
-use crate::http::server::{self, BindError, Listener, Running, Server};
-use crate::http::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
+use crate::http::server::{self, Running, Server};
+use crate::http::{
+    self, Admin, Api, BindError, Bodies, Listener, LogApi, LogSetup, PredictApi, Tls, TlsError,
+    Token, TokenError,
+};
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelError};
-use crate::os::{self, StopSignals};
+use crate::os::{self, Inherited, StopSignals};
 use crate::pipeline::Pipeline;
 use crate::prediction::{UnknownLabel, Verdict};
 use crate::prediction_log::{self, LogError, LogReader, Origin};
 use crate::registry::RegistryWatch;
-use crate::systemd::{Notifier, Watchdog};
+use crate::systemd::{Notifier, Sockets, SocketsError, Watchdog};
 use crate::worker::{WorkerSetup, Workers};
 use crate::writer::{LogWriter, WriterConfig};
 
-/// Open connections on each listener. The API's bound its memory; the probes have their own, so
-/// that a flood on one never starves the other.
-const API_CONNECTIONS_MAX: usize = 512;
+/// Open connections of the probes and of `picket log`; the API's are a setting. Each listener has
+/// its own, so that a flood on one never starves another.
 const PROBE_CONNECTIONS_MAX: usize = 64;
 const CONTROL_CONNECTIONS_MAX: usize = 8;
+
+/// Open files beside connections: the log, listeners, runtimes, standard streams.
+const OTHER_FILES_MAX: usize = 128;
 
 /// Of the drain's time, what is kept for the queue and the log once the listener is closed.
 const DRAIN_RESERVE: Duration = Duration::from_millis(500);
@@ -39,6 +44,12 @@ pub enum RunError {
     #[error("cannot start a listener")]
     Listener(#[source] std::io::Error),
     #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -46,19 +57,19 @@ pub enum RunError {
     Verdict(#[from] UnknownLabel),
 }
 
-/// Runs until a stop signal, then drains. `signals` must have been blocked before any thread
-/// was started.
+/// Runs until a stop signal, then drains. `signals` must have been blocked, and `sockets` taken,
+/// before any thread was started.
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting; once it serves, faults are for Health to tell.
-pub fn run(config: &Config, signals: StopSignals) -> Result<(), RunError> {
+pub fn run(config: &Config, signals: StopSignals, sockets: Sockets) -> Result<(), RunError> {
     let health = Health::new();
     let (stop, stopped) = mpsc::channel();
     spawn("signals", {
         let health = health.clone();
         move || obey(&signals, &health, &stop)
     });
-    let daemon = Daemon::start(config, health)?;
+    let daemon = Daemon::start(config, health, sockets)?;
     let signal = stopped.recv().expect("the signals' thread outlives this one");
     tracing::info!(signal, "stopping");
     let drain_timeout = config.api.drain_timeout.0;
@@ -86,7 +97,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Config, health: Arc<Health>) -> Result<Daemon, RunError> {
+    fn start(config: &Config, health: Arc<Health>, sockets: Sockets) -> Result<Daemon, RunError> {
         let started = Instant::now();
         tracing::info!(
             version = crate::VERSION,
@@ -96,8 +107,12 @@ impl Daemon {
         );
         let metrics = Arc::new(Metrics::new(&config.model.name, &config.model.stage));
         let admin = Arc::new(Admin { health: health.clone(), metrics: metrics.clone() });
-        let probe_listener = listener("probe", PROBE_CONNECTIONS_MAX, config, &health);
-        let probe = open(probe_listener, config.probe.listen, http::probe_routes(admin.clone()))?;
+        let token = config.api.token_file.as_deref().map(Token::load).transpose()?;
+        let tls = load_tls(&config.api)?;
+        let api_connections_max = room_for_connections(&config.api);
+        let probe_server = server("probe", PROBE_CONNECTIONS_MAX, config, &health, metrics.clone());
+        let probe_listener = listener(sockets.probe, &config.probe.listen)?;
+        let probe = open(probe_server, probe_listener, http::probe_routes(admin.clone()))?;
         let watchdog = Watchdog::start(health.clone());
 
         Notifier.status("opening the log");
@@ -153,14 +168,19 @@ impl Daemon {
                 dir: config.log_dir(),
                 durability: config.log.log_durability,
                 boot_id,
-                health: health.clone(),
             }),
             bodies: Bodies::new(config.api.max_body.as_u64()),
-            metrics,
+            metrics: metrics.clone(),
+            token,
         });
         let control = open_control(config, &health, &api);
-        let api_listener = listener("api", API_CONNECTIONS_MAX, config, &health);
-        let api = open(api_listener, config.api.listen, http::api_routes(api))?;
+        let api_server = Server {
+            per_address_max: config.api.max_connections_per_address,
+            tls,
+            ..server("api", api_connections_max, config, &health, metrics)
+        };
+        let api_listener = listener(sockets.api, &config.api.listen)?;
+        let api = open(api_server, api_listener, http::api_routes(api))?;
         health.serving();
         Notifier.status("serving predictions");
         Notifier.ready();
@@ -220,32 +240,65 @@ pub fn load_pipeline(config: &Config) -> Result<Pipeline, RunError> {
     })
 }
 
-fn listener(
+fn server(
     name: &'static str,
     connections_max: usize,
     config: &Config,
     health: &Health,
+    metrics: Arc<Metrics>,
 ) -> Server {
     Server {
         name,
         connections_max,
+        per_address_max: connections_max,
         drain_timeout: config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
         heartbeat: health.heartbeat(name, server::STUCK_AFTER),
+        metrics,
+        tls: None,
+    }
+}
+
+/// The service manager's socket where it hands one over, else one of our own.
+fn listener(inherited: Option<Inherited>, endpoint: &Endpoint) -> Result<Listener, RunError> {
+    match inherited {
+        Some(socket) => Listener::inherited(socket).map_err(RunError::Listener),
+        None => Ok(Listener::bind(endpoint)?),
     }
 }
 
 fn open(
     server: Server,
-    addr: SocketAddr,
+    listener: Listener,
     routes: BoxedFilter<(Response,)>,
 ) -> Result<Running, RunError> {
-    let listener = Listener::tcp(addr)?;
     server.start(listener, routes).map_err(RunError::Listener)
+}
+
+fn load_tls(api: &ApiConfig) -> Result<Option<Arc<Tls>>, TlsError> {
+    match (&api.tls_cert, &api.tls_key) {
+        (Some(cert), Some(key)) => Tls::load(cert, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// How many API connections there are files for, once as many are asked of the kernel as needed.
+fn room_for_connections(api: &ApiConfig) -> usize {
+    let turned_away = 3 * server::TURNED_AWAY_MAX;
+    let others = OTHER_FILES_MAX + PROBE_CONNECTIONS_MAX + CONTROL_CONNECTIONS_MAX + turned_away;
+    let files = os::raise_open_files((others + api.max_connections) as u64);
+    let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let possible = files.saturating_sub(others).max(1);
+    if possible < api.max_connections {
+        let asked = api.max_connections;
+        tracing::warn!(files, asked, possible, "the limit of open files allows fewer connections");
+    }
+    possible.min(api.max_connections)
 }
 
 /// Without its socket the daemon does all but answer `picket log`.
 fn open_control(config: &Config, health: &Health, api: &Arc<Api>) -> Option<Running> {
-    let server = listener("control", CONTROL_CONNECTIONS_MAX, config, health);
+    let metrics = api.metrics.clone();
+    let server = server("control", CONTROL_CONNECTIONS_MAX, config, health, metrics);
     let heartbeat = server.heartbeat.clone();
     let start = || {
         let name = prediction_log::socket_name(&config.log_dir()).map_err(RunError::Listener)?;

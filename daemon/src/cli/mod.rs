@@ -16,6 +16,7 @@ use picket::model::ModelError;
 use picket::os::StopSignals;
 use picket::prediction_log::LogError;
 use picket::supervisor::{self, RunError};
+use picket::systemd::Sockets;
 
 /// Exit codes of sysexits.h.
 mod exit {
@@ -115,7 +116,9 @@ impl CliError {
         match self {
             CliError::Config(ConfigError::Unreadable { .. }) => exit::IO,
             CliError::Config(_) => exit::CONFIG,
-            CliError::Run(RunError::Verdict(_)) => exit::CONFIG,
+            CliError::Run(
+                RunError::Verdict(_) | RunError::Sockets(_) | RunError::Token(_) | RunError::Tls(_),
+            ) => exit::CONFIG,
             CliError::Run(RunError::Bind(_) | RunError::Listener(_) | RunError::Log(_)) => exit::IO,
             CliError::Run(RunError::Model(error)) | CliError::Model(error) => model_exit(error),
             CliError::Log(_) | CliError::Io { .. } => exit::IO,
@@ -179,10 +182,11 @@ fn run(cli: Cli) -> Result<(), CliError> {
 fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
     // Before any thread starts: each inherits the mask.
     let signals = StopSignals::block().map_err(CliError::io("cannot block signals"))?;
+    let sockets = Sockets::take().map_err(RunError::Sockets)?;
     init_tracing(global.log_level);
     let config = load(settings, global)?;
     warn_of_unknown_environment();
-    Ok(supervisor::run(&config, signals)?)
+    Ok(supervisor::run(&config, signals, sockets)?)
 }
 
 fn load(settings: Settings, global: &Global) -> Result<Config, ConfigError> {

@@ -15,7 +15,6 @@ use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
 use super::{Api, Rejected, bad_parameter, durability, flag, parse_query};
-use crate::health::Health;
 use crate::image::MediaType;
 use crate::log_batch::{self, BatchError};
 use crate::os::Stamp;
@@ -37,7 +36,6 @@ pub struct LogApi {
     dir: PathBuf,
     durability: Durability,
     boot_id: String,
-    health: Arc<Health>,
     jobs: Arc<Semaphore>,
 }
 
@@ -82,7 +80,6 @@ pub struct LogSetup {
     pub dir: PathBuf,
     pub durability: Durability,
     pub boot_id: String,
-    pub health: Arc<Health>,
 }
 
 #[derive(Deserialize)]
@@ -93,9 +90,9 @@ struct StepParameters {
 
 impl LogApi {
     pub fn new(setup: LogSetup) -> LogApi {
-        let LogSetup { writer, reader, dir, durability, boot_id, health } = setup;
+        let LogSetup { writer, reader, dir, durability, boot_id } = setup;
         let jobs = Arc::new(Semaphore::new(BLOCKING_JOBS_MAX));
-        LogApi { writer, reader, dir, durability, boot_id, health, jobs }
+        LogApi { writer, reader, dir, durability, boot_id, jobs }
     }
 
     pub(super) async fn predictions(&self, query: &str) -> Result<Response, Rejected> {
@@ -179,9 +176,6 @@ where
 {
     let durability = durability(query, api.log.durability)?;
     require_json(headers)?;
-    if api.log.health.is_draining() {
-        return Err(Rejected::unavailable("shutting down"));
-    }
     let body = api.bodies.read(headers, stream).await?;
     let boot_id = api.log.boot_id.clone();
     let entries = api

@@ -2,31 +2,44 @@
 //! rooms behind it; decides nothing about images or the log itself.
 
 mod admin;
+mod auth;
 mod body;
+mod connection;
+mod fixed;
+mod listen;
 mod log;
+mod pace;
+mod permits;
 mod predict;
 pub mod server;
+mod tls;
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::json;
 use warp::filters::BoxedFilter;
-use warp::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use warp::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 use warp::{Filter, any, path};
 
 pub use admin::Admin;
+pub use auth::{Token, TokenError};
 pub use body::Bodies;
+pub use listen::{BindError, Listener};
 pub use log::{LogApi, LogSetup};
 pub use predict::{ModelView, PredictApi, PredictionView, TimingView, ms};
+pub use tls::{Tls, TlsError};
 
 use crate::metrics::Metrics;
 use crate::writer::Durability;
 
 /// Seconds after which a client that was turned away should try again.
 const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("1");
+
+/// The scheme that the API listener asks for, where it asks (RFC 6750).
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"picket\"");
 
 /// Everything that the API listener serves.
 pub struct Api {
@@ -35,6 +48,8 @@ pub struct Api {
     pub log: LogApi,
     pub bodies: Bodies,
     pub metrics: Arc<Metrics>,
+    /// What requests must show, if anything.
+    pub token: Option<Token>,
 }
 
 /// /health, /ready and /metrics: the probe listener's whole surface.
@@ -100,7 +115,9 @@ pub fn api_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
                 .unify(),
         )
         .boxed();
-    predict
+    locked(api.clone())
+        .or(predict)
+        .unify()
         .or(log)
         .unify()
         .or(predictions)
@@ -111,6 +128,23 @@ pub fn api_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
         .unify()
         .or(not_found(api.metrics.clone()))
         .unify()
+        .boxed()
+}
+
+/// Answers whoever does not show the token; passes everyone else on. All paths alike: who may not
+/// ask is not told what there is.
+fn locked(api: Arc<Api>) -> BoxedFilter<(Response,)> {
+    warp::header::headers_cloned()
+        .and_then(move |headers: HeaderMap| {
+            let refused = api.token.as_ref().and_then(|token| token.check(&headers).err());
+            let answer = refused.map(|why| {
+                let answer = Err(Rejected::new(StatusCode::UNAUTHORIZED, why));
+                let mut answer = api.finish(answer);
+                answer.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+                answer
+            });
+            std::future::ready(answer.ok_or_else(warp::reject::not_found))
+        })
         .boxed()
 }
 

@@ -3,12 +3,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod activation;
 mod api;
 mod bad_input;
 mod cli;
 mod crash;
+mod hostile;
 mod probes;
 mod shutdown;
 mod support;
 mod systemd;
 mod tidy;
+#[cfg(feature = "tls")]
+mod tls;

@@ -58,6 +58,7 @@ fn each_engine_is_named_in_its_own_room_only() {
         ("sd_notify", "systemd"),
         ("warp", "http"),
         ("hyper", "http"),
+        ("tokio_rustls", "http"),
         ("prometheus", "metrics"),
         ("image", "image"),
     ] {

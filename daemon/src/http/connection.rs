@@ -1,0 +1,163 @@
+//! One connection from its first byte to its last: TLS where asked for, requests in turn, each wait
+//! with an end. Also turns away those that there is no room for.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use warp::filters::BoxedFilter;
+use warp::http::header::{CONNECTION, HeaderValue};
+use warp::reply::Response;
+
+use super::fixed;
+use super::listen::Stream;
+use super::pace::{DRAIN_HEAD_TIMEOUT, Overdue, Pace, Paced};
+use super::server::{HEAD_BYTES_MAX, HEADERS_MAX};
+use super::tls::Tls;
+use crate::metrics::{Dropped, Metrics};
+
+/// For the handshake to end.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Clients being turned away at the same time; beyond, they get what fits in their socket.
+pub const TURNED_AWAY_MAX: usize = 64;
+
+/// For a client that is turned away to take its answer and go.
+const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What it may have sent meanwhile, bytes: closing with more unread would take the answer back.
+const UNREAD_BYTES_MAX: usize = 64 << 10;
+
+/// What all connections of a listener share.
+pub(super) struct Serving {
+    pub name: &'static str,
+    pub routes: BoxedFilter<(Response,)>,
+    pub tls: Option<Arc<Tls>>,
+    pub metrics: Arc<Metrics>,
+    pub stopped: watch::Receiver<bool>,
+    pub turning_away: Arc<Semaphore>,
+}
+
+impl Serving {
+    pub async fn connection(&self, stream: Box<dyn Stream>) {
+        let Some(tls) = &self.tls else { return self.requests(stream).await };
+        let mut stopped = self.stopped.clone();
+        let handshake = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+        let drain = async {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+            sleep(DRAIN_HEAD_TIMEOUT).await;
+        };
+        let secured = tokio::select! {
+            secured = handshake => secured,
+            () = drain => return,
+        };
+        match secured {
+            Ok(Ok(stream)) => self.requests(stream).await,
+            Ok(Err(error)) => tracing::debug!(listener = self.name, %error, "no TLS"),
+            Err(_) => self.metrics.dropped(self.name, Dropped::Handshake),
+        }
+    }
+
+    async fn requests(&self, stream: Box<dyn Stream>) {
+        let pace = Pace::start();
+        let service = TowerToHyperService::new(warp::service(self.routes.clone()));
+        let service = service_fn(|request| {
+            pace.request_arrived();
+            let answer = service.call(request);
+            let pace = pace.clone();
+            async move {
+                let mut answer = answer.await?;
+                pace.request_answered();
+                if pace.is_stopping() {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        let paced = Paced::new(stream, pace.clone(), self.metrics.clone());
+        let mut connection = http1::Builder::new()
+            // Deadlines are those of Pace, which tells an idle client from a slow one.
+            .header_read_timeout(None)
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(paced), service);
+        let mut stopped = self.stopped.clone();
+        let overdue = loop {
+            let (deadline, overdue) = pace.deadline();
+            tokio::select! {
+                // The connection first: on a stop it takes what has come by then.
+                biased;
+                // A client that breaks off is its own business.
+                _ = &mut connection => return,
+                () = sleep_until(deadline) => {
+                    // Whatever has moved since has moved the deadline.
+                    if pace.deadline().0 <= Instant::now() {
+                        break overdue;
+                    }
+                }
+                _ = stopped.wait_for(|stopped| *stopped), if !pace.is_stopping() => {
+                    pace.stopping();
+                    // hyper would close a connection that has sent nothing yet, though its
+                    // request may be under way.
+                    if !pace.is_before_a_head() {
+                        Pin::new(&mut connection).graceful_shutdown();
+                    }
+                }
+            }
+        };
+        let why = match overdue {
+            Overdue::Idle => return,
+            Overdue::Write => return self.metrics.dropped(self.name, Dropped::Write),
+            Overdue::Head(limit) => {
+                self.metrics.dropped(self.name, Dropped::Head);
+                let text =
+                    format!("the request's head did not arrive within {} s", limit.as_secs());
+                fixed::answer(408, &text)
+            }
+            Overdue::Stopping => fixed::answer(503, "shutting down"),
+        };
+        let stream = connection.into_parts().io.into_inner().into_inner();
+        self.part(stream, &why).await;
+    }
+
+    /// For a client that there is no room for.
+    pub async fn turn_away(&self, mut stream: Box<dyn Stream>, why: &str) {
+        // Who expects a handshake understands nothing else.
+        if self.tls.is_some() {
+            return;
+        }
+        let answer = fixed::answer(503, why);
+        if let Ok(_permit) = self.turning_away.clone().try_acquire_owned() {
+            self.part(stream, &answer).await;
+        } else {
+            std::future::poll_fn(|cx| {
+                let _ = Pin::new(&mut stream).poll_write(cx, &answer);
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
+    /// Writes a last answer, and closes once the client has it or its time is up.
+    async fn part(&self, mut stream: Box<dyn Stream>, answer: &[u8]) {
+        let part = async {
+            stream.write_all(answer).await?;
+            stream.shutdown().await?;
+            let mut unread = stream.take(UNREAD_BYTES_MAX as u64);
+            let mut thrown_away = [0; 1 << 10];
+            while unread.read(&mut thrown_away).await? > 0 {}
+            Ok::<(), std::io::Error>(())
+        };
+        // The connection ends either way.
+        let _ = timeout(TURN_AWAY_TIMEOUT, part).await;
+    }
+}
