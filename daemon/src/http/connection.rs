@@ -1,11 +1,15 @@
 //! One connection from its first byte to its last: TLS where asked for, requests in turn, each wait
 //! with an end. Also turns away those that there is no room for.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
@@ -14,14 +18,15 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use warp::filters::BoxedFilter;
+use warp::http::StatusCode;
 use warp::http::header::{CONNECTION, HeaderValue};
 use warp::reply::Response;
 
-use super::fixed;
 use super::listen::Stream;
 use super::pace::{DRAIN_HEAD_TIMEOUT, Overdue, Pace, Paced};
 use super::server::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::tls::Tls;
+use super::{error_response, fixed};
 use crate::metrics::{Dropped, Metrics};
 
 /// For the handshake to end.
@@ -46,6 +51,34 @@ pub(super) struct Serving {
     pub turning_away: Arc<Semaphore>,
 }
 
+/// A connection in the count of those that are open, however it ends.
+pub(super) struct Counted {
+    serving: Arc<Serving>,
+}
+
+impl Counted {
+    pub fn new(serving: Arc<Serving>) -> Counted {
+        serving.metrics.connected(serving.name);
+        Counted { serving }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.serving.metrics.disconnected(self.serving.name);
+    }
+}
+
+/// What a route answers; None when it panics, which then ends its request and nothing else.
+async fn unwound<A, E>(answer: impl Future<Output = Result<A, E>>) -> Option<A> {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
+        polled.map_or(Poll::Ready(None), |polled| polled.map(Result::ok))
+    })
+    .await
+}
+
 impl Serving {
     pub async fn connection(&self, stream: Box<dyn Stream>) {
         let Some(tls) = &self.tls else { return self.requests(stream).await };
@@ -68,13 +101,18 @@ impl Serving {
 
     async fn requests(&self, stream: Box<dyn Stream>) {
         let pace = Pace::start();
-        let service = TowerToHyperService::new(warp::service(self.routes.clone()));
-        let service = service_fn(|request| {
+        let routes = TowerToHyperService::new(warp::service(self.routes.clone()));
+        let service = service_fn(|request: Request<Incoming>| {
             pace.request_arrived();
-            let answer = service.call(request);
+            // warp takes every target for a path, and panics on one that has none.
+            let has_path = request.uri().path_and_query().is_some();
+            let answer = has_path.then(|| unwound(routes.call(request)));
             let pace = pace.clone();
             async move {
-                let mut answer = answer.await?;
+                let mut answer = match answer {
+                    Some(answer) => answer.await.unwrap_or_else(|| self.fault()),
+                    None => self.refuse(StatusCode::BAD_REQUEST, "the request's target is no path"),
+                };
                 pace.request_answered();
                 if pace.is_stopping() {
                     let close = HeaderValue::from_static("close");
@@ -129,6 +167,16 @@ impl Serving {
         self.part(stream, &why).await;
     }
 
+    fn refuse(&self, status: StatusCode, why: &str) -> Response {
+        self.metrics.rejected(status.as_u16());
+        error_response(status, why)
+    }
+
+    fn fault(&self) -> Response {
+        tracing::error!(listener = self.name, "a request panicked");
+        self.refuse(StatusCode::INTERNAL_SERVER_ERROR, "the request panicked")
+    }
+
     /// For a client that there is no room for.
     pub async fn turn_away(&self, mut stream: Box<dyn Stream>, why: &str) {
         // Who expects a handshake understands nothing else.
@@ -139,7 +187,7 @@ impl Serving {
         if let Ok(_permit) = self.turning_away.clone().try_acquire_owned() {
             self.part(stream, &answer).await;
         } else {
-            std::future::poll_fn(|cx| {
+            poll_fn(|cx| {
                 let _ = Pin::new(&mut stream).poll_write(cx, &answer);
                 Poll::Ready(())
             })
@@ -159,5 +207,42 @@ impl Serving {
         };
         // The connection ends either way.
         let _ = timeout(TURN_AWAY_TIMEOUT, part).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warp::{Filter, Reply};
+
+    #[test]
+    fn a_route_that_panics_answers_500_and_the_connection_goes_on() {
+        let routes = warp::path("panic")
+            .map(|| -> Response { panic!("as it must not") })
+            .or(warp::any().map(|| "well".into_response()))
+            .unify()
+            .boxed();
+        let (_stop, stopped) = watch::channel(false);
+        let serving = Serving {
+            name: "api",
+            routes,
+            tls: None,
+            metrics: Arc::new(Metrics::new("m", "s")),
+            stopped,
+            turning_away: Arc::new(Semaphore::new(1)),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let answers = runtime.block_on(async {
+            let requests =
+                b"GET /panic HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+            client.write_all(requests).await.unwrap();
+            serving.connection(Box::new(server)).await;
+            let mut answers = String::new();
+            client.read_to_string(&mut answers).await.unwrap();
+            answers
+        });
+        assert!(answers.starts_with("HTTP/1.1 500"), "{answers}");
+        assert!(answers.contains("{\"error\":\"the request panicked\"}HTTP/1.1 200"), "{answers}");
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::connection::Serving;
+use super::connection::{Counted, Serving};
 use super::listen::{Accepted, AsyncListener, Listener};
 use super::permits::{Full, Permits};
 use super::tls::Tls;
@@ -142,12 +142,10 @@ impl Server {
             // At the limit a connection is turned away at once, never queued.
             match permits.take(peer) {
                 Ok(permit) => {
-                    self.metrics.connected(self.name);
+                    let counted = Counted::new(serving.clone());
                     tokio::spawn(async move {
                         serving.connection(stream).await;
-                        serving.metrics.disconnected(serving.name);
-                        drop(permit);
-                        drop(open);
+                        drop((counted, permit, open));
                     });
                 }
                 Err(full) => {

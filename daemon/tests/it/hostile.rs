@@ -248,6 +248,14 @@ fn heads_that_are_no_http_get_a_reason() {
             assert!(error_in(&answer, status).contains(text), "{answer}");
         }
     }
+    // Targets that are no path: an authority alone, as a proxy is asked for.
+    for target in ["GET x:80", "CONNECT x:80", "OPTIONS x"] {
+        for addr in [daemon.api, daemon.probe] {
+            let request = format!("{target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            let answer = raw(addr, request.as_bytes());
+            assert!(error_in(&answer, "400").contains("target is no path"), "{answer}");
+        }
+    }
     // What came before it on the connection has been answered.
     let answer = raw(daemon.api, &[GET_HEALTH, GET_HEALTH, b"\0\r\n\r\n"].concat());
     let statuses: Vec<&str> =
