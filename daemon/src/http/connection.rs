@@ -35,11 +35,12 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Clients being turned away at the same time; beyond, they get what fits in their socket.
 pub const TURNED_AWAY_MAX: usize = 64;
 
-/// For a client that is turned away to take its answer and go.
-const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
+/// For a client to take its last answer and go.
+const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What it may have sent meanwhile, bytes: closing with more unread would take the answer back.
-const UNREAD_BYTES_MAX: usize = 64 << 10;
+/// What it may send meanwhile, bytes: a socket that is closed with some of it unread resets the
+/// connection, and the answer may be lost with it.
+const UNREAD_BYTES_MAX: usize = 4 << 20;
 
 /// What all connections of a listener share.
 pub(super) struct Serving {
@@ -130,16 +131,16 @@ impl Serving {
             .serve_connection(TokioIo::new(paced), service);
         let mut stopped = self.stopped.clone();
         let overdue = loop {
-            let (deadline, overdue) = pace.deadline();
             tokio::select! {
                 // The connection first: on a stop it takes what has come by then.
                 biased;
                 // A client that breaks off is its own business.
-                _ = &mut connection => return,
-                () = sleep_until(deadline) => {
+                _ = &mut connection => break None,
+                () = sleep_until(pace.deadline().0) => {
                     // Whatever has moved since has moved the deadline.
-                    if pace.deadline().0 <= Instant::now() {
-                        break overdue;
+                    let (deadline, overdue) = pace.deadline();
+                    if deadline <= Instant::now() {
+                        break Some(overdue);
                     }
                 }
                 _ = stopped.wait_for(|stopped| *stopped), if !pace.is_stopping() => {
@@ -152,19 +153,21 @@ impl Serving {
                 }
             }
         };
-        let why = match overdue {
-            Overdue::Idle => return,
-            Overdue::Write => return self.metrics.dropped(self.name, Dropped::Write),
-            Overdue::Head(limit) => {
+        let answer = match overdue {
+            // hyper has said its last word; what the client sends on must not take it back.
+            None => Vec::new(),
+            Some(Overdue::Idle) => return,
+            Some(Overdue::Write) => return self.metrics.dropped(self.name, Dropped::Write),
+            Some(Overdue::Head(limit)) => {
                 self.metrics.dropped(self.name, Dropped::Head);
                 let text =
                     format!("the request's head did not arrive within {} s", limit.as_secs());
                 fixed::answer(408, &text)
             }
-            Overdue::Stopping => fixed::answer(503, "shutting down"),
+            Some(Overdue::Stopping) => fixed::answer(503, "shutting down"),
         };
         let stream = connection.into_parts().io.into_inner().into_inner();
-        self.part(stream, &why).await;
+        self.part(stream, &answer).await;
     }
 
     fn refuse(&self, status: StatusCode, why: &str) -> Response {
@@ -201,12 +204,12 @@ impl Serving {
             stream.write_all(answer).await?;
             stream.shutdown().await?;
             let mut unread = stream.take(UNREAD_BYTES_MAX as u64);
-            let mut thrown_away = [0; 1 << 10];
+            let mut thrown_away = [0; 4 << 10];
             while unread.read(&mut thrown_away).await? > 0 {}
             Ok::<(), std::io::Error>(())
         };
         // The connection ends either way.
-        let _ = timeout(TURN_AWAY_TIMEOUT, part).await;
+        let _ = timeout(PARTING_TIMEOUT, part).await;
     }
 }
 

@@ -256,6 +256,8 @@ fn heads_that_are_no_http_get_a_reason() {
             assert!(error_in(&answer, "400").contains("target is no path"), "{answer}");
         }
     }
+    let preface = raw(daemon.api, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(preface, "", "HTTP/2 without TLS is closed without an answer");
     // What came before it on the connection has been answered.
     let answer = raw(daemon.api, &[GET_HEALTH, GET_HEALTH, b"\0\r\n\r\n"].concat());
     let statuses: Vec<&str> =
@@ -305,6 +307,13 @@ fn without_the_token_nothing_on_the_api_is_told() {
         assert!(answer.error().contains("a bearer token is needed"), "{}", answer.body);
     }
     assert_eq!(daemon.predict("image/png", &cat_png()).status, 401);
+    // An upload that is refused unread can't take its refusal back: nothing of it is reset.
+    let mut upload = connect_to(daemon.api);
+    upload.write_all(&post_of(200_000)).unwrap();
+    let (answer, _) = rest(&upload);
+    assert!(error_in(&answer, "401").contains("a bearer token is needed"), "{answer}");
+    upload.write_all(&[7; 100_000]).unwrap();
+    upload.write_all(&[7; 100_000]).unwrap();
     let ask = |token: &str| {
         let value = format!("Bearer {token}");
         request_with(daemon.api, "GET", "/stats", &[("authorization", &value)], b"")
@@ -314,7 +323,7 @@ fn without_the_token_nothing_on_the_api_is_told() {
     assert_eq!(answer.status, 401);
     assert!(answer.error().contains("not the one that is configured"), "{}", answer.body);
     assert_eq!(daemon.probe("/ready").status, 200, "probes need no token");
-    assert_eq!(daemon.metric("picket_http_rejected_requests_total{status=\"401\"}"), 7.0);
+    assert_eq!(daemon.metric("picket_http_rejected_requests_total{status=\"401\"}"), 8.0);
 }
 
 #[test]
