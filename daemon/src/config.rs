@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::Endpoint;
 use crate::image::JsonRange;
 use crate::model::ModelSource;
 use crate::prediction_log::Retention;
@@ -20,6 +21,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Threads, whatever the machine reports: beyond this they only take memory.
 const WORKERS_MAX: usize = 64;
+
+/// Connections that no setting may exceed: each takes a file and some 100 kB of the kernel.
+const CONNECTIONS_CEILING: usize = 16_384;
 
 /// Body size that no setting may exceed: it must fit the memory of the smallest box.
 const BODY_BYTES_CEILING: u64 = 64 << 20;
@@ -112,9 +116,9 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Args)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiSettings {
-    /// Address of the API listener [default: 0.0.0.0:8000]
+    /// Address of the API listener, or unix:/path [default: 0.0.0.0:8000]
     #[arg(id = "api-listen", long = "api-listen", env = "PICKET_API_LISTEN", value_name = "ADDR")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Endpoint>,
     /// What numbers in a JSON body mean when it doesn't say: 0..255 or 0..1 [default: 0..255]
     #[arg(
         id = "api-json-range",
@@ -145,19 +149,60 @@ pub struct ApiSettings {
         value_name = "TIME"
     )]
     pub drain_timeout: Option<Span>,
+    /// Open connections [default: 512]
+    #[arg(
+        id = "api-max-connections",
+        long = "api-max-connections",
+        env = "PICKET_API_MAX_CONNECTIONS",
+        value_name = "N"
+    )]
+    pub max_connections: Option<usize>,
+    /// Open connections from one address [default: 128]
+    #[arg(
+        id = "api-max-connections-per-address",
+        long = "api-max-connections-per-address",
+        env = "PICKET_API_MAX_CONNECTIONS_PER_ADDRESS",
+        value_name = "N"
+    )]
+    pub max_connections_per_address: Option<usize>,
+    /// File with the bearer token that requests must show; also the credential picket-api-token
+    /// [default: none]
+    #[arg(
+        id = "api-token-file",
+        long = "api-token-file",
+        env = "PICKET_API_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    pub token_file: Option<PathBuf>,
+    /// PEM file with the certificate chain; also the credential picket-api-cert [default: no TLS]
+    #[arg(
+        id = "api-tls-cert",
+        long = "api-tls-cert",
+        env = "PICKET_API_TLS_CERT",
+        value_name = "FILE"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with its private key; also the credential picket-api-key [default: no TLS]
+    #[arg(
+        id = "api-tls-key",
+        long = "api-tls-key",
+        env = "PICKET_API_TLS_KEY",
+        value_name = "FILE"
+    )]
+    pub tls_key: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Args)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeSettings {
-    /// Address of the probe listener [default: 0.0.0.0:8001]
+    /// Address of the probe listener, or unix:/path [default: 0.0.0.0:8001]
     #[arg(
         id = "probe-listen",
         long = "probe-listen",
         env = "PICKET_PROBE_LISTEN",
         value_name = "ADDR"
     )]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Endpoint>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Args)]
@@ -316,8 +361,28 @@ pub struct Surroundings {
     pub model_name: Option<String>,
     pub model_stage: Option<String>,
     pub mlflow_tracking_uri: Option<String>,
+    pub credentials: Credentials,
     pub hostname: String,
     pub cores: usize,
+}
+
+/// Secrets that systemd hands over as files (`LoadCredential=`), where there are any.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    pub api_token: Option<PathBuf>,
+    pub api_cert: Option<PathBuf>,
+    pub api_key: Option<PathBuf>,
+}
+
+impl Credentials {
+    fn found_in(dir: Option<PathBuf>) -> Credentials {
+        let file = |name: &str| dir.as_ref().map(|dir| dir.join(name)).filter(|file| file.exists());
+        Credentials {
+            api_token: file("picket-api-token"),
+            api_cert: file("picket-api-cert"),
+            api_key: file("picket-api-key"),
+        }
+    }
 }
 
 impl Surroundings {
@@ -334,6 +399,7 @@ impl Surroundings {
             model_name: text("MODEL_NAME"),
             model_stage: text("MODEL_STAGE"),
             mlflow_tracking_uri: text("MLFLOW_TRACKING_URI"),
+            credentials: Credentials::found_in(path("CREDENTIALS_DIRECTORY")),
             hostname: crate::os::hostname(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
         }
@@ -364,17 +430,25 @@ pub struct Config {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ApiConfig {
-    pub listen: SocketAddr,
+    pub listen: Endpoint,
     pub json_range: JsonRange,
     pub max_body: ByteSize,
     pub workers: usize,
     pub queue: usize,
     pub drain_timeout: Span,
+    pub max_connections: usize,
+    pub max_connections_per_address: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ProbeConfig {
-    pub listen: SocketAddr,
+    pub listen: Endpoint,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -488,26 +562,13 @@ fn resolve(
     file: Settings,
     surroundings: &Surroundings,
 ) -> Result<Config, ConfigError> {
-    let default_api: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 8000));
-    let default_probe: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 8001));
     let legacy = surroundings.clone();
     let config = Config {
         state_dir: flags.state_dir.or(file.state_dir).unwrap_or_else(|| surroundings.state_dir()),
         device_id: flags.device_id.or(file.device_id).unwrap_or(legacy.hostname),
-        api: ApiConfig {
-            listen: flags.api.listen.or(file.api.listen).unwrap_or(default_api),
-            json_range: flags.api.json_range.or(file.api.json_range).unwrap_or_default(),
-            max_body: flags.api.max_body.or(file.api.max_body).unwrap_or(ByteSize::mib(16)),
-            workers: flags.api.workers.or(file.api.workers).unwrap_or(legacy.cores),
-            queue: flags.api.queue.or(file.api.queue).unwrap_or(64),
-            drain_timeout: flags
-                .api
-                .drain_timeout
-                .or(file.api.drain_timeout)
-                .unwrap_or(Span(Duration::from_secs(10))),
-        },
+        api: resolve_api(flags.api, file.api, surroundings),
         probe: ProbeConfig {
-            listen: flags.probe.listen.or(file.probe.listen).unwrap_or(default_probe),
+            listen: flags.probe.listen.or(file.probe.listen).unwrap_or(any_address(8001)),
         },
         model: ModelConfig {
             path: flags.model.path.or(file.model.path),
@@ -546,6 +607,34 @@ fn resolve(
         health: resolve_health(&flags.health, &file.health),
     };
     validate(&config).map(|()| config)
+}
+
+fn any_address(port: u16) -> Endpoint {
+    Endpoint::Tcp(SocketAddr::from(([0, 0, 0, 0], port)))
+}
+
+fn resolve_api(flags: ApiSettings, file: ApiSettings, surroundings: &Surroundings) -> ApiConfig {
+    let Credentials { api_token, api_cert, api_key } = surroundings.credentials.clone();
+    let max_connections = flags.max_connections.or(file.max_connections).unwrap_or(512);
+    ApiConfig {
+        listen: flags.listen.or(file.listen).unwrap_or(any_address(8000)),
+        json_range: flags.json_range.or(file.json_range).unwrap_or_default(),
+        max_body: flags.max_body.or(file.max_body).unwrap_or(ByteSize::mib(16)),
+        workers: flags.workers.or(file.workers).unwrap_or(surroundings.cores),
+        queue: flags.queue.or(file.queue).unwrap_or(64),
+        drain_timeout: flags
+            .drain_timeout
+            .or(file.drain_timeout)
+            .unwrap_or(Span(Duration::from_secs(10))),
+        max_connections,
+        max_connections_per_address: flags
+            .max_connections_per_address
+            .or(file.max_connections_per_address)
+            .unwrap_or(max_connections.min(128)),
+        token_file: flags.token_file.or(file.token_file).or(api_token),
+        tls_cert: flags.tls_cert.or(file.tls_cert).or(api_cert),
+        tls_key: flags.tls_key.or(file.tls_key).or(api_key),
+    }
 }
 
 fn resolve_log(flags: LogSettings, file: LogSettings) -> LogConfig {
@@ -619,6 +708,23 @@ fn validate(config: &Config) -> Result<(), ConfigError> {
     if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&drain) {
         let drain = humantime::format_duration(drain);
         return refuse("api.drain_timeout", &drain, "1s to 5min are possible");
+    }
+    if !(1..=CONNECTIONS_CEILING).contains(&api.max_connections) {
+        return refuse("api.max_connections", &api.max_connections, "1 to 16384 are possible");
+    }
+    let per_address = api.max_connections_per_address;
+    if !(1..=api.max_connections).contains(&per_address) {
+        let limit = format!("1 to {}, of api.max_connections, are possible", api.max_connections);
+        return refuse("api.max_connections_per_address", &per_address, &limit);
+    }
+    match (&api.tls_cert, &api.tls_key) {
+        (Some(cert), None) => {
+            return refuse("api.tls_cert", &cert.display(), "api.tls_key is needed with it");
+        }
+        (None, Some(key)) => {
+            return refuse("api.tls_key", &key.display(), "api.tls_cert is needed with it");
+        }
+        _ => {}
     }
     let commit = log.commit_interval.0;
     if !(Duration::from_millis(1)..=Duration::from_secs(60)).contains(&commit) {

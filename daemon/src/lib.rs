@@ -7,13 +7,14 @@
 //!   [`model`] → [`prediction`].
 //! - [`writer`] numbers the record and hands it to the [`prediction_log`]; [`log_batch`] does the
 //!   same for what other devices report.
-//! - [`health`], [`metrics`], [`os`], [`live`] and [`config`] are leaves that anyone may use;
-//!   [`systemd`] and [`registry`] speak to the neighbours, [`log_output`] to whoever reads what the
-//!   daemon says; [`supervisor`] builds and drains it all.
+//! - [`health`], [`metrics`], [`os`], [`endpoint`], [`live`] and [`config`] are leaves that anyone
+//!   may use; [`systemd`] and [`registry`] speak to the neighbours, [`log_output`] to whoever reads
+//!   what the daemon says; [`supervisor`] builds and drains it all.
 
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod endpoint;
 pub mod health;
 pub mod http;
 pub mod image;

@@ -21,8 +21,41 @@ const STAGE_BUCKETS: [f64; 14] = [
 ];
 
 /// Statuses that a client's mistake or our own limits lead to.
-const REJECTED_STATUSES: [&str; 9] =
-    ["400", "404", "405", "408", "413", "415", "422", "500", "503"];
+const REJECTED_STATUSES: [&str; 12] =
+    ["400", "401", "404", "405", "408", "413", "414", "415", "422", "431", "500", "503"];
+
+/// `listener` of the connections' families.
+const LISTENERS: [&str; 3] = ["api", "probe", "control"];
+
+/// Why a connection ended that its client would have kept.
+#[derive(Clone, Copy, Debug)]
+pub enum Dropped {
+    /// The listener has as many as it may.
+    Limit,
+    /// The client's address has as many as it may.
+    AddressLimit,
+    /// No TLS handshake in time.
+    Handshake,
+    /// No request's head in time.
+    Head,
+    /// The client did not take its answer.
+    Write,
+}
+
+impl Dropped {
+    const ALL: [Dropped; 5] =
+        [Dropped::Limit, Dropped::AddressLimit, Dropped::Handshake, Dropped::Head, Dropped::Write];
+
+    fn label(self) -> &'static str {
+        match self {
+            Dropped::Limit => "limit",
+            Dropped::AddressLimit => "address_limit",
+            Dropped::Handshake => "handshake",
+            Dropped::Head => "head",
+            Dropped::Write => "write",
+        }
+    }
+}
 
 pub struct Metrics {
     registry: Registry,
@@ -40,6 +73,8 @@ pub struct Metrics {
     /// Records that the log could not take.
     pub log_errors: IntCounter,
     rejected: IntCounterVec,
+    connections: IntGaugeVec,
+    dropped: IntCounterVec,
     pub decode: Histogram,
     pub queue: Histogram,
     pub inference: Histogram,
@@ -100,6 +135,18 @@ impl Metrics {
         if REJECTED_STATUSES.contains(&status.as_str()) {
             self.rejected.with_label_values(&[&status]).inc();
         }
+    }
+
+    pub fn connected(&self, listener: &str) {
+        self.connections.with_label_values(&[listener]).inc();
+    }
+
+    pub fn disconnected(&self, listener: &str) {
+        self.connections.with_label_values(&[listener]).dec();
+    }
+
+    pub fn dropped(&self, listener: &str, why: Dropped) {
+        self.dropped.with_label_values(&[listener, why.label()]).inc();
     }
 
     pub fn predicted(&self) {
@@ -178,6 +225,25 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
     registry.register(Box::new(rejected.clone()))?;
     for status in REJECTED_STATUSES {
         rejected.with_label_values(&[status]);
+    }
+    let connections = IntGaugeVec::new(
+        Opts::new("picket_http_connections", "Connections that are open now."),
+        &["listener"],
+    )?;
+    registry.register(Box::new(connections.clone()))?;
+    let dropped = IntCounterVec::new(
+        Opts::new(
+            "picket_http_dropped_connections_total",
+            "Connections turned away at a limit or given up at a deadline.",
+        ),
+        &["listener", "why"],
+    )?;
+    registry.register(Box::new(dropped.clone()))?;
+    for listener in LISTENERS {
+        connections.with_label_values(&[listener]);
+        for why in Dropped::ALL {
+            dropped.with_label_values(&[listener, why.label()]);
+        }
     }
     let stages = HistogramVec::new(
         HistogramOpts::new("picket_stage_duration_seconds", "Time spent in each stage.")
@@ -281,6 +347,8 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         subsystem_alive,
         subsystem_beat,
         rejected,
+        connections,
+        dropped,
         last_prediction,
         info,
         registry,

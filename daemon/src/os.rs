@@ -1,18 +1,25 @@
 //! What the kernel knows about this machine and this process: clocks, boot id, host name, signals,
-//! disks. The only file that names nix and rustix, and the only one with unsafe code: one system call
-//! that neither wraps.
+//! disks, sockets. The only file that names nix and rustix, and the only one with unsafe code: one
+//! system call that neither wraps, and what it takes to adopt a service manager's sockets.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, setsockopt,
+    sockopt,
+};
 use nix::time::{ClockId, clock_gettime};
 use rustix::fs::{AtFlags, StatxFlags};
 
@@ -263,4 +270,72 @@ pub fn is_refusal(error: &std::io::Error) -> bool {
         error.raw_os_error().map(Errno::from_raw),
         Some(Errno::EACCES | Errno::EPERM | Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::ELOOP)
     )
+}
+
+/// Makes room for so many open files, sockets included, as far as the hard limit allows; gives
+/// how many are possible now.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn raise_open_files(wanted: u64) -> std::io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let raised = wanted.min(hard);
+    if raised <= soft {
+        return Ok(soft);
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, raised, hard)?;
+    Ok(raised)
+}
+
+/// Bounds what the kernel keeps for each of a listener's connections of bytes that the client does
+/// not take, and for how long. Accepted sockets inherit both.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn bounded_unsent(
+    listener: &TcpListener,
+    bytes: usize,
+    timeout: Duration,
+) -> std::io::Result<()> {
+    let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    setsockopt(listener, sockopt::SndBuf, &bytes)?;
+    Ok(setsockopt(listener, sockopt::TcpUserTimeout, &timeout_ms)?)
+}
+
+/// A listening socket that this process was started with.
+#[derive(Debug)]
+pub enum Inherited {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Takes over sockets that the service manager has opened for this process.
+///
+/// # Errors
+/// A descriptor that is no listening stream socket; the reason.
+#[allow(unsafe_code)]
+pub fn adopt(fd: RawFd) -> Result<Inherited, String> {
+    // SAFETY: the service manager's protocol gives these descriptors to this process alone, and
+    // each is adopted once, at start.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let fault = |error: Errno| error.desc().to_string();
+    if getsockopt(&fd, sockopt::SockType).map_err(fault)? != SockType::Stream
+        || !getsockopt(&fd, sockopt::AcceptConn).map_err(fault)?
+    {
+        return Err("it is no stream socket that listens".to_string());
+    }
+    let raw = std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd());
+    let address: SockaddrStorage = getsockname(raw).map_err(fault)?;
+    match address.family() {
+        Some(AddressFamily::Inet | AddressFamily::Inet6) => Ok(Inherited::Tcp(fd.into())),
+        Some(AddressFamily::Unix) => Ok(Inherited::Unix(fd.into())),
+        other => Err(format!("its address family is {other:?}")),
+    }
+}
+
+/// Keeps a variable of our environment from children, and from being read twice.
+#[allow(unsafe_code)]
+pub fn forget_variable(name: &str) {
+    // SAFETY: called from `main` before any other thread is started.
+    unsafe { std::env::remove_var(name) };
 }

@@ -1,6 +1,5 @@
 //! Builds the daemon in order, waits for the signal to stop, takes it down in order.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -9,29 +8,35 @@ use std::time::{Duration, Instant};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use crate::config::{Band, Config, Sources};
+use crate::config::{ApiConfig, Band, Config, Sources};
+use crate::endpoint::Endpoint;
 use crate::health::{Health, Heartbeat, Work};
-use crate::http::server::{BindError, Listener, Running, Server};
-use crate::http::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
+use crate::http::server::{self, Running, Server};
+use crate::http::{
+    self, Admin, Api, BindError, Bodies, Listener, LogApi, LogSetup, PredictApi, Tls, TlsError,
+    Token, TokenError,
+};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::model::{CLASSES, Model, ModelError};
-use crate::os::{self, Request, Signals};
+use crate::os::{self, Inherited, Request, Signals};
 use crate::pipeline::{Pipeline, Rules};
 use crate::prediction::{UnknownLabel, Verdict};
 use crate::prediction_log::{self, LogError, LogReader, Origin};
 use crate::registry::RegistryWatch;
 use crate::reload::LiveSettings;
-use crate::systemd::Notifier;
+use crate::systemd::{Notifier, Sockets, SocketsError};
 use crate::watchdog::Watchdog;
 use crate::worker::{WorkerSetup, Workers};
 use crate::writer::{LogWriter, WriterConfig};
 
-/// Open connections on each listener. The API's bound its memory; the probes have their own, so
-/// that a flood on one never starves the other.
-const API_CONNECTIONS_MAX: usize = 512;
+/// Open connections of the probes and of `picket log`; the API's are a setting. Each listener has
+/// its own, so that a flood on one never starves another.
 const PROBE_CONNECTIONS_MAX: usize = 64;
 const CONTROL_CONNECTIONS_MAX: usize = 8;
+
+/// Open files beside connections: the log, listeners, runtimes, standard streams.
+const OTHER_FILES_MAX: usize = 128;
 
 /// Of the drain's time, what is kept for the queue and the log once the listener is closed.
 const DRAIN_RESERVE: Duration = Duration::from_millis(500);
@@ -53,6 +58,12 @@ pub enum RunError {
     #[error("cannot start a listener")]
     Listener(#[source] std::io::Error),
     #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -60,12 +71,17 @@ pub enum RunError {
     Verdict(#[from] UnknownLabel),
 }
 
-/// Runs until a stop signal, then drains. `signals` must have been blocked before any thread
-/// was started; `sources` are read again whenever SIGHUP comes.
+/// Runs until a stop signal, then drains. `signals` must have been blocked, and `sockets` taken,
+/// before any thread was started; `sources` are read again whenever SIGHUP comes.
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting; once it serves, faults are for Health to tell.
-pub fn run(config: Config, sources: &Sources, signals: Signals) -> Result<(), RunError> {
+pub fn run(
+    config: Config,
+    sources: &Sources,
+    signals: Signals,
+    sockets: Sockets,
+) -> Result<(), RunError> {
     let health = Health::new();
     let (send, requests) = mpsc::sync_channel(REQUESTS_MAX);
     let deadline = config.health.runtime_deadline.0;
@@ -74,7 +90,7 @@ pub fn run(config: Config, sources: &Sources, signals: Signals) -> Result<(), Ru
         move || obey(&signals, &health, &heartbeat, &send)
     });
     let heartbeat = health.heartbeat("supervisor", START_STEP_MAX);
-    let mut daemon = Daemon::start(config, health, &heartbeat)?;
+    let mut daemon = Daemon::start(config, health, &heartbeat, sockets)?;
     heartbeat.set_deadline(deadline);
     let signal = loop {
         heartbeat.beat();
@@ -115,6 +131,7 @@ struct Daemon {
     writer_thread: JoinHandle<()>,
     watchdog: Watchdog,
     registry: Option<RegistryWatch>,
+    secrets: Secrets,
 }
 
 impl Daemon {
@@ -122,6 +139,7 @@ impl Daemon {
         config: Config,
         health: Arc<Health>,
         heartbeat: &Heartbeat,
+        sockets: Sockets,
     ) -> Result<Daemon, RunError> {
         let started = Instant::now();
         tracing::info!(
@@ -132,8 +150,12 @@ impl Daemon {
         );
         let metrics = Arc::new(Metrics::new(&config.model.name, &config.model.stage));
         let admin = Arc::new(Admin { health: health.clone(), metrics: metrics.clone() });
-        let probe_listener = listener("probe", PROBE_CONNECTIONS_MAX, &config, &health);
-        let probe = open(probe_listener, config.probe.listen, http::probe_routes(admin.clone()))?;
+        let secrets = Secrets::load(&config.api)?;
+        let api_connections_max = room_for_connections(&config.api);
+        let probe_server =
+            server("probe", PROBE_CONNECTIONS_MAX, &config, &health, metrics.clone());
+        let probe_listener = listener(sockets.probe, &config.probe.listen)?;
+        let probe = open(probe_server, probe_listener, http::probe_routes(admin.clone()))?;
         let deadlines = config.health;
         let watchdog =
             Watchdog::start(health.clone(), metrics.clone(), deadlines.runtime_deadline.0);
@@ -203,14 +225,19 @@ impl Daemon {
                 dir: config.log_dir(),
                 durability: live.log_durability.clone(),
                 boot_id,
-                health: health.clone(),
             }),
             bodies: Bodies::new(config.api.max_body.as_u64()),
-            metrics,
+            metrics: metrics.clone(),
+            token: secrets.token.clone(),
         });
         let control = open_control(&config, &health, &api);
-        let api_listener = listener("api", API_CONNECTIONS_MAX, &config, &health);
-        let api = open(api_listener, config.api.listen, http::api_routes(api))?;
+        let api_server = Server {
+            per_address_max: config.api.max_connections_per_address,
+            tls: secrets.tls.clone(),
+            ..server("api", api_connections_max, &config, &health, metrics)
+        };
+        let api_listener = listener(sockets.api, &config.api.listen)?;
+        let api = open(api_server, api_listener, http::api_routes(api))?;
         health.serving();
         Notifier.status("serving predictions");
         Notifier.ready();
@@ -228,6 +255,7 @@ impl Daemon {
             writer_thread,
             watchdog,
             registry,
+            secrets,
         })
     }
 
@@ -241,7 +269,10 @@ impl Daemon {
             rules.map(|rules| (wanted, rules)).map_err(|error| error.to_string())
         });
         match read {
-            Ok((wanted, rules)) => self.config = self.live.take_over(&self.config, wanted, rules),
+            Ok((wanted, rules)) => {
+                self.config = self.live.take_over(&self.config, wanted, rules);
+                self.secrets.renew(&self.config.api);
+            }
             Err(error) => tracing::error!(error, "configuration not reloaded, nothing changed"),
         }
         Notifier.ready();
@@ -286,32 +317,92 @@ fn rules(config: &Config, labels: Arc<[String; CLASSES]>) -> Result<Rules, Unkno
     Ok(Rules { verdict, json_range: config.api.json_range })
 }
 
-fn listener(
+fn server(
     name: &'static str,
     connections_max: usize,
     config: &Config,
     health: &Health,
+    metrics: Arc<Metrics>,
 ) -> Server {
     Server {
         name,
         connections_max,
+        per_address_max: connections_max,
         drain_timeout: config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
         heartbeat: health.heartbeat(name, config.health.runtime_deadline.0),
+        metrics,
+        tls: None,
+    }
+}
+
+/// The service manager's socket where it hands one over, else one of our own.
+fn listener(inherited: Option<Inherited>, endpoint: &Endpoint) -> Result<Listener, RunError> {
+    match inherited {
+        Some(socket) => Listener::inherited(socket).map_err(RunError::Listener),
+        None => Ok(Listener::bind(endpoint)?),
     }
 }
 
 fn open(
     server: Server,
-    addr: SocketAddr,
+    listener: Listener,
     routes: BoxedFilter<(Response,)>,
 ) -> Result<Running, RunError> {
-    let listener = Listener::tcp(addr)?;
     server.start(listener, routes).map_err(RunError::Listener)
+}
+
+/// What the API listener shows and asks for; its files are read again at a reload.
+struct Secrets {
+    token: Option<Arc<Live<Token>>>,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Secrets {
+    fn load(api: &ApiConfig) -> Result<Secrets, RunError> {
+        let token = api.token_file.as_deref().map(Token::load).transpose()?;
+        let tls = match (&api.tls_cert, &api.tls_key) {
+            (Some(cert), Some(key)) => Some(Tls::load(cert, key)?),
+            _ => None,
+        };
+        Ok(Secrets { token: token.map(Live::new), tls })
+    }
+
+    /// Files that can't be used leave what was read before.
+    fn renew(&self, api: &ApiConfig) {
+        if let (Some(live), Some(path)) = (&self.token, &api.token_file) {
+            match Token::load(path) {
+                Ok(token) => live.set(token),
+                Err(error) => {
+                    let error = crate::chain(&error);
+                    tracing::error!(error, "token not read again, the old one stays");
+                }
+            }
+        }
+        if let Some(Err(error)) = self.tls.as_ref().map(|tls| tls.reload()) {
+            let error = crate::chain(&error);
+            tracing::error!(error, "certificate not read again, the old one stays");
+        }
+    }
+}
+
+/// How many API connections there are files for, once as many are asked of the kernel as needed.
+fn room_for_connections(api: &ApiConfig) -> usize {
+    let turned_away = 3 * server::TURNED_AWAY_MAX;
+    let others = OTHER_FILES_MAX + PROBE_CONNECTIONS_MAX + CONTROL_CONNECTIONS_MAX + turned_away;
+    let files = os::raise_open_files((others + api.max_connections) as u64);
+    let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let possible = files.saturating_sub(others).max(1);
+    if possible < api.max_connections {
+        let asked = api.max_connections;
+        tracing::warn!(files, asked, possible, "the limit of open files allows fewer connections");
+    }
+    possible.min(api.max_connections)
 }
 
 /// Without its socket the daemon does all but answer `picket log`.
 fn open_control(config: &Config, health: &Health, api: &Arc<Api>) -> Option<Running> {
-    let server = listener("control", CONTROL_CONNECTIONS_MAX, config, health);
+    let metrics = api.metrics.clone();
+    let server = server("control", CONTROL_CONNECTIONS_MAX, config, health, metrics);
     let heartbeat = server.heartbeat.clone();
     let start = || {
         let name = prediction_log::socket_name(&config.log_dir()).map_err(RunError::Listener)?;

@@ -1,9 +1,12 @@
-//! What systemd is told and what it asks for: ready, status, alive, more time, reloading, stopping.
-//! Silent where nobody listens. The only file that names sd-notify.
+//! What systemd is told and what it asks for: ready, status, alive, more time, reloading, stopping;
+//! and the sockets that it hands over. Silent where nobody listens. The only file that names
+//! sd-notify.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+
+use crate::os::{self, Inherited};
 
 /// Shorter watchdog periods than this can't be met honestly on a loaded board.
 const WATCHDOG_PERIOD_MIN: Duration = Duration::from_millis(100);
@@ -107,6 +110,54 @@ fn period_of(usec: &str, pid: Option<&str>, own_pid: u32) -> Wanted {
         return Wanted::TooSeldom(period);
     }
     Wanted::Pings(period)
+}
+
+/// Sockets that the service manager listens on for us (`FileDescriptorName=` of their unit).
+#[derive(Debug, Default)]
+pub struct Sockets {
+    pub api: Option<Inherited>,
+    pub probe: Option<Inherited>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SocketsError {
+    #[error("the service manager's sockets can't be taken over")]
+    Protocol(#[source] std::io::Error),
+    #[error(
+        "the service manager hands over a socket named {0:?}, FileDescriptorName=api or probe is needed"
+    )]
+    Name(String),
+    #[error("the service manager hands over two sockets named {0:?}, one is possible")]
+    Twice(String),
+    #[error("the service manager's socket {name:?} can't be used: {detail}")]
+    Kind { name: String, detail: String },
+}
+
+impl Sockets {
+    /// Must come before any thread is started: it takes the variables that announce the sockets
+    /// out of the environment.
+    ///
+    /// # Errors
+    /// Sockets that nobody here would serve, which would only look as if they worked.
+    pub fn take() -> Result<Sockets, SocketsError> {
+        let given = sd_notify::listen_fds_with_names().map(Iterator::collect::<Vec<_>>);
+        for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+            os::forget_variable(variable);
+        }
+        let mut sockets = Sockets::default();
+        for (fd, name) in given.map_err(SocketsError::Protocol)? {
+            let place = match name.as_str() {
+                "api" => &mut sockets.api,
+                "probe" => &mut sockets.probe,
+                _ => return Err(SocketsError::Name(name)),
+            };
+            if place.is_some() {
+                return Err(SocketsError::Twice(name));
+            }
+            *place = Some(os::adopt(fd).map_err(|detail| SocketsError::Kind { name, detail })?);
+        }
+        Ok(sockets)
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use picket::model::ModelError;
 use picket::os::Signals;
 use picket::prediction_log::LogError;
 use picket::supervisor::{self, RunError};
+use picket::systemd::Sockets;
 
 /// Exit codes of sysexits.h.
 mod exit {
@@ -120,7 +121,9 @@ impl CliError {
         match self {
             CliError::Config(ConfigError::Unreadable { .. }) => exit::IO,
             CliError::Config(_) => exit::CONFIG,
-            CliError::Run(RunError::Verdict(_)) => exit::CONFIG,
+            CliError::Run(
+                RunError::Verdict(_) | RunError::Sockets(_) | RunError::Token(_) | RunError::Tls(_),
+            ) => exit::CONFIG,
             CliError::Run(RunError::Bind(_) | RunError::Listener(_) | RunError::Log(_)) => exit::IO,
             CliError::Run(RunError::Model(error)) | CliError::Model(error) => model_exit(error),
             CliError::Log(_) | CliError::Io { .. } => exit::IO,
@@ -187,12 +190,13 @@ fn run(cli: Cli) -> Result<(), CliError> {
 fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
     // Before any thread starts: each inherits the mask.
     let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
+    let sockets = Sockets::take().map_err(RunError::Sockets)?;
     let _output = log_output::init(global.log_level, global.log_format);
     let surroundings = Surroundings::from_environment();
     let sources = Sources { flags: settings, file: global.config.clone(), surroundings };
     let config = sources.load()?;
     warn_of_unknown_environment();
-    Ok(supervisor::run(config, &sources, signals)?)
+    Ok(supervisor::run(config, &sources, signals, sockets)?)
 }
 
 fn load(settings: Settings, global: &Global) -> Result<Config, ConfigError> {

@@ -19,6 +19,11 @@ const BUDGET_BYTES: usize = 64 << 20;
 /// A body that takes longer than this is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// While a body arrives, so much of it has to come in so much time: who trickles holds a connection
+/// for no longer than who sends nothing.
+const PROGRESS_BYTES_MIN: usize = 1 << 10;
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What is read and thrown away of a body that is too large, so that its sender, who may only
 /// look for an answer after sending, sees the refusal instead of a reset connection.
 const DISCARD_BYTES_MAX: usize = 128 << 20;
@@ -53,7 +58,7 @@ impl Bodies {
         B: Buf,
     {
         let mut stream = pin!(stream);
-        let deadline = Instant::now() + READ_TIMEOUT;
+        let mut pace = Pace::start(READ_TIMEOUT);
         let declared = headers
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -67,7 +72,7 @@ impl Bodies {
         // What the client declares is only believed as it arrives.
         let mut bytes = BytesMut::with_capacity(declared.unwrap_or(0).min(64 << 10));
         let mut share: Option<OwnedSemaphorePermit> = None;
-        while let Some(chunk) = next(stream.as_mut(), deadline).await? {
+        while let Some(chunk) = next(stream.as_mut(), &mut pace).await? {
             if bytes.len() + chunk.remaining() > self.bytes_max {
                 discard(stream.as_mut()).await;
                 return Err(self.too_large());
@@ -96,18 +101,58 @@ impl Bodies {
     }
 }
 
-async fn next<S, B>(mut stream: Pin<&mut S>, deadline: Instant) -> Result<Option<B>, Rejected>
+/// How far a body has come, and how long it may take.
+struct Pace {
+    whole: Instant,
+    whole_timeout: Duration,
+    /// When the next `PROGRESS_BYTES_MIN` have to be there, and what there is of them.
+    progress: Instant,
+    arrived: usize,
+}
+
+impl Pace {
+    fn start(whole_timeout: Duration) -> Pace {
+        let now = Instant::now();
+        Pace {
+            whole: now + whole_timeout,
+            whole_timeout,
+            progress: now + PROGRESS_TIMEOUT,
+            arrived: 0,
+        }
+    }
+
+    fn arrived(&mut self, bytes: usize) {
+        self.arrived += bytes;
+        if self.arrived >= PROGRESS_BYTES_MIN {
+            self.arrived = 0;
+            self.progress = Instant::now() + PROGRESS_TIMEOUT;
+        }
+    }
+
+    fn overdue(&self) -> Rejected {
+        let text = if self.progress < self.whole {
+            let timeout = PROGRESS_TIMEOUT.as_secs();
+            format!("body came slower than {PROGRESS_BYTES_MIN} bytes in {timeout} s")
+        } else {
+            format!("body did not arrive within {} s", self.whole_timeout.as_secs())
+        };
+        Rejected::new(StatusCode::REQUEST_TIMEOUT, text)
+    }
+}
+
+async fn next<S, B>(mut stream: Pin<&mut S>, pace: &mut Pace) -> Result<Option<B>, Rejected>
 where
     S: Stream<Item = Result<B, warp::Error>>,
+    B: Buf,
 {
-    let next = timeout_at(deadline, std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)));
-    match next.await {
-        Err(_) => {
-            let text = format!("body did not arrive within {} s", READ_TIMEOUT.as_secs());
-            Err(Rejected::new(StatusCode::REQUEST_TIMEOUT, text))
-        }
+    let next = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx));
+    match timeout_at(pace.whole.min(pace.progress), next).await {
+        Err(_) => Err(pace.overdue()),
         Ok(None) => Ok(None),
-        Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
+        Ok(Some(Ok(chunk))) => {
+            pace.arrived(chunk.remaining());
+            Ok(Some(chunk))
+        }
         Ok(Some(Err(error))) => {
             let text = format!("body broke off: {error}");
             Err(Rejected::new(StatusCode::BAD_REQUEST, text))
@@ -120,9 +165,9 @@ where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
-    let deadline = Instant::now() + DISCARD_TIMEOUT;
+    let mut pace = Pace::start(DISCARD_TIMEOUT);
     let mut discarded = 0;
-    while let Ok(Some(chunk)) = next(stream.as_mut(), deadline).await {
+    while let Ok(Some(chunk)) = next(stream.as_mut(), &mut pace).await {
         discarded += chunk.remaining();
         if discarded > DISCARD_BYTES_MAX {
             return;

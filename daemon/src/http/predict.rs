@@ -104,9 +104,6 @@ where
     let arrived = Instant::now();
     let durability = durability(query, *api.predict.durability.get())?;
     let media = media_type(headers)?;
-    if health.is_draining() {
-        return Err(Rejected::unavailable("shutting down"));
-    }
     let body = api.bodies.read(headers, stream).await?;
     let (reply, answer) = oneshot::channel();
     let queued = Instant::now();

@@ -1,35 +1,33 @@
-//! One listener on a thread and runtime of its own: accept loop, connection limit, header
-//! deadline, drain. Serves any warp routes; knows none of them.
+//! One listener on a thread and runtime of its own: accept loop, connection limits, drain. Serves
+//! any warp routes; knows none of them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{self as unix, UnixListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+use super::connection::{Counted, Serving};
+use super::listen::{Accepted, AsyncListener, Listener};
+use super::permits::{Full, Permits};
+use super::tls::Tls;
 use crate::health::Heartbeat;
-use crate::os;
+use crate::metrics::{Dropped, Metrics};
 
-/// Time for a request's head to arrive whole, an idle keep-alive connection included.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+pub use super::connection::TURNED_AWAY_MAX;
 
 /// Request head: header count and bytes.
-const HEADERS_MAX: usize = 64;
-const HEAD_BYTES_MAX: usize = 16 << 10;
+pub(super) const HEADERS_MAX: usize = 64;
+pub(super) const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// Pause after a failed accept, as when file descriptors run out: the next would fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Failed accepts are told no more often than this, however many there are.
+const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The runtime beats this often.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,9 +42,13 @@ pub struct Server {
     /// `api` or `probe`: the thread's name and the log's `listener`.
     pub name: &'static str,
     pub connections_max: usize,
+    /// Of them, from one address.
+    pub per_address_max: usize,
     /// Longest wait for open requests after `stop`.
     pub drain_timeout: Duration,
     pub heartbeat: Arc<Heartbeat>,
+    pub metrics: Arc<Metrics>,
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// A running listener.
@@ -65,97 +67,6 @@ impl Running {
     }
 }
 
-/// Where a server listens.
-pub enum Listener {
-    Tcp(TcpListener),
-    Local(UnixListener),
-}
-
-impl Listener {
-    /// # Errors
-    /// When the address is taken or not ours; the address is in the error, which the system's own
-    /// text lacks.
-    pub fn tcp(addr: SocketAddr) -> Result<Listener, BindError> {
-        let listener = TcpListener::bind(addr);
-        listener
-            .map(Listener::Tcp)
-            .map_err(|source| BindError { address: addr.to_string(), source })
-    }
-
-    /// A socket without a file, which answers only this user and root. It holds no disk, and none
-    /// is left behind by a killed daemon.
-    ///
-    /// # Errors
-    /// When another process has the name.
-    pub fn local(name: &str) -> Result<Listener, BindError> {
-        let bind = || UnixListener::bind_addr(&unix::SocketAddr::from_abstract_name(name)?);
-        bind()
-            .map(Listener::Local)
-            .map_err(|source| BindError { address: format!("@{name}"), source })
-    }
-
-    fn address(&self) -> io::Result<String> {
-        match self {
-            Listener::Tcp(listener) => Ok(listener.local_addr()?.to_string()),
-            Listener::Local(listener) => {
-                let addr = listener.local_addr()?;
-                let name = addr.as_abstract_name().unwrap_or_default();
-                Ok(format!("@{}", String::from_utf8_lossy(name)))
-            }
-        }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
-pub struct BindError {
-    address: String,
-    source: io::Error,
-}
-
-/// The same, registered with a runtime.
-enum AsyncListener {
-    Tcp(tokio::net::TcpListener),
-    Local(tokio::net::UnixListener),
-}
-
-/// A connection of either kind.
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
-
-impl AsyncListener {
-    fn register(listener: Listener) -> io::Result<AsyncListener> {
-        Ok(match listener {
-            Listener::Tcp(listener) => {
-                listener.set_nonblocking(true)?;
-                AsyncListener::Tcp(tokio::net::TcpListener::from_std(listener)?)
-            }
-            Listener::Local(listener) => {
-                listener.set_nonblocking(true)?;
-                AsyncListener::Local(tokio::net::UnixListener::from_std(listener)?)
-            }
-        })
-    }
-
-    async fn accept(&self) -> io::Result<Box<dyn Connection>> {
-        match self {
-            AsyncListener::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                let _ = stream.set_nodelay(true);
-                Ok(Box::new(stream))
-            }
-            AsyncListener::Local(listener) => {
-                let (stream, _) = listener.accept().await?;
-                let peer = stream.peer_cred()?.uid();
-                if peer != 0 && peer != os::effective_user() {
-                    return Err(io::Error::other(format!("user {peer} may not ask")));
-                }
-                Ok(Box::new(stream))
-            }
-        }
-    }
-}
-
 impl Server {
     /// # Errors
     /// When the runtime can't be built or the listener not be registered with it.
@@ -164,7 +75,6 @@ impl Server {
         listener: Listener,
         routes: BoxedFilter<(Response,)>,
     ) -> io::Result<Running> {
-        let addr = listener.address()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -172,13 +82,13 @@ impl Server {
             .thread_keep_alive(BLOCKING_KEEP_ALIVE)
             .thread_name(format!("{}-blocking", self.name))
             .build()?;
-        let listener = {
-            let _guard = runtime.enter();
-            AsyncListener::register(listener)?
-        };
         let (stop, stopped) = watch::channel(false);
         let name = self.name;
-        tracing::info!(listener = name, %addr, "listening");
+        tracing::info!(listener = name, addr = %listener.address(), "listening");
+        let listener = {
+            let _guard = runtime.enter();
+            listener.register()?
+        };
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
             runtime.block_on(self.serve(listener, routes, stopped));
             // A page being read is not worth waiting for.
@@ -193,15 +103,19 @@ impl Server {
         routes: BoxedFilter<(Response,)>,
         mut stopped: watch::Receiver<bool>,
     ) {
-        let permits = Arc::new(Semaphore::new(self.connections_max));
-        let graceful = GracefulShutdown::new();
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(HEAD_BYTES_MAX);
+        let permits = Permits::new(self.connections_max, self.per_address_max);
+        let serving = Arc::new(Serving {
+            name: self.name,
+            routes,
+            tls: self.tls.clone(),
+            metrics: self.metrics.clone(),
+            stopped: stopped.clone(),
+            turning_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+        });
+        // Each connection holds a sender: the receiver is told when the last has gone.
+        let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut beat = tokio::time::interval(BEAT_INTERVAL);
+        let mut warned: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 _ = stopped.changed() => break,
@@ -211,29 +125,52 @@ impl Server {
                 }
                 accepted = listener.accept() => accepted,
             };
-            let stream = match accepted {
-                Ok(stream) => stream,
+            let Accepted { stream, peer } = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(listener = self.name, %error, "accept failed");
+                    if warned.is_none_or(|at| at.elapsed() > ACCEPT_WARNING_INTERVAL) {
+                        tracing::warn!(listener = self.name, %error, "accept failed");
+                        warned = Some(Instant::now());
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            // At the limit a connection is shed at once, never queued.
-            let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-            let service = TowerToHyperService::new(warp::service(routes.clone()));
-            let connection =
-                graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-            tokio::spawn(async move {
-                // A client that breaks off is its own business.
-                let _ = connection.await;
-                drop(permit);
-            });
+            let serving = serving.clone();
+            let open = open.clone();
+            // At the limit a connection is turned away at once, never queued.
+            match permits.take(peer) {
+                Ok(permit) => {
+                    let counted = Counted::new(serving.clone());
+                    tokio::spawn(async move {
+                        serving.connection(stream).await;
+                        drop((counted, permit, open));
+                    });
+                }
+                Err(full) => {
+                    let (why, text) = refusal(full);
+                    self.metrics.dropped(self.name, why);
+                    tokio::spawn(async move {
+                        serving.turn_away(stream, &text).await;
+                        drop(open);
+                    });
+                }
+            }
         }
         drop(listener);
+        drop(open);
         self.heartbeat.retire();
-        if tokio::time::timeout(self.drain_timeout, graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(self.drain_timeout, all_closed.recv()).await.is_err() {
             tracing::warn!(listener = self.name, "requests were still open at the drain deadline");
+        }
+    }
+}
+
+fn refusal(full: Full) -> (Dropped, String) {
+    match full {
+        Full::Listener(max) => (Dropped::Limit, format!("{max} connections are open already")),
+        Full::Address(max) => {
+            (Dropped::AddressLimit, format!("{max} connections are open from this address already"))
         }
     }
 }

@@ -285,3 +285,12 @@ fn retention_by_bytes_holds() {
     let (code, report) = crate::support::verify(state.path());
     assert_eq!((code, &report["last"]), (0, &json!(20_000)), "{report}");
 }
+
+#[test]
+fn the_description_is_served_as_it_is_written() {
+    let (_state, daemon) = start();
+    let answer = daemon.get("/openapi.yaml");
+    assert_eq!(answer.header("content-type"), Some("application/yaml"));
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    assert_eq!(answer.body, std::fs::read_to_string(root.join("docs/openapi.yaml")).unwrap());
+}

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod activation;
 mod api;
 mod bad_input;
 mod cli;
@@ -10,6 +11,7 @@ mod crash;
 mod damage;
 mod doctor;
 mod freeze;
+mod hostile;
 mod liveness;
 mod log_output;
 mod packaging;
@@ -19,3 +21,5 @@ mod shutdown;
 mod support;
 mod systemd;
 mod tidy;
+#[cfg(feature = "tls")]
+mod tls;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Daemon, Launch, cat_png, grey_pixels};
+use crate::support::{Daemon, Launch, cat_png, grey_pixels, request_with};
 use crate::systemd::ServiceManager;
 
 struct Setting {
@@ -150,4 +150,31 @@ fn a_reload_asked_for_while_starting_waits_for_the_start() {
     std::fs::write(&pipe, crate::support::embedded_model()).unwrap();
     daemon.wait_for_line(": ready ");
     daemon.wait_for_line("configuration reloaded");
+}
+
+#[test]
+fn a_token_in_the_same_file_is_read_again_and_one_that_cannot_be_used_is_not() {
+    let (old, new) = ("0123456789abcdef01234567", "76543210fedcba9876543210");
+    let setting = Setting::new("");
+    let file = setting.dir.path().join("token");
+    std::fs::write(&file, old).unwrap();
+    let mut daemon = setting.launch().args(["--api-token-file".as_ref(), file.as_os_str()]).start();
+    let status = |daemon: &Daemon, token: &str| {
+        let value = format!("Bearer {token}");
+        request_with(daemon.api, "GET", "/stats", &[("authorization", &value)], b"").status
+    };
+    assert_eq!((status(&daemon, old), status(&daemon, new)), (200, 401));
+    std::fs::write(&file, new).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_line("configuration reloaded");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while status(&daemon, new) != 200 {
+        assert!(Instant::now() < deadline, "the new token is not taken");
+    }
+    assert_eq!(status(&daemon, old), 401);
+    std::fs::write(&file, "short").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let line = daemon.wait_for_line("token not read again, the old one stays");
+    assert!(line.contains("has 5 characters, 24 to 4096 are possible"), "{line}");
+    assert_eq!(status(&daemon, new), 200);
 }

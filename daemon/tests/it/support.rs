@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -64,17 +65,44 @@ pub struct Daemon {
 /// How a daemon is started.
 pub struct Launch {
     command: Command,
+    /// Standard input and output, where they are sockets.
+    streams: Option<(OwnedFd, OwnedFd)>,
 }
 
 impl Launch {
     /// On the store below `state_dir`, ports of the kernel's choice.
     pub fn on(state_dir: &Path) -> Launch {
+        let ports = ["--api-listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0"];
+        Launch::bare(state_dir).args(ports)
+    }
+
+    /// Listening where the arguments to come say.
+    pub fn bare(state_dir: &Path) -> Launch {
         let mut command = picket();
-        command.args(["serve", "--api-listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0"]);
-        command.arg("--state-dir").arg(state_dir);
+        command.arg("serve").arg("--state-dir").arg(state_dir);
         // The lines that a person reads, whatever stderr is.
         command.args(["--log-format", "text"]);
-        Launch { command }
+        Launch { command, streams: None }
+    }
+
+    /// The same, with sockets named `api` and `probe` handed over as systemd does it. They reach
+    /// the shell as its standard streams, and `LISTEN_PID` is known only there.
+    pub fn activated(state_dir: &Path, names: &str, api: OwnedFd, probe: OwnedFd) -> Launch {
+        let adopt = "exec 3<&0 4>&1 </dev/null >/dev/null; export LISTEN_PID=$$";
+        let launch = Launch::on(state_dir).prepared(adopt);
+        let launch = launch.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", names);
+        Launch { streams: Some((api, probe)), ..launch }
+    }
+
+    /// The same, in a process that a shell has prepared.
+    pub fn prepared(self, preparation: &str) -> Launch {
+        let Launch { command: daemon, streams } = self;
+        let mut command = Command::new("sh");
+        let variables = daemon.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.env_clear().envs(variables);
+        let script = format!("{preparation}; exec \"$0\" \"$@\"");
+        command.arg("-c").arg(script).arg(daemon.get_program()).args(daemon.get_args());
+        Launch { command, streams }
     }
 
     pub fn args<I: IntoIterator<Item: AsRef<std::ffi::OsStr>>>(mut self, args: I) -> Launch {
@@ -102,8 +130,13 @@ impl Launch {
         daemon
     }
 
-    fn launch(mut self) -> Daemon {
-        let child = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    /// Starts it, and waits for nothing.
+    pub fn launch(mut self) -> Daemon {
+        let (stdin, stdout) = match self.streams.take() {
+            None => (Stdio::null(), Stdio::null()),
+            Some((api, probe)) => (api.into(), probe.into()),
+        };
+        let child = self.command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
         let mut child = child.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();
@@ -114,9 +147,12 @@ impl Launch {
                 }
             }
         });
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Daemon { api: nowhere, probe: nowhere, child, lines, seen: Vec::new() }
+        Daemon { api: nowhere(), probe: nowhere(), child, lines, seen: Vec::new() }
     }
+}
+
+fn nowhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 impl Daemon {
@@ -152,7 +188,9 @@ impl Daemon {
 
     fn wait_for_listener(&mut self, name: &str) -> SocketAddr {
         let line = self.wait_for_line(&format!("listening listener=\"{name}\" addr="));
-        line.rsplit_once("addr=").unwrap().1.parse().unwrap()
+        let addr = line.rsplit_once("addr=").unwrap().1;
+        // A Unix socket's path is known to the test that asked for it.
+        addr.parse().unwrap_or_else(|_| nowhere())
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -253,6 +291,17 @@ pub fn request(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Answer {
+    let header = content_type.map(|content_type| ("content-type", content_type));
+    request_with(addr, method, path, header.as_slice(), body)
+}
+
+pub fn request_with(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
@@ -261,8 +310,8 @@ pub fn request(
         .into();
     let mut request =
         ureq::http::Request::builder().method(method).uri(format!("http://{addr}{path}"));
-    if let Some(content_type) = content_type {
-        request = request.header("content-type", content_type);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let mut response = if body.is_empty() && method != "POST" {
         agent.run(request.body(()).unwrap()).unwrap()

@@ -60,6 +60,7 @@ fn each_engine_is_named_in_its_own_room_only() {
         ("tracing_subscriber", "log_output"),
         ("warp", "http"),
         ("hyper", "http"),
+        ("tokio_rustls", "http"),
         ("prometheus", "metrics"),
         ("image", "image"),
     ] {

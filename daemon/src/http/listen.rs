@@ -1,0 +1,230 @@
+//! Sockets that listen: bound here, or handed over by the service manager. Knows nothing of HTTP.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{self as unix, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::endpoint::Endpoint;
+use crate::os::{self, Inherited};
+
+/// Of a socket file: its owner and its group may connect.
+const SOCKET_MODE: u32 = 0o660;
+
+/// What the kernel holds of an answer that its client does not read, bytes per connection.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
+
+/// How long the kernel tries to deliver what a client does not take, once nobody here waits for it
+/// any more.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where a server listens.
+pub struct Listener {
+    socket: Socket,
+    /// As the log shows it.
+    address: String,
+    /// Removed when the listener is.
+    file: Option<SocketFile>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+    /// Answers only this user and root.
+    Private(UnixListener),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct BindError {
+    address: String,
+    source: io::Error,
+}
+
+impl Listener {
+    /// # Errors
+    /// When the address is taken or not ours; the address is in the error, which the system's own
+    /// text lacks.
+    pub fn bind(endpoint: &Endpoint) -> Result<Listener, BindError> {
+        let bound = match endpoint {
+            Endpoint::Tcp(addr) => TcpListener::bind(addr).and_then(Listener::tcp),
+            Endpoint::Unix(path) => SocketFile::bind(path).map(|(socket, file)| Listener {
+                socket: Socket::Unix(socket),
+                address: endpoint.to_string(),
+                file: Some(file),
+            }),
+        };
+        bound.map_err(|source| BindError { address: endpoint.to_string(), source })
+    }
+
+    /// A socket that the service manager keeps: dropping it here closes our copy only, and what
+    /// connects meanwhile waits in the manager's for the next process.
+    ///
+    /// # Errors
+    /// When the kernel does not say where it listens.
+    pub fn inherited(socket: Inherited) -> io::Result<Listener> {
+        match socket {
+            Inherited::Tcp(listener) => Listener::tcp(listener),
+            Inherited::Unix(listener) => {
+                let addr = listener.local_addr()?;
+                let address = match (addr.as_pathname(), addr.as_abstract_name()) {
+                    (Some(path), _) => format!("unix:{}", path.display()),
+                    (None, name) => {
+                        format!("@{}", String::from_utf8_lossy(name.unwrap_or_default()))
+                    }
+                };
+                Ok(Listener { socket: Socket::Unix(listener), address, file: None })
+            }
+        }
+    }
+
+    fn tcp(listener: TcpListener) -> io::Result<Listener> {
+        os::bounded_unsent(&listener, SEND_BUFFER_BYTES, DELIVERY_TIMEOUT)?;
+        let address = listener.local_addr()?.to_string();
+        Ok(Listener { socket: Socket::Tcp(listener), address, file: None })
+    }
+
+    /// A socket without a file, which answers only this user and root. It holds no disk, and none
+    /// is left behind by a killed daemon.
+    ///
+    /// # Errors
+    /// When another process has the name.
+    pub fn local(name: &str) -> Result<Listener, BindError> {
+        let address = format!("@{name}");
+        let bind = || UnixListener::bind_addr(&unix::SocketAddr::from_abstract_name(name)?);
+        match bind() {
+            Ok(socket) => Ok(Listener { socket: Socket::Private(socket), address, file: None }),
+            Err(source) => Err(BindError { address, source }),
+        }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The same, known to the runtime that this is called in.
+    pub(super) fn register(self) -> io::Result<AsyncListener> {
+        let socket = match self.socket {
+            Socket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                AsyncSocket::Tcp(tokio::net::TcpListener::from_std(listener)?)
+            }
+            Socket::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                AsyncSocket::Unix(tokio::net::UnixListener::from_std(listener)?)
+            }
+            Socket::Private(listener) => {
+                listener.set_nonblocking(true)?;
+                AsyncSocket::Private(tokio::net::UnixListener::from_std(listener)?)
+            }
+        };
+        Ok(AsyncListener { socket, _file: self.file })
+    }
+}
+
+/// A socket's file, which goes with it unless another process has put its own there.
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Made under another name, given its mode, and moved into place: nobody finds it half made,
+    /// and one that a killed daemon left behind is replaced.
+    fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+        refuse_if_in_use(path)?;
+        let making = path.with_added_extension("new");
+        match fs::remove_file(&making) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&making)?;
+        fs::set_permissions(&making, fs::Permissions::from_mode(SOCKET_MODE))?;
+        let metadata = fs::symlink_metadata(&making)?;
+        fs::rename(&making, path)?;
+        let path = path.to_path_buf();
+        Ok((listener, SocketFile { path, device: metadata.dev(), inode: metadata.ino() }))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode));
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Whatever is there and is no socket is somebody's file; a socket that answers is in use.
+fn refuse_if_in_use(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "a file that is no socket is there",
+        ));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+    }
+}
+
+/// A listener that belongs to a runtime.
+pub(super) struct AsyncListener {
+    socket: AsyncSocket,
+    _file: Option<SocketFile>,
+}
+
+enum AsyncSocket {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+    Private(tokio::net::UnixListener),
+}
+
+/// A connection of any kind.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Who has connected; a Unix socket's peer has no address.
+pub(super) struct Accepted {
+    pub stream: Box<dyn Stream>,
+    pub peer: Option<IpAddr>,
+}
+
+impl AsyncListener {
+    pub async fn accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            AsyncSocket::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok(Accepted { stream: Box::new(stream), peer: Some(peer.ip()) })
+            }
+            AsyncSocket::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Accepted { stream: Box::new(stream), peer: None })
+            }
+            AsyncSocket::Private(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = stream.peer_cred()?.uid();
+                if peer != 0 && peer != os::effective_user() {
+                    return Err(io::Error::other(format!("user {peer} may not ask")));
+                }
+                Ok(Accepted { stream: Box::new(stream), peer: None })
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! TLS on the API listener, with the certificates of tests/data/tls.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::support::{
+    Daemon, Launch, PATIENCE, fixture, grey_pixels, raw, run, start_with, stderr,
+};
+
+fn file(name: &str) -> PathBuf {
+    fixture("tls").join(name)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// One prediction by a client that trusts this certificate only.
+fn predict(daemon: &Daemon, trusted: &str) -> std::io::Result<String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file(trusted)).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = TcpStream::connect(daemon.api)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = StreamOwned::new(connection, stream);
+    let head =
+        "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 3072\r\nConnection: close\r\n\r\n";
+    stream.write_all(&[head.as_bytes(), &grey_pixels()].concat())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn serve_with(cert: &str, key: &str) -> (tempfile::TempDir, Daemon) {
+    let (cert, key) = (file(cert), file(key));
+    start_with(["--api-tls-cert", text(&cert), "--api-tls-key", text(&key)])
+}
+
+#[test]
+fn the_api_speaks_tls_and_the_probes_do_not() {
+    let (_state, daemon) = serve_with("cert.pem", "cert.key");
+    assert!(predict(&daemon, "cert.pem").unwrap().starts_with("HTTP/1.1 200 "));
+    let error = predict(&daemon, "renewed.pem").unwrap_err().to_string();
+    assert!(error.contains("invalid peer certificate"), "{error}");
+    assert_eq!(daemon.probe("/ready").status, 200);
+    let plain = raw(daemon.api, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(!plain.contains("HTTP/"), "nothing is said in the clear: {plain}");
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn a_handshake_that_never_ends_is_given_up() {
+    let (_state, daemon) = serve_with("cert.pem", "cert.key");
+    let started = std::time::Instant::now();
+    assert_eq!(raw(daemon.api, b"\x16\x03\x01\x02\x00"), "");
+    assert!(started.elapsed() >= std::time::Duration::from_secs(9), "{:?}", started.elapsed());
+    let given_up = "picket_http_dropped_connections_total{listener=\"api\",why=\"handshake\"}";
+    daemon.wait_until("the count", |daemon| daemon.metric(given_up) == 1.0);
+}
+
+#[test]
+fn credentials_are_used_and_an_expired_certificate_is_warned_of() {
+    let credentials = tempfile::tempdir().unwrap();
+    for (from, to) in [("expired.pem", "picket-api-cert"), ("expired.key", "picket-api-key")] {
+        std::fs::copy(file(from), credentials.path().join(to)).unwrap();
+    }
+    let state = tempfile::tempdir().unwrap();
+    let launch = Launch::on(state.path()).env("CREDENTIALS_DIRECTORY", credentials.path());
+    let mut daemon = launch.start();
+    let line = daemon.wait_for_line("the certificate has expired");
+    assert!(line.contains("until=2020-03-01T00:00:00Z"), "{line}");
+    let error = predict(&daemon, "expired.pem").unwrap_err().to_string();
+    assert!(error.contains("certificate expired"), "{error}");
+}
+
+#[test]
+fn what_can_not_be_served_with_is_refused_at_start() {
+    let scratch = tempfile::tempdir().unwrap();
+    let empty = scratch.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let (cert, key, other) = (file("cert.pem"), file("cert.key"), file("renewed.key"));
+    for (cert, key, fault) in [
+        (text(&cert), text(&other), "can't be used together"),
+        (text(&empty), text(&key), "empty.pem holds no certificate in PEM form"),
+        (text(&cert), text(&cert), "cert.pem holds no private key in PEM form"),
+        ("/nonexistent.pem", text(&key), "cannot read certificate /nonexistent.pem: No such file"),
+    ] {
+        let state = tempfile::tempdir().unwrap();
+        let output = run([
+            "serve",
+            "--api-listen",
+            "127.0.0.1:0",
+            "--probe-listen",
+            "127.0.0.1:0",
+            "--state-dir",
+        ]
+        .into_iter()
+        .chain([text(state.path()), "--api-tls-cert", cert, "--api-tls-key", key]));
+        assert_eq!(output.status.code(), Some(78));
+        assert!(stderr(&output).contains(fault), "{}", stderr(&output));
+    }
+    let output = run(["config", "check", "--api-tls-cert", text(&cert)]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("api.tls_key is needed with it"), "{}", stderr(&output));
+}
