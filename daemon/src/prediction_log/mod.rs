@@ -283,6 +283,12 @@ impl PredictionLog {
             }
         }
         chunk.put(&self.db)?;
+        // At once for all of them, and never while sled may wait for the disk.
+        let mut stats = self.stats.lock().expect("no holder of the counters panics");
+        for entry in groups.iter().copied().flatten() {
+            stats.add(&entry.origin, entry.inference_us, entry.defect);
+        }
+        drop(stats);
         self.retire(first_new)
     }
 
@@ -300,8 +306,6 @@ impl PredictionLog {
         self.live_bytes += stored_bytes(&value);
         self.link = link;
         self.next_id += 1;
-        let mut stats = self.stats.lock().expect("no holder of the counters panics");
-        stats.add(&entry.origin, entry.inference_us, entry.defect);
         Ok((id, value))
     }
 
@@ -328,13 +332,15 @@ impl PredictionLog {
         if !entry.at.synchronised {
             return Ok(());
         }
-        let mut offsets = self.offsets.write().expect("no holder of the offsets panics");
-        if offsets.contains_key(boot_id) {
+        let known = |offsets: &HashMap<String, i64>| offsets.contains_key(boot_id);
+        if known(&self.offsets.read().expect("no holder of the offsets panics")) {
             return Ok(());
         }
         let monotonic_us = i64::try_from(entry.at.monotonic_us).unwrap_or(i64::MAX);
         let offset_us = entry.at.wall_us.saturating_sub(monotonic_us);
+        let mut offsets = self.offsets.write().expect("no holder of the offsets panics");
         offsets.insert(boot_id.clone(), offset_us);
+        drop(offsets);
         let offset = format::BootOffset { boot_id: boot_id.clone(), offset_us };
         let value = format::encode_other(Kind::BootOffset, 0, &offset);
         self.journal.add(&value);
