@@ -31,6 +31,7 @@ impl Chunk {
     pub(super) fn add(&mut self, id: u64, value: &[u8]) {
         if self.records == 0 {
             self.first_id = id;
+            self.bytes.reserve(CHUNK_BYTES_MAX);
         }
         self.bytes.extend(value);
         self.records += 1;

@@ -1,6 +1,8 @@
 //! A record's versioned, checksummed form on disk, and its link in the chain. Knows nothing of the
 //! store that holds it.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -85,13 +87,14 @@ pub(super) struct BootOffset {
 
 /// What a link covers beside the origin. postcard's variable-length integers keep it small.
 #[derive(Serialize, Deserialize)]
-struct Payload {
+struct Payload<'a> {
     id: u64,
     wall_us: i64,
     monotonic_us: u64,
     inference_us: u64,
     flags: u8,
-    body: StoredBody,
+    #[serde(borrow)]
+    body: StoredBody<'a>,
 }
 
 const FLAG_DEFECT: u8 = 1;
@@ -100,9 +103,9 @@ const FLAG_SYNCHRONISED: u8 = 4;
 const FLAG_MORE_FOLLOW: u8 = 8;
 
 #[derive(Serialize, Deserialize)]
-enum StoredBody {
-    Predicted { class: u8, label: String, probabilities: [f32; CLASSES] },
-    Reported(Box<Reported>),
+enum StoredBody<'a> {
+    Predicted { class: u8, label: Cow<'a, str>, probabilities: [f32; CLASSES] },
+    Reported(Cow<'a, Reported>),
 }
 
 /// An entry as read back, with its origin still by number.
@@ -133,23 +136,24 @@ pub(super) struct Place {
 /// `origin_content` is the content of the origin's own value: what the record says about who made
 /// it is covered by the chain as well, its number in the store is not.
 pub(super) fn encode(place: &Place, origin_content: &[u8], entry: &Entry) -> (Vec<u8>, Link) {
-    let payload = to_payload(place, entry);
-    let payload = postcard::to_allocvec(&payload).expect("a Vec takes any content");
-    let link = link(&place.previous, origin_content, &payload);
     let mut value = header(Kind::Record);
-    value.extend(link);
+    value.extend(GENESIS);
     value = postcard::to_extend(&place.origin, value).expect("a Vec takes any content");
-    value.extend(payload);
+    let payload_start = value.len();
+    let payload = to_payload(place, entry);
+    value = postcard::to_extend(&payload, value).expect("a Vec takes any content");
+    let link = link(&place.previous, origin_content, &value[payload_start..]);
+    value[HEADER_BYTES..HEADER_BYTES + link.len()].copy_from_slice(&link);
     (seal(value), link)
 }
 
-fn to_payload(place: &Place, entry: &Entry) -> Payload {
+fn to_payload<'a>(place: &Place, entry: &'a Entry) -> Payload<'a> {
     let (uncertain, body) = match &entry.body {
         Body::Predicted(Predicted { class, label, uncertain, probabilities }) => {
-            let (label, probabilities) = (label.clone(), *probabilities);
+            let (label, probabilities) = (Cow::Borrowed(label.as_str()), *probabilities);
             (*uncertain, StoredBody::Predicted { class: *class, label, probabilities })
         }
-        Body::Reported(reported) => (false, StoredBody::Reported(reported.clone())),
+        Body::Reported(reported) => (false, StoredBody::Reported(Cow::Borrowed(reported))),
     };
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     Payload {
@@ -177,9 +181,10 @@ pub fn decode(id: u64, value: &[u8]) -> Result<Stored, Damage> {
     let body = match body {
         StoredBody::Predicted { class, label, probabilities } => {
             let uncertain = flags & FLAG_UNCERTAIN != 0;
+            let label = label.into_owned();
             Body::Predicted(Predicted { class, label, uncertain, probabilities })
         }
-        StoredBody::Reported(reported) => Body::Reported(reported),
+        StoredBody::Reported(reported) => Body::Reported(Box::new(reported.into_owned())),
     };
     let at = Stamp { monotonic_us, wall_us, synchronised: flags & FLAG_SYNCHRONISED != 0 };
     let (defect, more_follow) = (flags & FLAG_DEFECT != 0, flags & FLAG_MORE_FOLLOW != 0);
