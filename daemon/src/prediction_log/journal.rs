@@ -195,8 +195,22 @@ fn decode(bytes: &[u8]) -> Option<(Header, &[u8])> {
     let length = HEADER_BYTES - 4 + usize::try_from(header.values_bytes).ok()?;
     let content = rest.get(..length)?;
     let intact = crc32fast::hash(content).to_le_bytes() == *stated;
+    let held = &content.get(HEADER_BYTES - 4..)?;
     // An unwritten block passes no check: the checksum of zeros is not zero.
-    intact.then(|| (header, &content[HEADER_BYTES - 4..]))
+    (intact && holds_its_records(&header, held)).then_some((header, held))
+}
+
+/// The numbers that a commit claims are those of its records, one after the other.
+fn holds_its_records(header: &Header, held: &[u8]) -> bool {
+    let records = values(held).filter(|(kind, _)| *kind == Kind::Record);
+    let mut next_id = header.first_new;
+    for (_, value) in records {
+        if format::identify(value).map(|(id, ..)| id) != Ok(next_id) {
+            return false;
+        }
+        next_id = next_id.saturating_add(1);
+    }
+    next_id == header.state.next_id && next_id > header.first_new
 }
 
 impl Tail {
