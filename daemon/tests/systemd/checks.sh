@@ -85,20 +85,17 @@ start() {
   inside systemctl start picket || wrong "it does not start: $(log_of_picket -n 5)"
 }
 
-# Deadlines of the heartbeats as short as they may be; the defaults where this binary has no such keys.
+# Deadlines of the heartbeats as short as they may be.
 short_deadlines() {
-  local file=$root/etc/picket/picket.toml
-  printf '\n[health]\nruntime_deadline = "3s"\nworker_deadline = "3s"\nlog_deadline = "3s"\n' >>"$file"
-  inside picket config check --config /etc/picket/picket.toml >/dev/null 2>&1 ||
-    cp "$project/systemd/picket.toml" "$file"
+  sed -i 's/^#\(runtime\|worker\|log\)_deadline = .*/\1_deadline = "3s"/' "$root/etc/picket/picket.toml"
+  [ "$(deadline log_deadline)" = 3 ] || wrong "the deadlines are not taken"
 }
 
-# deadline KEY DEFAULT: seconds, as the daemon understands its configuration.
+# deadline KEY: seconds, as the daemon understands its configuration.
 deadline() {
   local text
   text=$(inside picket config check --config /etc/picket/picket.toml | sed -n "s/^$1 = \"\(.*\)\"/\1/p")
   case $text in
-    '') echo "$2" ;;
     *m | *min) echo $((${text%%m*} * 60)) ;;
     *s) echo "${text%s}" ;;
     *) wrong "$1 is $text" ;;
@@ -298,9 +295,9 @@ outside() {
   wrong "process $1 is not seen from outside"
 }
 
-check_frozen_worker() { short_deadlines && freeze worker-0 "$(deadline worker_deadline 30)"; }
-check_frozen_log_writer() { short_deadlines && freeze log-writer "$(deadline log_deadline 120)"; }
-check_frozen_api() { short_deadlines && freeze api "$(deadline runtime_deadline 15)"; }
+check_frozen_worker() { short_deadlines && freeze worker-0 "$(deadline worker_deadline)"; }
+check_frozen_log_writer() { short_deadlines && freeze log-writer "$(deadline log_deadline)"; }
+check_frozen_api() { short_deadlines && freeze api "$(deadline runtime_deadline)"; }
 
 check_reload() {
   start
