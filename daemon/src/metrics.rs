@@ -1,7 +1,8 @@
 //! Every metric, declared once, on a registry of its own. The first block is the contract's; the
 //! rest is named `picket_` by the Prometheus guides.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
@@ -9,8 +10,9 @@ use prometheus::{
 };
 
 use crate::health::{LogState, Subsystem};
+use crate::os;
 use crate::prediction_log::Step;
-use crate::wear::Rates;
+use crate::wear::Wear;
 
 /// `service` label of the logging families: the name that the replaced service had.
 const LOGGING_SERVICE: &str = "cloud-logging-api";
@@ -91,6 +93,7 @@ pub struct Metrics {
     written_bytes: IntCounter,
     bytes_per_record: Gauge,
     bytes_per_day: Gauge,
+    wear: Mutex<Wear>,
     subsystem_alive: IntGaugeVec,
     subsystem_beat: GaugeVec,
     info: GaugeVec,
@@ -118,9 +121,12 @@ impl Metrics {
         self.log_recoveries.with_label_values(&[step.label()]).inc();
     }
 
-    /// Raises the counter of bytes that this process has written to block devices to `total`.
-    pub fn set_wear(&self, total: u64, rates: Rates) {
+    /// Asked of the kernel at every scrape, so that an idle daemon is told of too.
+    fn update_wear(&self) {
+        let Some(total) = os::written_bytes() else { return };
         self.written_bytes.inc_by(total.saturating_sub(self.written_bytes.get()));
+        let mut wear = self.wear.lock().expect("nothing that holds the wear panics");
+        let rates = wear.rates(Instant::now(), total, self.logged.get());
         self.bytes_per_record.set(rates.bytes_per_record.unwrap_or(0.0));
         self.bytes_per_day.set(rates.bytes_per_day.unwrap_or(0.0));
     }
@@ -173,6 +179,7 @@ impl Metrics {
 
     /// Prometheus text format 0.0.4.
     pub fn render(&self) -> String {
+        self.update_wear();
         let mut text = Vec::with_capacity(16 << 10);
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)
@@ -344,6 +351,7 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         written_bytes,
         bytes_per_record,
         bytes_per_day,
+        wear: Mutex::new(Wear::since(Instant::now(), os::written_bytes().unwrap_or(0), 0)),
         subsystem_alive,
         subsystem_beat,
         rejected,

@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What the rates are taken over; the daemon's whole life while that is shorter.
+/// What the rates are taken over; the daemon's whole life while that is shorter. A sample is taken
+/// when somebody asks, so that it is longer after a while in which nobody did.
 const WINDOW: Duration = Duration::from_secs(3600);
 
 /// Between two samples that are kept: 61 of them at most.

@@ -14,11 +14,9 @@ use tokio::sync::oneshot;
 
 use crate::health::{Health, Heartbeat, LogState, Work};
 use crate::metrics::Metrics;
-use crate::os;
 use crate::prediction_log::{
     Climb, Entry, Fault, LogError, LogReader, PredictionLog, Retention, Suspicion,
 };
-use crate::wear::Wear;
 
 /// Records waiting for the disk at most: several seconds of full load, about 10 MB.
 pub const QUEUE_RECORDS_MAX: usize = 16_384;
@@ -32,9 +30,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Failed attempts to read a store from a disk that can be written to, after which the store is
 /// set aside: a bad sector does not heal.
 const UNREADABLE_ATTEMPTS_MAX: u32 = 30;
-
-/// Between two looks at how much was written to the disk.
-const WEAR_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The thread beats at least this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -175,8 +170,6 @@ impl LogWriter {
             was_read_only: false,
             unreadable_attempts: 0,
             commit_took: Duration::ZERO,
-            wear: Wear::since(Instant::now(), os::written_bytes().unwrap_or(0), 0),
-            wear_seen: Instant::now(),
         };
         match opened {
             Ok(log) => owner.opened(log),
@@ -274,8 +267,6 @@ struct Owner {
     unreadable_attempts: u32,
     /// How long the last commit took: a relaxed one starts that much before it is due.
     commit_took: Duration,
-    wear: Wear,
-    wear_seen: Instant,
 }
 
 /// What the thread does next.
@@ -325,7 +316,6 @@ impl Owner {
             if let Err(error) = done {
                 self.failed(&error);
             }
-            self.count_wear();
         }
         self.heartbeat.retire();
     }
@@ -533,17 +523,6 @@ impl Owner {
         metrics.log_disk_bytes.set(gauge(log.disk_bytes()));
         metrics.log_lost.set(gauge(log.losses().iter().map(|ids| ids.end - ids.start).sum()));
         metrics.log_quarantines.set(gauge(log.quarantines() as u64));
-    }
-
-    fn count_wear(&mut self) {
-        if self.wear_seen.elapsed() >= WEAR_INTERVAL {
-            self.wear_seen = Instant::now();
-            if let Some(total) = os::written_bytes() {
-                let metrics = &self.shared.metrics;
-                let rates = self.wear.rates(self.wear_seen, total, metrics.logged.get());
-                metrics.set_wear(total, rates);
-            }
-        }
     }
 
     /// True when the daemon is shutting down: what is still queued can't be kept.

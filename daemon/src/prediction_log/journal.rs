@@ -30,6 +30,9 @@ const FILE_BYTES: usize = 1 << 20;
 /// What a commit is rounded up to.
 const BLOCK_BYTES: usize = os::DIRECT_ALIGNMENT_BYTES;
 
+/// Memory kept for the next commit: one large batch is no reason to keep more.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// CRC-32 over the rest of the header and the values, then the header.
 const HEADER_BYTES: usize = 64;
 
@@ -137,6 +140,10 @@ impl Journal {
         self.first_new = None;
         self.commit.clear();
         self.commit.resize(HEADER_BYTES, 0);
+        self.commit.shrink_to(KEPT_BYTES);
+        if self.blocks.as_mut().len() > KEPT_BYTES {
+            self.blocks = AlignedBytes::zeroed(BLOCK_BYTES);
+        }
     }
 }
 

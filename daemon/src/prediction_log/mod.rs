@@ -58,7 +58,7 @@ use scan::Scan;
 use crate::os;
 
 /// sled's page cache, bytes. Writes go to the newest pages and reads mostly to them too.
-const CACHE_BYTES: u64 = 8 << 20;
+const CACHE_BYTES: u64 = 4 << 20;
 
 /// Bytes on disk for each live byte, once retention has reached its plateau: measured at 2.1 to
 /// 2.4 with records of 128 bytes; rounded up.
