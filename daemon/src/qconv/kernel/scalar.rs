@@ -1,0 +1,28 @@
+//! Any CPU: plain Rust that a compiler can vectorise. The twin that the other kernels are held to.
+
+use super::tile::{Output, Tile};
+
+const LANES: usize = 8;
+const PIXELS: usize = 4;
+
+pub fn tile(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    let mut sums = [*tile.bias; PIXELS];
+    let (weights, _) = tile.weights.as_chunks::<LANES>();
+    for (row, weights) in weights.chunks_exact(tile.row_len).enumerate() {
+        for (pixel, start) in tile.windows.iter().enumerate() {
+            let window = &tile.input[start + row * tile.row_step..][..tile.row_len];
+            for (x, weights) in window.iter().zip(weights) {
+                for (sum, weight) in sums[pixel].iter_mut().zip(weights) {
+                    *sum = sum.wrapping_add(i32::from(*x) * i32::from(*weight));
+                }
+            }
+        }
+    }
+    let range = tile.range;
+    for (sums, output) in sums.iter().zip(output) {
+        for ((sum, scale), output) in sums.iter().zip(tile.scales).zip(output) {
+            let real = (*sum as f32 * scale).clamp(range.low, range.high);
+            *output = (real.round_ties_even() as i32 + range.zero) as u8;
+        }
+    }
+}
