@@ -159,6 +159,16 @@ proptest! {
     }
 }
 
+/// A run for a certain CPU says what it expects to test (`./dev kernels`).
+#[test]
+fn the_path_is_the_fastest_that_the_cpu_has() {
+    let best = Kernel::best();
+    assert!(best.is_available());
+    if let Ok(expected) = std::env::var("KERNEL_EXPECTED") {
+        assert_eq!(best.name(), expected);
+    }
+}
+
 fn one_by_one() -> Convolution {
     Convolution {
         geometry: Geometry {
