@@ -53,14 +53,12 @@ impl EvalOp for QConv {
         let input = args_1!(inputs);
         let batch = input.shape()[0];
         let mut output = Tensor::zero_dt(self.output, &self.output_shape(batch))?;
-        if batch > 0 {
-            let input = input.try_as_plain_ram()?.as_bytes();
-            let mut view = output.try_as_plain_ram_mut()?;
-            let bytes = view.as_bytes_mut();
-            let (image, result) = (input.len() / batch, bytes.len() / batch);
-            for (image, result) in input.chunks_exact(image).zip(bytes.chunks_exact_mut(result)) {
-                self.layer.run(image, self.order, result);
-            }
+        let geometry = self.layer.geometry();
+        let images = input.try_as_plain_ram()?.as_bytes().chunks_exact(geometry.input_len());
+        let mut view = output.try_as_plain_ram_mut()?;
+        let results = view.as_bytes_mut().chunks_exact_mut(geometry.output_len());
+        for (image, result) in images.zip(results) {
+            self.layer.run(image, self.order, result);
         }
         Ok(tvec!(output.into_tvalue()))
     }

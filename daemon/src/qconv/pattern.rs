@@ -173,10 +173,10 @@ fn source(
     };
     let mut outlet = input;
     if let Some(pads) = pads(model, outlet, quantised.zero)? {
-        for axis in 0..2 {
-            geometry.input[axis] -= pads[axis].0 + pads[axis].1;
-            geometry.pad_before[axis] += pads[axis].0;
-            geometry.pad_after[axis] += pads[axis].1;
+        for (axis, (before, after)) in pads.into_iter().enumerate() {
+            geometry.input[axis] -= before + after;
+            geometry.pad_before[axis] += before;
+            geometry.pad_after[axis] += after;
         }
         outlet = model.node(outlet.node).inputs[0];
     }

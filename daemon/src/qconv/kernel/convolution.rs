@@ -34,6 +34,17 @@ impl Geometry {
         [0, 1].map(|axis| (padded[axis] - self.kernel[axis]) / self.stride[axis] + 1)
     }
 
+    /// Bytes of one image.
+    pub fn input_len(&self) -> usize {
+        self.in_channels * self.input[0] * self.input[1]
+    }
+
+    /// Bytes of what it becomes.
+    pub fn output_len(&self) -> usize {
+        let [height, width] = self.output();
+        self.out_channels * height * width
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         let sizes = [self.input, self.kernel, self.stride];
         let sizes = sizes.iter().flatten().chain([&self.in_channels, &self.out_channels]);

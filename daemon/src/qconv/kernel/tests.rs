@@ -124,8 +124,7 @@ fn channel_last(geometry: &Geometry, planar: &[u8]) -> Vec<u8> {
 }
 
 fn run(layer: &Layer, image: &[u8], order: Order) -> Vec<u8> {
-    let [height, width] = layer.geometry().output();
-    let mut output = vec![0; height * width * layer.geometry().out_channels];
+    let mut output = vec![0; layer.geometry().output_len()];
     layer.run(image, order, &mut output);
     output
 }

@@ -58,7 +58,11 @@ pub fn drive<E, const LANES: usize, const PIXELS: usize>(
 ) {
     let channels = layer.geometry().out_channels;
     let windows = layer.windows();
-    assert_eq!(output.len(), windows.len() * channels, "the output is as long as its shape says");
+    assert_eq!(
+        output.len(),
+        layer.geometry().output_len(),
+        "the output is as long as its shape says"
+    );
     let (bias, _) = layer.bias().as_chunks::<LANES>();
     let (scales, _) = layer.scales().as_chunks::<LANES>();
     let blocks = layer.weights().chunks_exact(layer.block_len());
