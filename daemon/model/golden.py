@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Write the golden sample of the embedded model: a picture and the logits of ONNX Runtime for it.
+"""Write what ONNX Runtime answers with the embedded model: to the golden sample and the fixtures.
 
     python3 golden.py
 
 golden.png is a copy of the fixture cat.png, which has 32x32 pixels, so that what the daemon does to
 it is decoding and nothing else. golden.logits holds one logit a line, in class order. The daemon
-refuses to start when its own logits for the picture differ from these by more than 1e-3, and every
+refuses to start when its own logits for the picture differ from these by more than 1e-4, and every
 worker runs the picture again and again while it lives.
+
+daemon/tests/data/cifar10/logits.txt holds a line for each fixture of the tests: its label, its logits.
 """
 import pathlib
 import shutil
@@ -16,18 +18,28 @@ import onnxruntime
 from PIL import Image
 
 HERE = pathlib.Path(__file__).parent
+FIXTURES = HERE.parent / "tests/data/cifar10"
+
+
+def logits(session: onnxruntime.InferenceSession, picture: pathlib.Path) -> list[str]:
+    pixels = np.asarray(Image.open(picture).convert("RGB"))
+    assert pixels.shape == (32, 32, 3), pixels.shape
+    # The model card's preprocessing: pixel - 128 as int8, NCHW.
+    tensor = (pixels.astype(np.int16) - 128).astype(np.int8).transpose(2, 0, 1)[None]
+    found = session.run(None, {session.get_inputs()[0].name: tensor})[0][0]
+    return [f"{logit:.6f}" for logit in found]
 
 
 def main() -> None:
-    shutil.copyfile(HERE.parent / "tests/data/cifar10/cat.png", HERE / "golden.png")
-    pixels = np.asarray(Image.open(HERE / "golden.png").convert("RGB"))
-    assert pixels.shape == (32, 32, 3), pixels.shape
+    shutil.copyfile(FIXTURES / "cat.png", HERE / "golden.png")
     session = onnxruntime.InferenceSession(HERE / "cifar10-int8.onnx")
-    # The model card's preprocessing: pixel - 128 as int8, NCHW.
-    tensor = (pixels.astype(np.int16) - 128).astype(np.int8).transpose(2, 0, 1)[None]
-    logits = session.run(None, {session.get_inputs()[0].name: tensor})[0][0]
-    (HERE / "golden.logits").write_text("".join(f"{logit:.6f}\n" for logit in logits))
-    print("golden logits", [round(float(logit), 6) for logit in logits])
+    golden = logits(session, HERE / "golden.png")
+    (HERE / "golden.logits").write_text("".join(f"{logit}\n" for logit in golden))
+    print("golden logits", *golden)
+    pictures = sorted(FIXTURES.glob("*.png"))
+    lines = [" ".join([picture.stem, *logits(session, picture)]) for picture in pictures]
+    (FIXTURES / "logits.txt").write_text("\n".join(lines) + "\n")
+    print(len(lines), "fixtures")
 
 
 if __name__ == "__main__":

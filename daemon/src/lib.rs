@@ -27,6 +27,7 @@ pub mod os;
 pub mod pipeline;
 pub mod prediction;
 pub mod prediction_log;
+pub mod qconv;
 mod queue;
 pub mod registry;
 mod reload;

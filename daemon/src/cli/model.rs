@@ -7,11 +7,12 @@ use clap::{Args, Subcommand};
 use picket::config::{ModelSettings, Settings};
 use picket::http::ms;
 use picket::image::{IMAGE_BYTES, Image};
-use picket::model::{KERNEL, Model};
+use picket::model::{Model, Node};
+use picket::qconv::Engine;
 use picket::tensor::InputTensor;
 use serde_json::json;
 
-use super::{CliError, Global, load, print};
+use super::{CliError, Global, load, print, table};
 
 /// Runs before the clock starts: caches and branch predictors settle.
 const WARM_UP_RUNS: usize = 20;
@@ -44,6 +45,10 @@ pub struct BenchArgs {
     /// Threads that run at the same time
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: u32,
+    /// What computes the quantised convolutions, if not the fastest that this CPU has: tract, scalar,
+    /// avx2, avxvnni, avx512vnni, neon, dotprod
+    #[arg(long)]
+    kernel: Option<Engine>,
     #[command(flatten)]
     model: ModelSettings,
 }
@@ -56,17 +61,19 @@ pub fn run(command: ModelCommand, global: &Global) -> Result<(), CliError> {
     }
 }
 
-fn model(settings: ModelSettings, global: &Global) -> Result<Model, CliError> {
+fn model(settings: ModelSettings, engine: Engine, global: &Global) -> Result<Model, CliError> {
     let config = load(Settings { model: settings, ..Settings::default() }, global)?;
-    Ok(Model::load(&config.model.source())?)
+    Ok(Model::load_on(&config.model.source(), engine)?)
 }
 
 fn inspect(args: InspectArgs, global: &Global) -> Result<(), CliError> {
-    let model = model(args.model, global)?;
+    let model = model(args.model, Engine::best(), global)?;
     let info = model.info();
     let name = info.name.as_deref().unwrap_or("(not stated)");
     let input = format!("{:?} {:?}", info.input.element, info.input.layout.shape());
     if args.json {
+        let node = |node: &Node| json!({"kernel": node.kernel, "op": node.op, "name": node.name});
+        let nodes: Vec<_> = info.nodes.iter().map(node).collect();
         let text = json!({
             "name": info.name,
             "version": info.version,
@@ -76,31 +83,41 @@ fn inspect(args: InspectArgs, global: &Global) -> Result<(), CliError> {
             "labels": *info.labels,
             "golden_checked": info.golden_checked,
             "load_ms": ms(info.load_time),
-            "kernel": KERNEL,
+            "kernel": info.kernel,
+            "nodes": nodes,
         });
         return print(&format!("{text}\n"));
     }
+    let mut rows = vec![["runs on", "op", "node"].map(str::to_string).to_vec()];
+    rows.extend(
+        info.nodes
+            .iter()
+            .map(|node| vec![node.kernel.to_string(), node.op.clone(), node.name.clone()]),
+    );
+    let nodes = table::render(&rows);
     let golden = if info.golden_checked { "checked" } else { "none in the file" };
     print(&format!(
         "name     {name}\nversion  {}\ndigest   {}\nbytes    {}\ninput    {input}\n\
-         labels   {}\ngolden   {golden}\nload     {:.1} ms\nkernel   {KERNEL}\n",
+         labels   {}\ngolden   {golden}\nload     {:.1} ms\nkernel   {}\n\n{nodes}",
         info.version,
         info.digest,
         info.bytes,
         info.labels.join(", "),
         ms(info.load_time),
+        info.kernel,
     ))
 }
 
 fn check(settings: ModelSettings, global: &Global) -> Result<(), CliError> {
-    let model = model(settings, global)?;
+    let model = model(settings, Engine::best(), global)?;
     let info = model.info();
     let golden = if info.golden_checked { "golden logits match" } else { "no golden logits" };
     print(&format!("model {} {}: ok, {golden}\n", info.version, info.digest))
 }
 
 fn bench(args: BenchArgs, global: &Global) -> Result<(), CliError> {
-    let model = Arc::new(model(args.model, global)?);
+    let engine = args.kernel.unwrap_or_else(Engine::best);
+    let model = Arc::new(model(args.model, engine, global)?);
     let (threads, iterations) = (args.threads as usize, args.iterations as usize);
     let share = iterations.div_ceil(threads);
     let runners: Vec<_> = (0..threads)
@@ -127,14 +144,15 @@ fn bench(args: BenchArgs, global: &Global) -> Result<(), CliError> {
             "iterations": times.len(),
             "us": {"min": min, "median": median, "p99": p99},
             "load_ms": ms(info.load_time),
-            "kernel": KERNEL,
+            "kernel": info.kernel,
         });
         return print(&format!("{text}\n"));
     }
     print(&format!(
-        "{} images on {threads} threads, {KERNEL}: min {min:.1} µs, median {median:.1} µs, \
+        "{} images on {threads} threads, {}: min {min:.1} µs, median {median:.1} µs, \
          p99 {p99:.1} µs; loaded in {:.1} ms\n",
         times.len(),
+        info.kernel,
         ms(info.load_time),
     ))
 }

@@ -149,6 +149,11 @@ fn model_commands_describe_check_and_measure() {
     let inspect = &json_lines(&run(["model", "inspect", "--json"]))[0];
     assert_eq!(inspect["labels"][3], "cat");
     assert_eq!(inspect["golden_checked"], true);
+    let nodes = inspect["nodes"].as_array().unwrap();
+    let ours: Vec<_> = nodes.iter().filter(|node| node["op"] == "QConv").collect();
+    assert_eq!(ours.len(), 7, "{nodes:?}");
+    assert!(ours.iter().all(|node| node["kernel"] == inspect["kernel"]), "{nodes:?}");
+    assert!(nodes.iter().any(|node| node["kernel"] == "tract"), "{nodes:?}");
     let text = run(["model", "inspect"]);
     assert!(stdout(&text).contains(inspect["digest"].as_str().unwrap()), "{}", stdout(&text));
 
@@ -164,7 +169,16 @@ fn model_commands_describe_check_and_measure() {
     assert_eq!((&bench["threads"], &bench["iterations"]), (&json!(2), &json!(30)));
     let us = |name: &str| bench["us"][name].as_f64().unwrap();
     assert!(0.0 < us("min") && us("min") <= us("median") && us("median") <= us("p99"), "{bench}");
-    assert!(bench["load_ms"].as_f64().unwrap() > 0.0 && bench["kernel"].is_string());
+    assert!(bench["load_ms"].as_f64().unwrap() > 0.0, "{bench}");
+    assert_eq!(bench["kernel"], inspect["kernel"]);
+    for kernel in ["scalar", "tract"] {
+        let forced = run(["model", "bench", "--json", "--iterations", "1", "--kernel", kernel]);
+        assert_eq!(json_lines(&forced)[0]["kernel"], kernel);
+    }
+    let unknown = run(["model", "bench", "--kernel", "mmx"]);
+    assert_eq!(unknown.status.code(), Some(64));
+    let reason = "and not \"mmx\"";
+    assert!(stderr(&unknown).contains(reason), "{}", stderr(&unknown));
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! x86-64 with AVX-VNNI (Alder Lake, Sierra Forest, Zen 5): vpdpbusd in 256 bits, without AVX-512.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::avx2::{LANES, PIXELS, SUMS, VECTORS, biases, requantise};
+use super::tile::{Output, Tile};
+
+const STEP: usize = 4;
+
+pub fn is_available() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
+}
+
+pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    assert!(is_available() && tile.is_sound(STEP));
+    // SAFETY: the CPU has the features, and the tile is as the kernel asks: both just asserted.
+    unsafe { kernel(tile, output) }
+}
+
+/// The kernel for one encoding of the instruction.
+macro_rules! kernel {
+    ($name:ident, $features:literal, $dot:ident) => {
+        /// # Safety
+        /// `tile.is_sound(STEP)`.
+        #[target_feature(enable = $features)]
+        unsafe fn $name(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+            let mut sums = [biases(tile.bias); PIXELS];
+            // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each
+            // window, and LANES · STEP weights for each STEP of them, which `weights` steps through
+            // once.
+            unsafe {
+                let mut weights = tile.weights.as_ptr();
+                for row in 0..tile.rows {
+                    let mut windows = [tile.input.as_ptr(); PIXELS];
+                    for (window, start) in windows.iter_mut().zip(tile.windows) {
+                        *window = window.add(start + row * tile.row_step);
+                    }
+                    for at in (0..tile.row_len).step_by(STEP) {
+                        let mut w = [_mm256_setzero_si256(); VECTORS];
+                        for (vector, w) in w.iter_mut().enumerate() {
+                            *w = _mm256_loadu_si256(weights.add(vector * SUMS * STEP).cast());
+                        }
+                        weights = weights.add(LANES * STEP);
+                        for (sums, window) in sums.iter_mut().zip(windows) {
+                            let four = window.add(at).cast::<i32>().read_unaligned();
+                            for (sum, w) in sums.iter_mut().zip(w) {
+                                *sum = $dot(*sum, _mm256_set1_epi32(four), w);
+                            }
+                        }
+                    }
+                }
+            }
+            for (sums, output) in sums.iter().zip(output) {
+                requantise(sums, tile.scales, tile.range, output);
+            }
+        }
+    };
+}
+
+kernel!(kernel, "avx2,avxvnni", _mm256_dpbusd_avx_epi32);
+
+/// The same lines with AVX-512's encoding of the instruction, for a test machine that has no other.
+#[cfg(test)]
+pub mod evex {
+    use super::*;
+
+    pub fn is_available() -> bool {
+        is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512vnni")
+    }
+
+    pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+        assert!(is_available() && tile.is_sound(STEP));
+        // SAFETY: as above.
+        unsafe { kernel(tile, output) }
+    }
+
+    kernel!(kernel, "avx2,avx512vl,avx512vnni", _mm256_dpbusd_epi32);
+}

@@ -1,0 +1,94 @@
+//! aarch64 from ARMv8.2 with FEAT_DotProd (Cortex-A55, A75, A76 and later): sdot adds four products
+//! i8 · i8 to each of 4 sums, exactly.
+#![allow(unsafe_code)]
+
+use std::arch::aarch64::*;
+use std::arch::{asm, is_aarch64_feature_detected};
+
+use super::neon::{LANES, PIXELS, biases, requantise};
+use super::tile::{Output, Tile};
+
+const STEP: usize = 4;
+/// Elements in a register: four steps, which sdot picks by number.
+const REGISTER: usize = 16;
+
+pub fn is_available() -> bool {
+    is_aarch64_feature_detected!("dotprod")
+}
+
+pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    assert!(is_available() && tile.is_sound(STEP));
+    // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
+    unsafe { kernel(tile, output) }
+}
+
+/// `sums += w · x[LANE]`: std's vdotq_laneq_s32 needs a nightly compiler.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn dot<const LANE: i32>(sums: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int32x4_t {
+    let mut result = sums;
+    // SAFETY: one instruction on registers, of a feature that this function demands; LANE is 0 to 3
+    // or it doesn't assemble.
+    unsafe {
+        asm!(
+            "sdot {sums:v}.4s, {w:v}.16b, {x:v}.4b[{lane}]",
+            sums = inout(vreg) result,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    result
+}
+
+/// # Safety
+/// `tile.is_sound(STEP)`.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    let mut sums = [biases(tile.bias); PIXELS];
+    // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
+    // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
+    unsafe {
+        let mut weights = tile.weights.as_ptr();
+        let mut x = [vdupq_n_u8(0); PIXELS];
+        macro_rules! step {
+            ($lane:literal) => {
+                let w = vld1q_s8_x2(weights);
+                weights = weights.add(LANES * STEP);
+                for (sums, x) in sums.iter_mut().zip(x) {
+                    sums[0] = dot::<$lane>(sums[0], w.0, x);
+                    sums[1] = dot::<$lane>(sums[1], w.1, x);
+                }
+            };
+        }
+        for row in 0..tile.rows {
+            let mut windows = [tile.input.as_ptr(); PIXELS];
+            for (window, start) in windows.iter_mut().zip(tile.windows) {
+                *window = window.add(start + row * tile.row_step);
+            }
+            let mut at = 0;
+            while at + REGISTER <= tile.row_len {
+                for (x, window) in x.iter_mut().zip(windows) {
+                    *x = vld1q_u8(window.add(at));
+                }
+                step!(0);
+                step!(1);
+                step!(2);
+                step!(3);
+                at += REGISTER;
+            }
+            while at < tile.row_len {
+                for (x, window) in x.iter_mut().zip(windows) {
+                    let four = window.add(at).cast::<u32>().read_unaligned();
+                    *x = vreinterpretq_u8_u32(vdupq_n_u32(four));
+                }
+                step!(0);
+                at += STEP;
+            }
+        }
+    }
+    for (sums, output) in sums.iter().zip(output) {
+        requantise(sums, tile.scales, tile.range, output);
+    }
+}

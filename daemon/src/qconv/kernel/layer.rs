@@ -1,0 +1,262 @@
+//! A convolution packed for one kernel, and its run on one image.
+
+use super::tile::{Range, drive};
+use super::{Convolution, Form, Geometry, Kernel, Quantised, Refusal, scalar};
+
+/// Bytes of a cache line, and of the widest load of weights: one that lies across two lines costs two,
+/// 15 % of the whole with AVX-512.
+const CACHE_LINE: usize = 64;
+
+/// How the bytes of an input are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// `[channels][height][width]`
+    Planar,
+    /// `[height][width][channels]`
+    ChannelLast,
+}
+
+/// A convolution packed for one kernel. Shared between threads: a run keeps its state to itself.
+#[derive(Debug)]
+pub struct Layer {
+    kernel: Kernel,
+    form: Form,
+    geometry: Geometry,
+    /// Input channels, filled up to a multiple of the form's step.
+    depth: usize,
+    /// `[block][kernel height][kernel width · depth / adjacent][lane][adjacent]`
+    weights: Vec<i8>,
+    /// Where they start, at an address that is a multiple of `CACHE_LINE`.
+    weights_start: usize,
+    /// With the input's zero point multiplied out; filled up to whole blocks.
+    bias: Vec<i32>,
+    scales: Vec<f32>,
+    /// Where the window of each output pixel starts in the padded input.
+    windows: Vec<usize>,
+    input: Quantised,
+    range: Range,
+}
+
+impl Layer {
+    /// # Errors
+    /// Shapes, scales or zero points that the kernels don't take.
+    ///
+    /// # Panics
+    /// When the CPU doesn't have `kernel`.
+    pub fn pack(convolution: &Convolution, kernel: Kernel) -> Result<Layer, Refusal> {
+        assert!(kernel.is_available(), "this CPU has no {}", kernel.name());
+        Layer::pack_for(convolution, kernel)
+    }
+
+    pub(super) fn pack_for(convolution: &Convolution, kernel: Kernel) -> Result<Layer, Refusal> {
+        convolution.check()?;
+        let geometry = convolution.geometry.clone();
+        let form = kernel.form(geometry.out_channels);
+        let depth = geometry.in_channels.next_multiple_of(form.step);
+        let channels = geometry.out_channels.next_multiple_of(form.lanes);
+        let (low, high) = convolution.output.range();
+        let zero = convolution.output.zero;
+        let mut scales = convolution.scales.clone();
+        scales.resize(channels, 1.0);
+        let weights = pack_weights(convolution, form, depth);
+        Ok(Layer {
+            kernel,
+            form,
+            depth,
+            weights_start: line_start(&weights),
+            weights,
+            bias: fold_bias(convolution, form, channels),
+            scales,
+            windows: windows(&geometry, depth),
+            input: convolution.input,
+            range: Range { low: (low - zero) as f32, high: (high - zero) as f32, zero },
+            geometry,
+        })
+    }
+
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
+    /// One image. Output: `[height][width][channels]`, whatever the order of the input.
+    ///
+    /// # Panics
+    /// When `input` or `output` is not as long as the geometry says.
+    pub fn run(&self, input: &[u8], order: Order, output: &mut [u8]) {
+        match self.kernel {
+            Kernel::Scalar => drive(self, &self.widened(input, order), output, scalar::tile),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => drive(self, &self.widened(input, order), output, super::avx2::tile),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::AvxVnni => {
+                drive(self, &self.offset(input, order), output, super::avx_vnni::tile);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512Vnni if self.form.lanes == 32 => {
+                drive(self, &self.offset(input, order), output, super::avx512_vnni::tile::<2, 32>);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512Vnni => {
+                drive(self, &self.offset(input, order), output, super::avx512_vnni::tile::<1, 16>);
+            }
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon => drive(self, &self.widened(input, order), output, super::neon::tile),
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Dotprod => {
+                drive(self, &self.offset(input, order), output, super::dotprod::tile)
+            }
+            #[allow(unreachable_patterns, reason = "the rest belongs to another architecture")]
+            _ => unreachable!("a layer is packed for a kernel that this CPU has"),
+        }
+    }
+
+    fn widened(&self, input: &[u8], order: Order) -> Vec<i16> {
+        if self.input.signed {
+            self.arrange(input, order, |byte| i16::from(byte as i8))
+        } else {
+            self.arrange(input, order, i16::from)
+        }
+    }
+
+    /// For kernels of 8 bits. Adding or subtracting 128 is a flip of the top bit.
+    pub(super) fn offset(&self, input: &[u8], order: Order) -> Vec<u8> {
+        let flip = if self.form.activation.offset(self.input.signed) == 0 { 0 } else { 0x80 };
+        self.arrange(input, order, |byte| byte ^ flip)
+    }
+
+    /// The input, channel-last, within a border of its zero point, `depth` channels deep. Weights of
+    /// the channels that are only filled up are 0.
+    fn arrange<E: Copy>(&self, input: &[u8], order: Order, store: impl Fn(u8) -> E) -> Vec<E> {
+        let Geometry { in_channels: channels, input: [height, width], .. } = self.geometry;
+        assert_eq!(
+            input.len(),
+            channels * height * width,
+            "the input is as long as its shape says"
+        );
+        let [padded_height, padded_width] = self.geometry.padded();
+        let depth = self.depth;
+        let mut padded = vec![store(self.input.zero as u8); padded_height * padded_width * depth];
+        let [top, left] = self.geometry.pad_before;
+        for y in 0..height {
+            let start = ((y + top) * padded_width + left) * depth;
+            let row = &mut padded[start..start + width * depth];
+            match order {
+                Order::ChannelLast => {
+                    let bytes = &input[y * width * channels..][..width * channels];
+                    if depth == channels {
+                        row.iter_mut().zip(bytes).for_each(|(to, from)| *to = store(*from));
+                    } else {
+                        let pixels = row.chunks_exact_mut(depth).zip(bytes.chunks_exact(channels));
+                        pixels.for_each(|(pixel, bytes)| {
+                            pixel.iter_mut().zip(bytes).for_each(|(to, from)| *to = store(*from));
+                        });
+                    }
+                }
+                Order::Planar => {
+                    for channel in 0..channels {
+                        let bytes = &input[(channel * height + y) * width..][..width];
+                        let pixels = row.chunks_exact_mut(depth).zip(bytes);
+                        pixels.for_each(|(pixel, from)| pixel[channel] = store(*from));
+                    }
+                }
+            }
+        }
+        padded
+    }
+
+    /// Elements between two rows of the padded input.
+    pub(super) fn row_step(&self) -> usize {
+        self.geometry.padded()[1] * self.depth
+    }
+
+    /// Elements in one row of a window.
+    pub(super) fn row_len(&self) -> usize {
+        self.geometry.kernel[1] * self.depth
+    }
+
+    /// Bytes of packed weights for one block of channels.
+    pub(super) fn block_len(&self) -> usize {
+        self.geometry.kernel[0] * self.row_len() * self.form.lanes
+    }
+
+    pub(super) fn weights(&self) -> &[i8] {
+        &self.weights[self.weights_start..]
+    }
+
+    pub(super) fn bias(&self) -> &[i32] {
+        &self.bias
+    }
+
+    pub(super) fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    pub(super) fn windows(&self) -> &[usize] {
+        &self.windows
+    }
+
+    pub(super) fn range(&self) -> Range {
+        self.range
+    }
+}
+
+/// Of a vector that doesn't grow any more: its memory stays where it is.
+fn line_start(weights: &[i8]) -> usize {
+    weights.as_ptr().align_offset(CACHE_LINE)
+}
+
+fn pack_weights(convolution: &Convolution, form: Form, depth: usize) -> Vec<i8> {
+    let Geometry { in_channels, out_channels, kernel: [rows, columns], .. } = convolution.geometry;
+    let Form { lanes, adjacent, .. } = form;
+    let row_len = columns * depth;
+    let len = out_channels.div_ceil(lanes) * lanes * rows * row_len;
+    let mut padded = vec![0; len + CACHE_LINE];
+    let start = line_start(&padded);
+    padded.truncate(start + len);
+    let packed = &mut padded[start..];
+    let mut weights = convolution.weights.iter();
+    for out_channel in 0..out_channels {
+        let (block, lane) = (out_channel / lanes, out_channel % lanes);
+        for in_channel in 0..in_channels {
+            for row in 0..rows {
+                for column in 0..columns {
+                    let at = column * depth + in_channel;
+                    let group = (block * rows + row) * (row_len / adjacent) + at / adjacent;
+                    let weight = weights.next().expect("check() counted the weights");
+                    packed[(group * lanes + lane) * adjacent + at % adjacent] = *weight;
+                }
+            }
+        }
+    }
+    padded
+}
+
+/// Σ (x − x₀) w = Σ x w − x₀ Σ w: the second sum is known when the layer is packed.
+fn fold_bias(convolution: &Convolution, form: Form, channels: usize) -> Vec<i32> {
+    let offset = form.activation.offset(convolution.input.signed);
+    let stored_zero = convolution.input.zero + offset;
+    let products = convolution.weights.len() / convolution.geometry.out_channels;
+    let mut bias: Vec<i32> = convolution
+        .weights
+        .chunks_exact(products)
+        .zip(&convolution.bias)
+        .map(|(weights, bias)| {
+            let sum: i32 = weights.iter().map(|weight| i32::from(*weight)).sum();
+            bias.wrapping_sub(stored_zero.wrapping_mul(sum))
+        })
+        .collect();
+    bias.resize(channels, 0);
+    bias
+}
+
+fn windows(geometry: &Geometry, depth: usize) -> Vec<usize> {
+    let [height, width] = geometry.output();
+    let row_step = geometry.padded()[1] * depth;
+    let start =
+        |y: usize, x: usize| y * geometry.stride[0] * row_step + x * geometry.stride[1] * depth;
+    (0..height).flat_map(|y| (0..width).map(move |x| start(y, x))).collect()
+}

@@ -1,0 +1,141 @@
+//! Direct int8 convolution: a packed layer, a driver over its tiles, and one file for each instruction
+//! set that computes a tile. Knows shapes and bytes: no graph, no engine, no image.
+//!
+//! Only the files of instruction sets hold unsafe code; `scalar` is their twin, and `tests` hold each
+//! path to it bit for bit.
+
+mod convolution;
+mod layer;
+mod scalar;
+mod tile;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(test)]
+mod tests;
+
+pub use convolution::{Convolution, Geometry, Quantised, Refusal};
+pub use layer::{Layer, Order};
+
+/// What computes a convolution. Chosen when the program starts, by what the CPU says it can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Plain Rust, any CPU.
+    Scalar,
+    /// x86-64 with AVX2: 16-bit multiplies (vpmaddwd), which are exact where vpmaddubsw saturates.
+    Avx2,
+    /// x86-64 with AVX-VNNI: 8-bit dot products of 256 bits (vpdpbusd).
+    AvxVnni,
+    /// x86-64 with AVX-512 VNNI: the same in 512 bits.
+    Avx512Vnni,
+    /// aarch64: widening 16-bit multiplies (smlal), on every CPU of this kind.
+    Neon,
+    /// aarch64 from ARMv8.2 with the dot product (sdot): Cortex-A55, A75, A76 and later.
+    Dotprod,
+}
+
+impl Kernel {
+    /// In order of speed where several are available.
+    pub const ALL: [Kernel; 6] = [
+        Kernel::Scalar,
+        Kernel::Avx2,
+        Kernel::AvxVnni,
+        Kernel::Avx512Vnni,
+        Kernel::Neon,
+        Kernel::Dotprod,
+    ];
+
+    /// The fastest that this CPU has.
+    pub fn best() -> Kernel {
+        let available = |kernel: &&Kernel| kernel.is_available();
+        *Kernel::ALL.iter().rfind(available).unwrap_or(&Kernel::Scalar)
+    }
+
+    pub fn is_available(self) -> bool {
+        match self {
+            Kernel::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => avx2::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::AvxVnni => avx_vnni::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512Vnni => avx512_vnni::is_available(),
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon => neon::is_available(),
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Dotprod => dotprod::is_available(),
+            #[allow(unreachable_patterns, reason = "the rest belongs to another architecture")]
+            _ => false,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Kernel::Scalar => "scalar",
+            Kernel::Avx2 => "avx2",
+            Kernel::AvxVnni => "avxvnni",
+            Kernel::Avx512Vnni => "avx512vnni",
+            Kernel::Neon => "neon",
+            Kernel::Dotprod => "dotprod",
+        }
+    }
+
+    /// How a layer of so many output channels is packed for this kernel.
+    fn form(self, out_channels: usize) -> Form {
+        match self {
+            Kernel::Scalar => Form { lanes: 8, step: 1, adjacent: 1, activation: Activation::I16 },
+            Kernel::Avx2 => Form { lanes: 16, step: 2, adjacent: 2, activation: Activation::I16 },
+            Kernel::AvxVnni => Form { lanes: 16, step: 4, adjacent: 4, activation: Activation::U8 },
+            Kernel::Avx512Vnni => {
+                // Two registers of channels share each activation that is loaded; an odd number of
+                // registers would leave one empty.
+                let lanes = if out_channels.div_ceil(16).is_multiple_of(2) { 32 } else { 16 };
+                Form { lanes, step: 4, adjacent: 4, activation: Activation::U8 }
+            }
+            Kernel::Neon => Form { lanes: 8, step: 4, adjacent: 1, activation: Activation::I16 },
+            Kernel::Dotprod => Form { lanes: 8, step: 4, adjacent: 4, activation: Activation::I8 },
+        }
+    }
+}
+
+/// What a kernel wants its operands to look like.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    /// Output channels of a tile; weights are packed in blocks of so many.
+    lanes: usize,
+    /// Input channels are filled up to a multiple of this.
+    step: usize,
+    /// Weights of one output channel that lie side by side, for one multiply; divides `step`.
+    adjacent: usize,
+    activation: Activation,
+}
+
+/// How activations are stored for a kernel: a type that the model's bytes fit into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activation {
+    /// i8 plus 128 where the model has i8.
+    U8,
+    /// u8 minus 128 where the model has u8.
+    I8,
+    /// As they are.
+    I16,
+}
+
+impl Activation {
+    /// What is added to a value of the model.
+    fn offset(self, signed: bool) -> i32 {
+        match (self, signed) {
+            (Activation::U8, true) => 128,
+            (Activation::I8, false) => -128,
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Any CPU: plain Rust that a compiler can vectorise. The twin that the other kernels are held to.
+
+use super::tile::{Output, Tile};
+
+const LANES: usize = 8;
+const PIXELS: usize = 4;
+
+pub fn tile(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    let mut sums = [*tile.bias; PIXELS];
+    let (weights, _) = tile.weights.as_chunks::<LANES>();
+    for (row, weights) in weights.chunks_exact(tile.row_len).enumerate() {
+        for (sums, start) in sums.iter_mut().zip(tile.windows) {
+            let window = &tile.input[start + row * tile.row_step..][..tile.row_len];
+            // A copy that nothing else can point to stays in registers.
+            let mut row_sums = *sums;
+            for (x, weights) in window.iter().zip(weights) {
+                for (sum, weight) in row_sums.iter_mut().zip(weights) {
+                    *sum = sum.wrapping_add(i32::from(*x) * i32::from(*weight));
+                }
+            }
+            *sums = row_sums;
+        }
+    }
+    let range = tile.range;
+    for (sums, output) in sums.iter().zip(output) {
+        for ((sum, scale), output) in sums.iter().zip(tile.scales).zip(output) {
+            let real = (*sum as f32 * scale).clamp(range.low, range.high);
+            *output = (real.round_ties_even() as i32 + range.zero) as u8;
+        }
+    }
+}
