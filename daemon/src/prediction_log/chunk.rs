@@ -163,14 +163,15 @@ fn resume(bytes: &[u8], id: u64) -> Option<(u64, &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{
         format::tests::place,
         record::tests::{origin, predicted},
     };
     use super::*;
 
-    fn value(id: u64) -> Vec<u8> {
+    /// An intact record of this number.
+    pub(in super::super) fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
         let content = format::origin_content(&origin);
         format::encode(&place(id, 0), &content, &predicted(&origin, 1, false)).0

@@ -288,17 +288,8 @@ fn values(bytes: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{
-        format::tests::place,
-        record::tests::{origin, predicted},
-    };
+    use super::super::chunk::tests::value;
     use super::*;
-
-    fn value(id: u64) -> Vec<u8> {
-        let origin = origin("edge-01");
-        let content = format::origin_content(&origin);
-        format::encode(&place(id, 0), &content, &predicted(&origin, 1, false)).0
-    }
 
     fn commit(journal: &mut Journal, ids: std::ops::Range<u64>) -> bool {
         ids.clone().for_each(|id| journal.add_record(id, &value(id)));
