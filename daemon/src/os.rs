@@ -1,6 +1,7 @@
 //! What the kernel knows about this machine and this process: clocks, boot id, host name, signals,
-//! disks, sockets. The only file that names nix and rustix, and the only one with unsafe code: one
-//! system call that neither wraps, and what it takes to adopt a service manager's sockets.
+//! disks, sockets, memory. The only file that names nix and rustix, and outside the kernels the only
+//! one with unsafe code: two calls that neither wraps, and what it takes to adopt a service manager's
+//! sockets.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -236,6 +237,22 @@ pub fn mount_id(dir: &Path) -> Option<u64> {
     let found = rustix::fs::statx(rustix::fs::CWD, dir, AtFlags::empty(), wanted).ok()?;
     let known = StatxFlags::from_bits_retain(found.stx_mask);
     known.intersects(wanted).then_some(found.stx_mnt_id)
+}
+
+/// Gives large blocks of memory back to the system as soon as they are freed. By itself glibc takes
+/// each freed block as a hint that as much will be needed again, and keeps up to 32 MiB at a time:
+/// with 300,000 records logged in a burst that was 27 MB more. To be called before other threads
+/// allocate; other C libraries have no such habit.
+#[allow(unsafe_code)]
+pub fn give_memory_back() {
+    /// glibc's own value before it begins to adapt, bytes.
+    #[cfg(target_env = "gnu")]
+    const MMAP_THRESHOLD: i32 = 128 << 10;
+    // SAFETY: mallopt takes two integers and no pointer; an unknown value changes nothing.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        nix::libc::mallopt(nix::libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+    }
 }
 
 /// Bytes that this process made the kernel write to block devices since it started; None where

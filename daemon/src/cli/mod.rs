@@ -15,7 +15,7 @@ use picket::config::{Config, ConfigError, Settings, Sources, Surroundings};
 use picket::image::DecodeError;
 use picket::log_output::{self, LogFormat, LogLevel};
 use picket::model::ModelError;
-use picket::os::Signals;
+use picket::os::{self, Signals};
 use picket::prediction_log::LogError;
 use picket::supervisor::{self, RunError};
 use picket::systemd::Sockets;
@@ -188,6 +188,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
 }
 
 fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
+    os::give_memory_back();
     // Before any thread starts: each inherits the mask.
     let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
     let sockets = Sockets::take().map_err(RunError::Sockets)?;
