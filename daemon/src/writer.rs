@@ -446,14 +446,18 @@ impl Owner {
         if self.shared.lock().state.refusal().is_none() {
             tracing::error!(error = %why, "log takes no records, waiting for room");
         }
-        self.break_promises();
-        self.set_state(LogState::Degraded(why));
+        self.withdraw(LogState::Degraded(why));
     }
 
     /// Drops a failed log: its handle would acknowledge later writes without keeping them.
     fn failed(&mut self, error: &LogError) {
         let why = crate::chain(error);
         tracing::error!(error = %why, "log unavailable, trying to open it again");
+        // First: dropping the log may take a while.
+        self.withdraw(match error.fault() {
+            Fault::Full | Fault::ReadOnly => LogState::Degraded(why.clone()),
+            Fault::Disk | Fault::System | Fault::Store => LogState::Unavailable(why.clone()),
+        });
         let log = self.log.take();
         // sled may panic when a poisoned handle goes.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(log)));
@@ -461,11 +465,6 @@ impl Owner {
             self.suspicion.raise(&why);
         }
         self.was_read_only |= error.fault() == Fault::ReadOnly;
-        self.break_promises();
-        self.set_state(match error.fault() {
-            Fault::Full | Fault::ReadOnly => LogState::Degraded(why),
-            Fault::Disk | Fault::System | Fault::Store => LogState::Unavailable(why),
-        });
     }
 
     fn reopen(&mut self) {
@@ -494,12 +493,18 @@ impl Owner {
 
     /// Whoever waits for the medium is told at once that there is no word of it. The records stay
     /// queued and are written as soon as that is possible.
-    fn break_promises(&mut self) {
+    ///
+    /// State and promises under one lock: whoever comes in between would be promised what only the
+    /// next opening of the log could keep.
+    fn withdraw(&mut self, state: LogState) {
         let mut queue = self.shared.lock();
+        queue.state = state.clone();
         queue.strict = 0;
         for job in self.unacknowledged.iter_mut().chain(&mut queue.jobs) {
             job.committed = None;
         }
+        drop(queue);
+        self.tell(state);
     }
 
     fn set_state(&self, state: LogState) {
@@ -509,6 +514,10 @@ impl Owner {
         }
         queue.state = state.clone();
         drop(queue);
+        self.tell(state);
+    }
+
+    fn tell(&self, state: LogState) {
         self.shared.metrics.set_log_state(&state);
         self.health.set_log(state);
     }
