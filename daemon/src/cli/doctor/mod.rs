@@ -126,3 +126,15 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
 fn size(bytes: u64) -> String {
     bytesize::ByteSize(bytes).to_string()
 }
+
+/// A file tree as the kernel might show it.
+#[cfg(test)]
+fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    root
+}
