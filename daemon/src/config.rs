@@ -334,7 +334,7 @@ pub struct HealthSettings {
         value_name = "TIME"
     )]
     pub worker_deadline: Option<Span>,
-    /// Longest time that one commit of the log may take [default: 2min]
+    /// Longest time that one commit of the log may take [default: 30s]
     #[arg(
         id = "health-log-deadline",
         long = "health-log-deadline",
@@ -655,8 +655,8 @@ fn resolve_log(flags: LogSettings, file: LogSettings) -> LogConfig {
 }
 
 /// The deadlines are far above what healthy work takes. A runtime and a thread that wait beat every
-/// second; the largest picture accepted takes about 2 s on the slowest board; SD cards stall for
-/// tens of seconds while they erase.
+/// second; the largest picture accepted takes about 2 s on the slowest board. An SD
+/// card stalls for tens of seconds while it erases: that is seen, and not counted.
 fn resolve_health(flags: &HealthSettings, file: &HealthSettings) -> HealthConfig {
     let pick = |flag: Option<Span>, file: Option<Span>, default_secs| {
         flag.or(file).unwrap_or(Span(Duration::from_secs(default_secs)))
@@ -664,7 +664,7 @@ fn resolve_health(flags: &HealthSettings, file: &HealthSettings) -> HealthConfig
     HealthConfig {
         runtime_deadline: pick(flags.runtime_deadline, file.runtime_deadline, 15),
         worker_deadline: pick(flags.worker_deadline, file.worker_deadline, 30),
-        log_deadline: pick(flags.log_deadline, file.log_deadline, 120),
+        log_deadline: pick(flags.log_deadline, file.log_deadline, 30),
         sample_interval: pick(flags.sample_interval, file.sample_interval, 30),
     }
 }

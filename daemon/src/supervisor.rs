@@ -1,5 +1,6 @@
 //! Builds the daemon in order, waits for the signal to stop, takes it down in order.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -10,7 +11,7 @@ use warp::reply::Response;
 
 use crate::config::{ApiConfig, Band, Config, Sources};
 use crate::endpoint::Endpoint;
-use crate::health::{Health, Heartbeat, Work};
+use crate::health::{Deadlines, Health, Heartbeat, START_STEP_MAX, Work};
 use crate::http::server::{self, Running, Server};
 use crate::http::{
     self, Admin, Api, BindError, Bodies, Listener, LogApi, LogSetup, PredictApi, Tls, TlsError,
@@ -25,7 +26,7 @@ use crate::prediction::{UnknownLabel, Verdict};
 use crate::prediction_log::{self, LogError, LogReader, Origin};
 use crate::registry::RegistryWatch;
 use crate::reload::LiveSettings;
-use crate::systemd::{Notifier, Sockets, SocketsError};
+use crate::systemd::{Notifier, Sockets, SocketsError, watchdog_period};
 use crate::watchdog::Watchdog;
 use crate::worker::{WorkerSetup, Workers};
 use crate::writer::{LogWriter, WriterConfig};
@@ -43,10 +44,6 @@ const DRAIN_RESERVE: Duration = Duration::from_millis(500);
 
 /// The main thread and the signals' thread beat this often while they wait.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// One step of the start may take this long, reading a large and damaged log from a slow card
-/// included, before a new start is the better hope.
-const START_STEP_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Signals that wait for the main thread.
 const REQUESTS_MAX: usize = 4;
@@ -84,14 +81,14 @@ pub fn run(
 ) -> Result<(), RunError> {
     let health = Health::new();
     let (send, requests) = mpsc::sync_channel(REQUESTS_MAX);
-    let deadline = config.health.runtime_deadline.0;
+    let deadlines = Deadlines::new(&config.health, watchdog_period());
     spawn("signals", {
-        let (health, heartbeat) = (health.clone(), health.heartbeat("signals", deadline));
+        let (health, heartbeat) = (health.clone(), health.heartbeat("signals", deadlines.runtime));
         move || obey(&signals, &health, &heartbeat, &send)
     });
     let heartbeat = health.heartbeat("supervisor", START_STEP_MAX);
-    let mut daemon = Daemon::start(config, health, &heartbeat, sockets)?;
-    heartbeat.set_deadline(deadline);
+    let mut daemon = Daemon::start(config, deadlines, health, &heartbeat, sockets)?;
+    heartbeat.set_deadline(deadlines.runtime);
     let signal = loop {
         heartbeat.beat();
         match requests.recv_timeout(BEAT_INTERVAL) {
@@ -137,6 +134,7 @@ struct Daemon {
 impl Daemon {
     fn start(
         config: Config,
+        deadlines: Deadlines,
         health: Arc<Health>,
         heartbeat: &Heartbeat,
         sockets: Sockets,
@@ -152,13 +150,19 @@ impl Daemon {
         let admin = Arc::new(Admin { health: health.clone(), metrics: metrics.clone() });
         let secrets = Secrets::load(&config.api)?;
         let api_connections_max = room_for_connections(&config.api);
-        let probe_server =
-            server("probe", PROBE_CONNECTIONS_MAX, &config, &health, metrics.clone());
+        let server = |name, connections_max| Server {
+            name,
+            connections_max,
+            per_address_max: connections_max,
+            drain_timeout: config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
+            heartbeat: health.heartbeat(name, deadlines.runtime),
+            metrics: metrics.clone(),
+            tls: None,
+        };
+        let probe_server = server("probe", PROBE_CONNECTIONS_MAX);
         let probe_listener = listener(sockets.probe, &config.probe.listen)?;
         let probe = open(probe_server, probe_listener, http::probe_routes(admin.clone()))?;
-        let deadlines = config.health;
-        let watchdog =
-            Watchdog::start(health.clone(), metrics.clone(), deadlines.runtime_deadline.0);
+        let watchdog = Watchdog::start(health.clone(), metrics.clone(), &deadlines);
 
         Notifier.status("opening the log");
         heartbeat.busy(Work::OpenLog);
@@ -166,7 +170,7 @@ impl Daemon {
         let reader = LogReader::new();
         let writer_config = WriterConfig {
             dir: config.log_dir(),
-            deadline: deadlines.log_deadline.0,
+            deadline: deadlines.log,
             commit_interval: config.log.commit_interval.0,
             retention: config.log.retention(),
         };
@@ -200,8 +204,8 @@ impl Daemon {
             writer: writer.clone(),
             health: health.clone(),
             metrics: metrics.clone(),
-            deadline: deadlines.worker_deadline.0,
-            sample_interval: deadlines.sample_interval.0,
+            deadline: deadlines.worker,
+            sample_interval: config.health.sample_interval.0,
         };
         let (workers, worker_threads) =
             Workers::start(config.api.workers, config.api.queue, &setup);
@@ -230,11 +234,12 @@ impl Daemon {
             metrics: metrics.clone(),
             token: secrets.token.clone(),
         });
-        let control = open_control(&config, &health, &api);
+        let control_server = server("control", CONTROL_CONNECTIONS_MAX);
+        let control = open_control(control_server, &config.log_dir(), &api);
         let api_server = Server {
             per_address_max: config.api.max_connections_per_address,
             tls: secrets.tls.clone(),
-            ..server("api", api_connections_max, &config, &health, metrics)
+            ..server("api", api_connections_max)
         };
         let api_listener = listener(sockets.api, &config.api.listen)?;
         let api = open(api_server, api_listener, http::api_routes(api))?;
@@ -317,24 +322,6 @@ fn rules(config: &Config, labels: Arc<[String; CLASSES]>) -> Result<Rules, Unkno
     Ok(Rules { verdict, json_range: config.api.json_range })
 }
 
-fn server(
-    name: &'static str,
-    connections_max: usize,
-    config: &Config,
-    health: &Health,
-    metrics: Arc<Metrics>,
-) -> Server {
-    Server {
-        name,
-        connections_max,
-        per_address_max: connections_max,
-        drain_timeout: config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
-        heartbeat: health.heartbeat(name, config.health.runtime_deadline.0),
-        metrics,
-        tls: None,
-    }
-}
-
 /// The service manager's socket where it hands one over, else one of our own.
 fn listener(inherited: Option<Inherited>, endpoint: &Endpoint) -> Result<Listener, RunError> {
     match inherited {
@@ -400,12 +387,10 @@ fn room_for_connections(api: &ApiConfig) -> usize {
 }
 
 /// Without its socket the daemon does all but answer `picket log`.
-fn open_control(config: &Config, health: &Health, api: &Arc<Api>) -> Option<Running> {
-    let metrics = api.metrics.clone();
-    let server = server("control", CONTROL_CONNECTIONS_MAX, config, health, metrics);
+fn open_control(server: Server, log_dir: &Path, api: &Arc<Api>) -> Option<Running> {
     let heartbeat = server.heartbeat.clone();
     let start = || {
-        let name = prediction_log::socket_name(&config.log_dir()).map_err(RunError::Listener)?;
+        let name = prediction_log::socket_name(log_dir).map_err(RunError::Listener)?;
         let routes = http::control_routes(api.clone());
         server.start(Listener::local(&name)?, routes).map_err(RunError::Listener)
     };

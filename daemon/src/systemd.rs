@@ -39,6 +39,11 @@ impl Notifier {
         notify(&[NotifyState::Watchdog]);
     }
 
+    /// Asks for what a missing ping leads to, now. systemd before 243 does not know it and waits.
+    pub fn trigger_watchdog(self) {
+        notify(&[NotifyState::WatchdogTrigger]);
+    }
+
     /// Until the next `ready`. systemd wants the moment in the same message, to tell this reload
     /// from an earlier one.
     pub fn reloading(self) {

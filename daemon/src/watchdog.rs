@@ -7,9 +7,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::health::{Health, Heartbeat, Standing, Subsystem};
+use crate::health::{Deadlines, Health, Heartbeat, Standing, Subsystem};
 use crate::metrics::Metrics;
-use crate::systemd::{Notifier, watchdog_period};
+use crate::systemd::Notifier;
 
 /// Between two looks at most; a shorter watchdog period shortens it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,16 +32,15 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// `deadline` is that of the thread's own heartbeat.
-    pub fn start(health: Arc<Health>, metrics: Arc<Metrics>, deadline: Duration) -> Watchdog {
-        let ping_interval = watchdog_period().map(|period| period / 3);
+    pub fn start(health: Arc<Health>, metrics: Arc<Metrics>, deadlines: &Deadlines) -> Watchdog {
+        let ping_interval = deadlines.watchdog_period.map(|period| period / 3);
         if !health.machine().has_pressure() {
             tracing::info!(
                 "the kernel tells nothing of pressure, only late timers show starvation"
             );
         }
         let mut watch = Watch {
-            heartbeat: health.heartbeat("watchdog", deadline),
+            heartbeat: health.heartbeat("watchdog", deadlines.runtime),
             ping: ping_interval.map(Pace::new),
             extend: Pace::new(START_EXTEND_INTERVAL),
             status: Status::new(&metrics),
@@ -110,10 +109,11 @@ impl Watch {
         }
     }
 
-    /// Said before the service manager ends us, so that the log has the why.
+    /// Said before the service manager ends us, so that the log has the why. The deadline was the
+    /// patience: a second one, until the last ping is too old, would keep a hung daemon for longer.
     fn tell_failure(&mut self, why: &str) {
-        if !self.failed {
-            self.failed = true;
+        let begins = !std::mem::replace(&mut self.failed, true);
+        if begins {
             self.named.reset();
         }
         if self.named.is_due() {
@@ -122,6 +122,9 @@ impl Watch {
                 None => tracing::error!(why, "not alive"),
             }
             self.status.say(&format!("not alive: {why}"));
+        }
+        if begins && self.ping.is_some() {
+            Notifier.trigger_watchdog();
         }
     }
 

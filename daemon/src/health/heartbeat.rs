@@ -11,6 +11,10 @@ use super::starvation::Shortage;
 /// silence is this many deadlines long, and no longer: a thread that is really stuck must end.
 pub const STARVED_DEADLINES: u32 = 4;
 
+/// Longest that one step of a start may take: opening the log may mean reading all of it and
+/// bringing back what a damaged one holds.
+pub const START_STEP_MAX: Duration = Duration::from_secs(5 * 60);
+
 /// One piece of work that takes a subsystem so long that it gives no sign of life meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -49,6 +53,19 @@ impl Work {
         }
     }
 
+    /// How long it may take where a healthy subsystem has `usual` between two signs of life.
+    fn deadline(self, usual: Duration) -> Duration {
+        match self {
+            Work::OpenLog | Work::LoadModel => usual.max(START_STEP_MAX),
+            _ => usual,
+        }
+    }
+
+    /// Whether it waits for the disk that the log is on.
+    pub(super) fn uses_disk(self) -> bool {
+        matches!(self, Work::OpenLog | Work::Commit | Work::Housekeeping)
+    }
+
     /// Place in `ALL`, counted from 1: 0 stands for idle.
     fn code(self) -> u64 {
         self as u64 + 1
@@ -81,6 +98,19 @@ pub struct Beat {
     pub silence: Duration,
     /// Begun then and not finished since; none when it waits for work.
     pub work: Option<Work>,
+    /// The longest silence that is in order with that work.
+    pub deadline: Duration,
+}
+
+impl Beat {
+    pub(super) fn is_overdue(&self) -> bool {
+        self.silence > self.deadline
+    }
+
+    /// Busy with the disk, and for so long that it matters whether that is what it waits for.
+    pub(super) fn may_wait_for_disk(&self) -> bool {
+        self.work.is_some_and(Work::uses_disk) && self.silence > self.deadline / 2
+    }
 }
 
 impl Heartbeat {
@@ -136,14 +166,12 @@ impl Heartbeat {
         !self.retired.load(Ordering::Relaxed)
     }
 
-    pub(super) fn deadline(&self) -> Duration {
-        Duration::from_millis(self.deadline_ms.load(Ordering::Relaxed))
-    }
-
     pub(super) fn last(&self) -> Beat {
         let last = self.last.load(Ordering::Relaxed);
         let silence = self.origin.elapsed().saturating_sub(Duration::from_millis(last >> 8));
-        Beat { silence, work: Work::from_code(last & 0xff) }
+        let work = Work::from_code(last & 0xff);
+        let usual = Duration::from_millis(self.deadline_ms.load(Ordering::Relaxed));
+        Beat { silence, work, deadline: work.map_or(usual, |work| work.deadline(usual)) }
     }
 }
 
@@ -151,21 +179,24 @@ impl Heartbeat {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Judgement<'a> {
     Alive,
-    /// Overdue, and the machine is short of what it may be waiting for.
-    Starved(&'a Shortage),
+    /// Overdue, and the machine is short of what it may be waiting for; it is waited for until its
+    /// silence is this long, or for as long as the shortage lasts.
+    Starved(&'a Shortage, Option<Duration>),
     /// Silent for longer than this, the most that was allowed.
     Stuck(Duration),
 }
 
 /// The whole rule: alive within the deadline; beyond it stuck, unless the machine is starving, and
-/// then stuck beyond `STARVED_DEADLINES` of it.
-pub fn judge(silence: Duration, deadline: Duration, shortage: Option<&Shortage>) -> Judgement<'_> {
-    let extended = deadline * STARVED_DEADLINES;
+/// then stuck beyond `STARVED_DEADLINES` of it. What the kernel holds for a device is waited for
+/// without limit: until the device answers, no restart can end it either.
+pub fn judge<'a>(beat: &Beat, shortage: Option<&'a Shortage>) -> Judgement<'a> {
+    let extended = beat.deadline * STARVED_DEADLINES;
     match shortage {
-        _ if silence <= deadline => Judgement::Alive,
-        Some(shortage) if silence <= extended => Judgement::Starved(shortage),
+        _ if !beat.is_overdue() => Judgement::Alive,
+        Some(device @ Shortage::Device(_)) => Judgement::Starved(device, None),
+        Some(shortage) if beat.silence <= extended => Judgement::Starved(shortage, Some(extended)),
         Some(_) => Judgement::Stuck(extended),
-        None => Judgement::Stuck(deadline),
+        None => Judgement::Stuck(beat.deadline),
     }
 }
 
@@ -191,31 +222,59 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(30);
 
+    fn silent_for(silence: Duration) -> Beat {
+        Beat { silence, work: None, deadline: DEADLINE }
+    }
+
     #[test]
     fn a_silence_within_the_deadline_is_life_whatever_the_machine_is_short_of() {
         let shortage = Shortage::Late(Duration::from_secs(5));
         for shortage in [None, Some(&shortage)] {
-            assert_eq!(judge(Duration::ZERO, DEADLINE, shortage), Judgement::Alive);
-            assert_eq!(judge(DEADLINE, DEADLINE, shortage), Judgement::Alive);
+            assert_eq!(judge(&silent_for(Duration::ZERO), shortage), Judgement::Alive);
+            assert_eq!(judge(&silent_for(DEADLINE), shortage), Judgement::Alive);
         }
     }
 
     #[test]
     fn beyond_the_deadline_only_starvation_excuses_and_not_for_ever() {
         let shortage = Shortage::Late(Duration::from_secs(5));
-        let starved = Judgement::Starved(&shortage);
-        let overdue = DEADLINE + Duration::from_millis(1);
-        assert_eq!(judge(overdue, DEADLINE, None), Judgement::Stuck(DEADLINE));
-        assert_eq!(judge(overdue, DEADLINE, Some(&shortage)), starved);
         let extended = DEADLINE * STARVED_DEADLINES;
-        assert_eq!(judge(extended, DEADLINE, Some(&shortage)), starved);
-        let beyond = extended + Duration::from_millis(1);
-        assert_eq!(judge(beyond, DEADLINE, Some(&shortage)), Judgement::Stuck(extended));
+        let starved = Judgement::Starved(&shortage, Some(extended));
+        let overdue = silent_for(DEADLINE + Duration::from_millis(1));
+        assert_eq!(judge(&overdue, None), Judgement::Stuck(DEADLINE));
+        assert_eq!(judge(&overdue, Some(&shortage)), starved);
+        assert_eq!(judge(&silent_for(extended), Some(&shortage)), starved);
+        let beyond = silent_for(extended + Duration::from_millis(1));
+        assert_eq!(judge(&beyond, Some(&shortage)), Judgement::Stuck(extended));
+    }
+
+    #[test]
+    fn what_the_kernel_holds_for_a_device_is_waited_for_as_long_as_it_does() {
+        let device = Shortage::Device("log-writer".into());
+        let hours = silent_for(DEADLINE * 1000);
+        assert_eq!(judge(&hours, Some(&device)), Judgement::Starved(&device, None));
+        assert_eq!(judge(&silent_for(DEADLINE), Some(&device)), Judgement::Alive);
+    }
+
+    #[test]
+    fn a_step_of_the_start_may_take_longer_than_a_sign_of_life() {
+        let heartbeat = Heartbeat::new("log-writer", DEADLINE);
+        for (work, deadline) in [
+            (Work::OpenLog, START_STEP_MAX),
+            (Work::LoadModel, START_STEP_MAX),
+            (Work::Commit, DEADLINE),
+            (Work::Image, DEADLINE),
+        ] {
+            heartbeat.busy(work);
+            assert_eq!(heartbeat.last().deadline, deadline, "{work:?}");
+        }
+        heartbeat.beat();
+        assert_eq!(heartbeat.last().deadline, DEADLINE);
     }
 
     #[test]
     fn the_words_tell_busy_from_silent() {
-        let beat = |work| Beat { silence: Duration::from_millis(31_040), work };
+        let beat = |work| Beat { work, ..silent_for(Duration::from_millis(31_040)) };
         assert_eq!(
             describe("worker-1", beat(Some(Work::Image)), DEADLINE),
             "worker-1 has been busy with one image for 31.0 s, at most 30 s"

@@ -1,6 +1,7 @@
 //! The one truth about this daemon's health: what /health, /ready, the watchdog ping and the
 //! metrics all read. Heartbeats say whether a subsystem still moves, latches what it has reached.
 
+mod deadlines;
 mod heartbeat;
 mod outcomes;
 mod readiness;
@@ -11,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-pub use heartbeat::{Heartbeat, STARVED_DEADLINES, Work};
+pub use deadlines::Deadlines;
+pub use heartbeat::{Heartbeat, START_STEP_MAX, STARVED_DEADLINES, Work};
 pub use outcomes::Outcome;
 pub use readiness::{Check, LogState, Reason, Registry};
 pub use starvation::Machine;
@@ -179,19 +181,26 @@ impl Health {
     pub fn subsystems(&self) -> Vec<Subsystem> {
         // Asked of the kernel only when somebody is overdue, and then once.
         let shortage = LazyCell::new(|| self.machine.shortage());
+        let device = LazyCell::new(|| self.machine.held_by_device());
         let judged = |heartbeat: &Arc<Heartbeat>| {
-            let (beat, deadline) = (heartbeat.last(), heartbeat.deadline());
-            let shortage = (beat.silence > deadline).then(|| shortage.as_ref()).flatten();
-            let extended = deadline * STARVED_DEADLINES;
+            let beat = heartbeat.last();
+            let device = beat.may_wait_for_disk().then(|| device.as_ref()).flatten();
+            let shortage =
+                beat.is_overdue().then(|| device.or_else(|| shortage.as_ref())).flatten();
             let name = heartbeat.name();
-            let standing = match (heartbeat.fault(), judge(beat.silence, deadline, shortage)) {
+            let standing = match (heartbeat.fault(), judge(&beat, shortage)) {
                 (Some(fault), _) => Standing::Failed(format!("{name}: {fault}")),
                 (None, Judgement::Alive) => Standing::Alive,
-                (None, Judgement::Starved(shortage)) => Standing::Starved(format!(
-                    "{}; {shortage}, waiting until {} s",
-                    describe(name, beat, deadline),
-                    extended.as_secs_f64()
-                )),
+                (None, Judgement::Starved(shortage, limit)) => {
+                    let overdue = describe(name, beat, beat.deadline);
+                    Standing::Starved(match limit {
+                        Some(limit) => {
+                            let limit = limit.as_secs_f64();
+                            format!("{overdue}; {shortage}, waiting until {limit} s")
+                        }
+                        None => format!("{overdue}; {shortage}, which no restart can end"),
+                    })
+                }
                 (None, Judgement::Stuck(limit)) => Standing::Failed(describe(name, beat, limit)),
             };
             Subsystem { name: name.to_string(), silence: beat.silence, standing }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,9 @@ const MEMORY_SHORT: f32 = 40.0;
 /// A thread that wakes this much later than it asked for did not get a CPU.
 const LATE_MIN: Duration = Duration::from_secs(1);
 
-/// A late wake-up says something about the machine for this long, as PSI's average does.
-const LATE_REMEMBERED: Duration = Duration::from_secs(10);
+/// A late wake-up, or a thread that a device held, says something about the machine for this long, as
+/// PSI's average does.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// Where the unified hierarchy is mounted; the second beside one of version 1.
 const CGROUP_MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
@@ -58,6 +60,8 @@ pub enum Shortage {
     Stalled { of: &'static str, resource: Resource, avg10: f32 },
     /// A sleeping thread woke, or has yet to wake, this late.
     Late(Duration),
+    /// A thread of this name is in the kernel, in an uninterruptible wait for a device.
+    Device(String),
 }
 
 impl fmt::Display for Shortage {
@@ -68,6 +72,9 @@ impl fmt::Display for Shortage {
             }
             Shortage::Late(by) => {
                 write!(f, "machine short of cpu (a timer is {:.1} s late)", by.as_secs_f64())
+            }
+            Shortage::Device(thread) => {
+                write!(f, "the kernel holds thread {thread} until a device answers")
             }
         }
     }
@@ -84,6 +91,8 @@ pub struct Machine {
     /// The last late wake-up: when, and by how much, ms.
     late_at_ms: AtomicU64,
     late_by_ms: AtomicU64,
+    /// The thread last seen held by a device, and when.
+    held: Mutex<Option<(String, Instant)>>,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -108,6 +117,7 @@ impl Machine {
             due_ms: AtomicU64::new(NEVER),
             late_at_ms: AtomicU64::new(0),
             late_by_ms: AtomicU64::new(0),
+            held: Mutex::new(None),
         }
     }
 
@@ -144,6 +154,17 @@ impl Machine {
         stalled.or_else(|| self.lateness(self.now_ms()).map(Shortage::Late))
     }
 
+    /// Whether a device holds one of the daemon's threads, or did lately: a commit is many waits, and
+    /// others than the one who asked for it may do the waiting.
+    pub fn held_by_device(&self) -> Option<Shortage> {
+        let mut held = self.held.lock().expect("nothing that holds this lock panics");
+        if let Some(thread) = thread_in_device_wait(Path::new("/proc/self/task")) {
+            *held = Some((thread, Instant::now()));
+        }
+        let (thread, _) = held.as_ref().filter(|(_, seen)| seen.elapsed() <= REMEMBERED)?;
+        Some(Shortage::Device(thread.clone()))
+    }
+
     /// How late the sleeper is, or was lately.
     fn lateness(&self, now_ms: u64) -> Option<Duration> {
         let overdue = now_ms.saturating_sub(self.due_ms.load(Ordering::Relaxed));
@@ -152,7 +173,7 @@ impl Machine {
         }
         let ago = now_ms.saturating_sub(self.late_at_ms.load(Ordering::Relaxed));
         let late = self.late_by_ms.load(Ordering::Relaxed);
-        (late > 0 && ago <= millis(LATE_REMEMBERED)).then(|| Duration::from_millis(late))
+        (late > 0 && ago <= millis(REMEMBERED)).then(|| Duration::from_millis(late))
     }
 
     fn now_ms(&self) -> u64 {
@@ -176,6 +197,22 @@ fn some_avg10(text: &str) -> Option<f32> {
     let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
     let avg10 = some.split(' ').find_map(|field| field.strip_prefix("avg10="))?;
     avg10.parse().ok().filter(|share| (0.0..=100.0).contains(share))
+}
+
+/// Name of the first thread in state D. A thread may end while it is looked at.
+fn thread_in_device_wait(tasks: &Path) -> Option<String> {
+    std::fs::read_dir(tasks).ok()?.flatten().find_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let (thread, state) = name_and_state(&stat)?;
+        (state == 'D').then(|| thread.to_string())
+    })
+}
+
+/// Of a line of `/proc/PID/stat`: the name is in parentheses and may hold any of them itself.
+fn name_and_state(stat: &str) -> Option<(&str, char)> {
+    let (before, after) = stat.rsplit_once(") ")?;
+    let (_, name) = before.split_once('(')?;
+    Some((name, after.chars().next()?))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -244,6 +281,27 @@ mod tests {
         machine.due_ms.store(20_000, Ordering::Relaxed);
         machine.wakes_at(20_900);
         assert_eq!(machine.lateness(21_000), None, "in time, or nearly");
+    }
+
+    #[test]
+    fn a_thread_in_state_d_is_found_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = |id: &str, stat: &str| {
+            std::fs::create_dir(dir.path().join(id)).unwrap();
+            std::fs::write(dir.path().join(id).join("stat"), stat).unwrap();
+        };
+        task("10", "10 (picket) S 1 10 10 0 -1 4194560 4098 0");
+        task("11", "11 (worker-0) t 1 10 10 0 -1 4194560 4098 0");
+        assert_eq!(thread_in_device_wait(dir.path()), None, "stopped is not waiting");
+        task("12", "12 (a) D (b) D 1 10 10 0 -1 4194560 4098 0");
+        assert_eq!(thread_in_device_wait(dir.path()).as_deref(), Some("a) D (b"));
+        assert_eq!(name_and_state("12 (picket"), None);
+    }
+
+    #[test]
+    fn this_kernels_own_threads_are_understood() {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        assert_eq!(name_and_state(&stat).unwrap().1, 'R');
     }
 
     #[test]

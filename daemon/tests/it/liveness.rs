@@ -34,6 +34,7 @@ fn a_frozen_thread_is_named(thread: &str) {
     let line = daemon.wait_for_line("not alive, no watchdog ping");
     assert!(line.contains("ERROR"), "{line}");
     assert!(line.contains(&format!("{thread} gave no sign of life")), "{line}");
+    manager.receive_until("WATCHDOG=trigger");
     let silence = Instant::now() + Duration::from_secs(1);
     while Instant::now() < silence {
         if let Some(message) = manager.receive_within(Duration::from_millis(100)) {

@@ -43,7 +43,7 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     };
     let enospc = enospc::Args { rounds: of(4, 30), disk_mib: 40, log_max_records: 3_000 };
     let eio = eio::Args { rounds: of(16, 200), disk_mib: 64, log_max_records: 3_000 };
-    let stall = stall::Args { secs: of(20, 60), disk_mib: 96 };
+    let stall = stall::Args { secs: of(40, 60), disk_mib: 96 };
     let readonly = readonly::Args { rounds: of(2, 10), disk_mib: 48 };
     let corrupt = corrupt::Args { rounds: of(150, 1_000), records: 3_000 };
     let retention = retention::Args { turnovers: of(12, 20), log_max_records: 5_000 };
