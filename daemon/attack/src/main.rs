@@ -40,7 +40,7 @@ enum Size {
 enum Attack {
     /// Slow heads, slow bodies and answers never read, while the probes are measured; then SIGTERM
     Slow,
-    /// Mutated requests: each is refused with a reason or its connection closed
+    /// Mutated requests: each is refused with a 4xx and a reason
     Malformed {
         /// Repeats a run
         #[arg(long)]

@@ -1,5 +1,5 @@
-//! Malformed requests, several on a connection: every one is refused with a 4xx and a reason, or its
-//! connection is closed; the daemon neither dies nor grows.
+//! Malformed requests, several on a connection: every one is refused with a 4xx and a reason; the
+//! daemon neither dies nor grows.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,15 +18,16 @@ use crate::daemon::Daemon;
 use crate::mutate;
 use crate::verdict::Verdict;
 
-/// Connections at a time; each comes from an address of its own choice, for the ports of one would
-/// run out.
-const CLIENTS: usize = 64;
+/// Connections at a time, fewer than the daemon parses batches at once: who is turned away for now
+/// (503) has not been looked at. Each comes from an address of its own choice, for the ports of one
+/// would run out.
+const CLIENTS: usize = 12;
 
-/// Requests on a connection, all but the last well-formed.
+/// Requests on a connection, all but the last well-formed HTTP.
 const PIPELINED_MAX: usize = 16;
 
 /// A daemon that says nothing for this long is told that nothing more will come.
-const SILENCE: Duration = Duration::from_millis(250);
+const SILENCE: Duration = Duration::from_millis(100);
 
 /// And then has to close within this.
 const HANG: Duration = Duration::from_secs(15);
@@ -37,8 +38,9 @@ const GROWTH_GOAL_MIB: f64 = 4.0;
 #[derive(Default)]
 struct Tally {
     answers: RefCell<BTreeMap<u16, u64>>,
-    refused: Cell<u64>,
-    closed_without_answer: Cell<u64>,
+    requests: Cell<u64>,
+    /// Of these requests nothing was heard.
+    unanswered: Cell<u64>,
     /// Answers that are not as they should be; the first few.
     wrong: RefCell<Vec<String>>,
 }
@@ -60,13 +62,14 @@ pub fn run(
     let (warm, _) = daemon.memory()?;
     attack(&runtime, daemon.api, seed.wrapping_add(1), goal, &tally);
     let (now, peak) = daemon.memory()?;
-    let rate = tally.refused.get() as f64 / started.elapsed().as_secs_f64();
+    let rate = tally.requests.get() as f64 / started.elapsed().as_secs_f64();
 
     for (status, count) in tally.answers.borrow().iter() {
         verdict.fact(&format!("answered {status}"), count);
     }
-    verdict.fact("connections closed without an answer", tally.closed_without_answer.get());
-    verdict.fact("refusals/s", format!("{rate:.0}"));
+    verdict.fact("requests/s", format!("{rate:.0}"));
+    let unanswered = tally.unanswered.get();
+    verdict.goal("requests without an answer", unanswered, "none", unanswered == 0);
     let wrong = tally.wrong.borrow();
     verdict.goal("answers out of line", wrong.len(), "none", wrong.is_empty());
     for text in wrong.iter().take(5) {
@@ -96,7 +99,7 @@ fn attack(
         .map(|number| {
             let (mut rng, tally) = (Rng::with_seed(seed ^ (number as u64) << 32), tally.clone());
             local.spawn_local(async move {
-                while tally.refused.get() < goal {
+                while tally.requests.get() < goal {
                     if let Err(wrong) = connection(api, &mut rng, &tally).await {
                         tally.wrong.borrow_mut().push(wrong);
                     }
@@ -119,11 +122,15 @@ async fn connection(api: SocketAddr, rng: &mut Rng, tally: &Tally) -> Result<(),
     let source = Ipv4Addr::new(127, rng.u8(1..=250), rng.u8(..), rng.u8(1..=254));
     socket.bind(SocketAddr::new(IpAddr::V4(source), 0)).map_err(|error| error.to_string())?;
     let mut stream = socket.connect(api).await.map_err(|error| format!("connect: {error}"))?;
-    let mut requests = Vec::new();
+    let (mut requests, mut sent) = (Vec::new(), 0);
     for _ in 1..rng.usize(1..=PIPELINED_MAX) {
         requests.extend(mutate::refused(rng));
+        sent += 1;
     }
-    requests.extend(mutate::broken(rng));
+    let last = mutate::broken(rng);
+    // Cut off before its first byte, it asks for nothing.
+    sent += u64::from(!last.is_empty());
+    requests.extend(last);
     // Closed in the middle, as may be; what it has answered by then counts.
     let _ = stream.write_all(&requests).await;
     let mut answers = Vec::new();
@@ -139,24 +146,23 @@ async fn connection(api: SocketAddr, rng: &mut Rng, tally: &Tally) -> Result<(),
             Err(_) => return Err(format!("open after {HANG:?}: {requests:?}")),
         }
     }
-    let before = tally.refused.get();
-    count(&answers, tally)?;
-    if tally.refused.get() == before {
-        // The connection is the one refusal that there was.
-        tally.refused.set(before + 1);
-        tally.closed_without_answer.set(tally.closed_without_answer.get() + 1);
+    tally.requests.set(tally.requests.get() + sent);
+    let answered = count(&answers, tally)?;
+    if answered < sent {
+        tally.unanswered.set(tally.unanswered.get() + sent - answered);
     }
     Ok(())
 }
 
-/// Each answer has a length that holds, and each refusal a reason.
-fn count(mut answers: &[u8], tally: &Tally) -> Result<(), String> {
+/// How many answers there are. Each has a length that holds, and each refusal is a 4xx with a reason.
+fn count(mut answers: &[u8], tally: &Tally) -> Result<u64, String> {
+    let mut counted = 0;
     while !answers.is_empty() {
         let shown = || String::from_utf8_lossy(&answers[..answers.len().min(300)]).into_owned();
-        // Closing may cut an answer short where the daemon had more unread than it waits for.
-        let Some(end) = answers.windows(4).position(|window| window == b"\r\n\r\n") else {
-            return Ok(());
-        };
+        let end = answers
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .ok_or_else(|| format!("half a head: {}", shown()))?;
         let head = String::from_utf8_lossy(&answers[..end]).to_ascii_lowercase();
         let status: u16 = head
             .strip_prefix("http/1.1 ")
@@ -168,18 +174,16 @@ fn count(mut answers: &[u8], tally: &Tally) -> Result<(), String> {
                 .lines()
                 .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
                 .ok_or_else(|| format!("no length: {}", shown()))?;
-            let Some(body) = rest.get(..length) else { return Ok(()) };
+            let body = rest.get(..length).ok_or_else(|| format!("half a body: {}", shown()))?;
             let explained = body.starts_with(b"{\"error\":\"");
-            // Turned away for now, with the malformed batches of others being parsed.
-            let later = status == 503 && head.contains("\r\nretry-after: ");
-            if (status >= 500 && !later) || (status >= 400 && !explained) {
+            if status >= 500 || (status >= 400 && !explained) {
                 return Err(format!("{status}: {}", shown()));
             }
             rest = &rest[length..];
+            counted += 1;
         }
         *tally.answers.borrow_mut().entry(status).or_default() += 1;
-        tally.refused.set(tally.refused.get() + u64::from((400..500).contains(&status)));
         answers = rest;
     }
-    Ok(())
+    Ok(counted)
 }

@@ -70,6 +70,13 @@ impl Drop for Counted {
     }
 }
 
+/// Why a connection serves no further request.
+enum End {
+    /// hyper is done with it, in order or with this error.
+    Hyper(Option<hyper::Error>),
+    Overdue(Overdue),
+}
+
 /// What a route answers; None when it panics, which then ends its request and nothing else.
 async fn unwound<A, E>(answer: impl Future<Output = Result<A, E>>) -> Option<A> {
     let mut answer = pin!(answer);
@@ -130,17 +137,16 @@ impl Serving {
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(paced), service);
         let mut stopped = self.stopped.clone();
-        let overdue = loop {
+        let end = loop {
             tokio::select! {
                 // The connection first: on a stop it takes what has come by then.
                 biased;
-                // A client that breaks off is its own business.
-                _ = &mut connection => break None,
+                ended = &mut connection => break End::Hyper(ended.err()),
                 () = sleep_until(pace.deadline().0) => {
                     // Whatever has moved since has moved the deadline.
                     let (deadline, overdue) = pace.deadline();
                     if deadline <= Instant::now() {
-                        break Some(overdue);
+                        break End::Overdue(overdue);
                     }
                 }
                 _ = stopped.wait_for(|stopped| *stopped), if !pace.is_stopping() => {
@@ -153,21 +159,35 @@ impl Serving {
                 }
             }
         };
-        let answer = match overdue {
+        let answer = match end {
+            End::Hyper(Some(error)) if error.is_parse_version_h2() => {
+                self.refusal(400, "HTTP/2 without TLS is not spoken here, use HTTP/1.1")
+            }
+            End::Hyper(Some(error)) if error.is_incomplete_message() && pace.owes_nothing() => {
+                self.refusal(400, "the connection ended in the middle of a request's head")
+            }
             // hyper has said its last word; what the client sends on must not take it back.
-            None => Vec::new(),
-            Some(Overdue::Idle) => return,
-            Some(Overdue::Write) => return self.metrics.dropped(self.name, Dropped::Write),
-            Some(Overdue::Head(limit)) => {
+            End::Hyper(_) => Vec::new(),
+            End::Overdue(Overdue::Idle) => return,
+            End::Overdue(Overdue::Write) => {
+                return self.metrics.dropped(self.name, Dropped::Write);
+            }
+            End::Overdue(Overdue::Head(limit)) => {
                 self.metrics.dropped(self.name, Dropped::Head);
                 let text =
                     format!("the request's head did not arrive within {} s", limit.as_secs());
                 fixed::answer(408, &text)
             }
-            Some(Overdue::Stopping) => fixed::answer(503, "shutting down"),
+            End::Overdue(Overdue::Stopping) => fixed::answer(503, "shutting down"),
         };
         let stream = connection.into_parts().io.into_inner().into_inner();
         self.part(stream, &answer).await;
+    }
+
+    /// For what hyper ends without a word.
+    fn refusal(&self, status: u16, why: &str) -> Vec<u8> {
+        self.metrics.rejected(status);
+        fixed::answer(status, why)
     }
 
     fn refuse(&self, status: StatusCode, why: &str) -> Response {

@@ -104,6 +104,12 @@ impl Pace {
         matches!(self.lock().phase, Phase::Head { .. })
     }
 
+    /// Whether every request has its whole answer.
+    pub fn owes_nothing(&self) -> bool {
+        let state = self.lock();
+        !state.answering && !matches!(state.phase, Phase::Route)
+    }
+
     fn wrote(&self, moved: bool) {
         let mut state = self.lock();
         let now = Instant::now();
@@ -204,12 +210,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     ) -> Poll<io::Result<usize>> {
         // No request is with its route and no answer is owed: hyper speaks for itself, and it
         // says a status only.
-        let owed = {
-            let state = self.pace.lock();
-            state.answering || matches!(state.phase, Phase::Route)
-        };
-        if !owed
-            && self.refusal.is_none()
+        if self.refusal.is_none()
+            && self.pace.owes_nothing()
             && let Some((status, text)) = fixed::refusal(buf)
         {
             self.metrics.rejected(status);

@@ -9,7 +9,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, conn
 use serde_json::json;
 
 use crate::support::{
-    Daemon, Launch, PATIENCE, cat_png, grey_pixels, raw, request_with, start, start_with,
+    Daemon, Launch, PATIENCE, cat_png, grey_pixels, raw, raw_and_hang_up, request_with, start,
+    start_with,
 };
 
 const GET_HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -257,7 +258,10 @@ fn heads_that_are_no_http_get_a_reason() {
         }
     }
     let preface = raw(daemon.api, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    assert_eq!(preface, "", "HTTP/2 without TLS is closed without an answer");
+    assert!(preface.starts_with("HTTP/1.1 400 "), "{preface}");
+    assert!(
+        preface.ends_with(r#"{"error":"HTTP/2 without TLS is not spoken here, use HTTP/1.1"}"#)
+    );
     // What came before it on the connection has been answered.
     let answer = raw(daemon.api, &[GET_HEALTH, GET_HEALTH, b"\0\r\n\r\n"].concat());
     let statuses: Vec<&str> =
@@ -265,6 +269,9 @@ fn heads_that_are_no_http_get_a_reason() {
     assert_eq!(statuses, ["200", "200", "400"], "{answer}");
     // A bare status would have nothing behind its head.
     assert!(answer.ends_with("{\"error\":\"the request's head is not HTTP/1.1\"}"), "{answer}");
+    let torn = raw_and_hang_up(daemon.api, &[GET_HEALTH, b"GET /health HT"].concat());
+    assert!(torn.starts_with("HTTP/1.1 200 ") && torn.contains("HTTP/1.1 400 "), "{torn}");
+    assert!(torn.ends_with("ended in the middle of a request's head\"}"), "{torn}");
     let counted = daemon.metric("picket_http_rejected_requests_total{status=\"431\"}");
     assert_eq!(counted, 4.0);
 }
