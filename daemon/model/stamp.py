@@ -23,6 +23,25 @@ def golden_image() -> np.ndarray:
     return ((31 * i * i + 7 * i) % 256).astype(np.uint8).reshape(32, 32, 3)
 
 
+def stamp(model: onnx.ModelProto, **properties: str) -> np.ndarray:
+    """Replaces the model's metadata by these properties and the golden logits, which it returns."""
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (entry,) = session.get_inputs()
+    pixels = golden_image().transpose(2, 0, 1)[None]
+    if entry.type == "tensor(int8)":
+        pixels = (pixels.astype(np.int16) - 128).astype(np.int8)
+    elif entry.type == "tensor(float)":
+        pixels = pixels.astype(np.float32)
+    (logits,) = session.run(None, {entry.name: pixels})[0]
+    del model.metadata_props[:]
+    stated = ",".join(f"{x:.5f}" for x in logits)
+    onnx.helper.set_model_props(model, {**properties, "golden_logits": stated})
+    model.producer_name = "picket"
+    return logits
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source")
@@ -33,23 +52,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model = onnx.load(args.source)
-    session = onnxruntime.InferenceSession(args.source)
-    pixels = golden_image().transpose(2, 0, 1)[None]
-    kind = session.get_inputs()[0].type
-    if kind == "tensor(int8)":
-        pixels = (pixels.astype(np.int16) - 128).astype(np.int8)
-    elif kind == "tensor(float)":
-        pixels = pixels.astype(np.float32)
-    logits = session.run(None, {session.get_inputs()[0].name: pixels})[0][0]
-
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {
-        "name": args.name,
-        "version": args.version,
-        "labels": args.labels,
-        "golden_logits": ",".join(f"{x:.5f}" for x in logits),
-    })
-    model.producer_name = "picket"
+    logits = stamp(model, name=args.name, version=args.version, labels=args.labels)
     onnx.save(model, args.target)
     print(args.target, "golden logits", [round(float(x), 3) for x in logits])
 
