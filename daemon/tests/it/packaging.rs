@@ -110,3 +110,20 @@ fn the_sample_configuration_has_every_documented_key() {
         assert!(documented.contains(key), "docs/configuration.md lacks {key}");
     }
 }
+
+/// Scripts of the Debian package name the units; each that is shipped must be among them.
+#[test]
+fn the_package_starts_stops_and_purges_every_unit() {
+    let directory = std::fs::read_dir(packaged("systemd")).unwrap();
+    let names = directory.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let is_unit = |name: &String| name.ends_with(".service") || name.ends_with(".socket");
+    let units: Vec<String> = names.filter(is_unit).collect();
+    assert_eq!(units.len(), 3, "{units:?}");
+    for script in ["postinst", "prerm", "postrm"] {
+        let text = read(&format!("packaging/debian/{script}"));
+        for unit in &units {
+            let named = text.split([' ', ';', '\n']).any(|word| word == unit);
+            assert!(named, "packaging/debian/{script} does not name {unit}");
+        }
+    }
+}
