@@ -22,15 +22,18 @@ fn setting(line: &str) -> Option<&str> {
     (is_key && !key.is_empty()).then_some(setting)
 }
 
-/// The sample with every setting switched on.
-fn uncommented() -> String {
-    let sample = read("systemd/picket.toml");
+/// Samples of the configuration: a bare device's, and what k3s mounts into the pod.
+const SAMPLES: [&str; 2] = ["systemd/picket.toml", "k3s/base/picket.toml"];
+
+/// A sample with every setting switched on.
+fn uncommented(sample: &str) -> String {
+    let sample = read(sample);
     sample.lines().map(|line| setting(line).unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// Keys whose comment says that nothing is set unless somebody does: their values are examples.
-fn examples() -> Vec<String> {
-    let sample = read("systemd/picket.toml");
+fn examples(sample: &str) -> Vec<String> {
+    let sample = read(sample);
     let mut paragraph = String::new();
     let mut keys = Vec::new();
     for line in sample.lines() {
@@ -68,32 +71,34 @@ fn config_check(file: &Path) -> Table {
 }
 
 #[test]
-fn the_sample_configuration_changes_nothing_as_it_is() {
+fn the_sample_configurations_change_nothing_as_they_are() {
     let defaults: Table = toml::from_str(stdout(&run(["config", "check"]))).unwrap();
-    assert_eq!(config_check(&packaged("systemd/picket.toml")), defaults);
+    for sample in SAMPLES {
+        assert_eq!(config_check(&packaged(sample)), defaults, "{sample}");
+    }
 }
 
 #[test]
-fn the_sample_configuration_shows_each_default_and_is_accepted_whole() {
+fn the_sample_configurations_show_each_default_and_are_accepted_whole() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("picket.toml");
-    std::fs::write(&file, uncommented()).unwrap();
-    let result = flat(&config_check(&file));
     let defaults: Table = toml::from_str(stdout(&run(["config", "check"]))).unwrap();
-    let examples = examples();
-    assert!(examples.len() > 3 && result.len() > 20, "{examples:?} {result:?}");
-    for (key, value) in flat(&defaults) {
-        let (_, shown) = result.iter().find(|(name, _)| *name == key).unwrap();
-        if !examples.iter().any(|name| key == *name || key.ends_with(&format!(".{name}"))) {
-            assert_eq!(shown, &value, "{key}");
+    for sample in SAMPLES {
+        std::fs::write(&file, uncommented(sample)).unwrap();
+        let result = flat(&config_check(&file));
+        let examples = examples(sample);
+        assert!(examples.len() > 3 && result.len() > 20, "{examples:?} {result:?}");
+        for (key, value) in flat(&defaults) {
+            let (_, shown) = result.iter().find(|(name, _)| *name == key).unwrap();
+            if !examples.iter().any(|name| key == *name || key.ends_with(&format!(".{name}"))) {
+                assert_eq!(shown, &value, "{key} in {sample}");
+            }
         }
     }
 }
 
 #[test]
-fn the_sample_configuration_has_every_documented_key() {
-    let sample: Table = toml::from_str(&uncommented()).unwrap();
-    let sample: Vec<String> = flat(&sample).into_iter().map(|(key, _)| key).collect();
+fn the_sample_configurations_have_every_documented_key() {
     let docs = read("docs/configuration.md");
     // | `[api] listen` | `--api-listen` | …
     let flag = |row: &str| row.split('|').nth(2).is_some_and(|c| c.trim().starts_with("`--"));
@@ -103,11 +108,15 @@ fn the_sample_configuration_has_every_documented_key() {
         .map(|key| key.replace('[', "").replace("] ", "."))
         .collect();
     assert!(documented.len() > 20, "{documented:?}");
-    for key in &documented {
-        assert!(sample.contains(key), "systemd/picket.toml lacks {key}");
-    }
-    for key in &sample {
-        assert!(documented.contains(key), "docs/configuration.md lacks {key}");
+    for name in SAMPLES {
+        let sample: Table = toml::from_str(&uncommented(name)).unwrap();
+        let sample: Vec<String> = flat(&sample).into_iter().map(|(key, _)| key).collect();
+        for key in &documented {
+            assert!(sample.contains(key), "{name} lacks {key}");
+        }
+        for key in &sample {
+            assert!(documented.contains(key), "docs/configuration.md lacks {key} of {name}");
+        }
     }
 }
 
