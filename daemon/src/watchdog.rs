@@ -26,6 +26,9 @@ const START_EXTENSION: Duration = Duration::from_secs(10);
 const START_EXTEND_INTERVAL: Duration = Duration::from_secs(2);
 const START_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// A silence longer than this part of what is allowed is counted as a near miss.
+const NEAR_MISS_DIVISOR: u32 = 2;
+
 pub struct Watchdog {
     stop: mpsc::Sender<()>,
     thread: JoinHandle<()>,
@@ -47,6 +50,9 @@ impl Watchdog {
             named: Pace::new(ping_interval.unwrap_or(NAME_INTERVAL)),
             failed: false,
             starved: Starved::default(),
+            close: Close::default(),
+            looked: Instant::now(),
+            own_deadline: deadlines.runtime,
             started: Instant::now(),
             health,
             metrics,
@@ -89,6 +95,11 @@ struct Watch {
     named: Pace,
     failed: bool,
     starved: Starved,
+    close: Close,
+    /// When it looked the last time.
+    looked: Instant,
+    /// How long this thread may be silent: systemd's patience counts too.
+    own_deadline: Duration,
     started: Instant,
 }
 
@@ -96,6 +107,7 @@ impl Watch {
     fn look(&mut self) {
         self.heartbeat.beat();
         let subsystems = self.health.subsystems();
+        self.count_near_misses(&subsystems);
         for word in self.starved.news(&subsystems) {
             match word {
                 Word::Overdue(why) => tracing::warn!(why, "overdue"),
@@ -106,6 +118,18 @@ impl Watch {
         match failure {
             Some(why) => self.tell_failure(why),
             None => self.tell_life(),
+        }
+    }
+
+    /// A silence that ended before its deadline leaves no other trace.
+    fn count_near_misses(&mut self, subsystems: &[Subsystem]) {
+        for subsystem in self.close.news(subsystems) {
+            self.metrics.near_miss(subsystem);
+        }
+        // Its own silence is over when it can look at it.
+        let silence = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
+        if is_near_miss(silence, self.own_deadline) {
+            self.metrics.near_miss("watchdog");
         }
     }
 
@@ -173,6 +197,28 @@ impl Starved {
     }
 }
 
+/// Who is silent for so long that it comes close, so that each such silence is counted once.
+#[derive(Default)]
+struct Close(BTreeSet<String>);
+
+impl Close {
+    /// Names those that have come close since the last look.
+    fn news<'a>(&mut self, subsystems: &'a [Subsystem]) -> Vec<&'a str> {
+        let begun = |Subsystem { name, silence, deadline, .. }: &'a Subsystem| {
+            if is_near_miss(*silence, *deadline) {
+                return self.0.insert(name.clone()).then_some(name.as_str());
+            }
+            self.0.remove(name);
+            None
+        };
+        subsystems.iter().filter_map(begun).collect()
+    }
+}
+
+fn is_near_miss(silence: Duration, deadline: Duration) -> bool {
+    silence > deadline / NEAR_MISS_DIVISOR
+}
+
 /// Something that is due at once and then every so often.
 struct Pace {
     interval: Duration,
@@ -238,7 +284,12 @@ mod tests {
     use super::*;
 
     fn subsystem(standing: Standing) -> [Subsystem; 1] {
-        [Subsystem { name: "worker-0".into(), silence: Duration::ZERO, standing }]
+        silent_for(Duration::ZERO, standing)
+    }
+
+    fn silent_for(silence: Duration, standing: Standing) -> [Subsystem; 1] {
+        let deadline = Duration::from_secs(30);
+        [Subsystem { name: "worker-0".into(), silence, deadline, standing }]
     }
 
     #[test]
@@ -252,6 +303,19 @@ mod tests {
         assert_eq!(starved.news(&subsystem(Standing::Failed("121 s".into()))), []);
         assert_eq!(starved.news(&alive), [Word::Back("worker-0")]);
         assert_eq!(starved.news(&alive), []);
+    }
+
+    #[test]
+    fn a_silence_that_comes_close_to_its_deadline_is_counted_once() {
+        let mut close = Close::default();
+        let after = |secs| silent_for(Duration::from_secs(secs), Standing::Alive);
+        assert_eq!(close.news(&after(15)), [""; 0]);
+        assert_eq!(close.news(&after(16)), ["worker-0"]);
+        assert_eq!(close.news(&after(17)), [""; 0]);
+        let failed = silent_for(Duration::from_secs(31), Standing::Failed("31 s".into()));
+        assert_eq!(close.news(&failed), [""; 0]);
+        assert_eq!(close.news(&after(0)), [""; 0]);
+        assert_eq!(close.news(&after(16)), ["worker-0"]);
     }
 
     #[test]

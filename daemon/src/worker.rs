@@ -93,6 +93,7 @@ impl Workers {
         setup: &WorkerSetup,
     ) -> (Workers, Vec<JoinHandle<()>>) {
         let queue = Arc::new(Queue::new(capacity));
+        setup.metrics.queue_capacity.set(i64::try_from(capacity).unwrap_or(i64::MAX));
         let threads = (0..count)
             .map(|index| {
                 let name = format!("worker-{index}");

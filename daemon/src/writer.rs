@@ -143,6 +143,7 @@ impl LogWriter {
         metrics: Arc<Metrics>,
         reader: LogReader,
     ) -> Result<(LogWriter, JoinHandle<()>), LogError> {
+        metrics.set_retention(config.retention);
         let climb = Climb::Quarantine;
         let opened = PredictionLog::open(&config.dir, config.retention, &reader, climb);
         let queue = Queue {
@@ -269,6 +270,10 @@ struct Owner {
     commit_took: Duration,
 }
 
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
 /// What the thread does next.
 enum Next {
     Commit,
@@ -291,7 +296,9 @@ impl Owner {
                 continue;
             };
             // Asked before a record is taken in hand, so that a full disk costs none.
-            if let Err(no_room) = log.check_room() {
+            let room = log.check_room();
+            self.shared.metrics.disk_free_bytes.set(gauge(log.free_bytes()));
+            if let Err(no_room) = room {
                 // A read-only disk is let go of, so that it can be unmounted and repaired.
                 if no_room.fault() == Fault::ReadOnly {
                     self.failed(&no_room);
@@ -324,6 +331,7 @@ impl Owner {
         let Some(tuning) = self.shared.lock().tuning.take() else { return };
         self.config.commit_interval = tuning.commit_interval;
         self.config.retention = tuning.retention;
+        self.shared.metrics.set_retention(tuning.retention);
         if let Some(log) = &mut self.log {
             log.set_retention(tuning.retention);
         }
@@ -525,7 +533,6 @@ impl Owner {
     fn show_size(&self) {
         let Some(log) = &self.log else { return };
         let metrics = &self.shared.metrics;
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let (records, bytes) = log.size();
         metrics.log_records.set(gauge(records));
         metrics.log_bytes.set(gauge(bytes));

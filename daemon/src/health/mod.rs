@@ -30,6 +30,8 @@ pub struct Subsystem {
     pub name: String,
     /// Since the last sign of life.
     pub silence: Duration,
+    /// The longest silence that is allowed on a machine that is short of nothing.
+    pub deadline: Duration,
     pub standing: Standing,
 }
 
@@ -203,7 +205,12 @@ impl Health {
                 }
                 (None, Judgement::Stuck(limit)) => Standing::Failed(describe(name, beat, limit)),
             };
-            Subsystem { name: name.to_string(), silence: beat.silence, standing }
+            Subsystem {
+                name: name.to_string(),
+                silence: beat.silence,
+                deadline: beat.deadline,
+                standing,
+            }
         };
         let heartbeats = lock(&self.heartbeats).clone();
         heartbeats.iter().filter(|heartbeat| heartbeat.is_watched()).map(judged).collect()

@@ -24,17 +24,29 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every text there is, for the metric that shows the reason.
+    pub const LABELS: [&str; 8] = [
+        "starting",
+        "draining",
+        "model_not_loaded",
+        "database_not_initialized",
+        "database_not_accessible",
+        "high_error_rate",
+        "mlflow_not_accessible",
+        "overloaded",
+    ];
+
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Reason::Starting => "starting",
-            Reason::Draining => "draining",
-            Reason::ModelNotLoaded => "model_not_loaded",
-            Reason::DatabaseNotInitialized => "database_not_initialized",
-            Reason::DatabaseNotAccessible => "database_not_accessible",
-            Reason::HighErrorRate { .. } => "high_error_rate",
-            Reason::MlflowNotAccessible => "mlflow_not_accessible",
-            Reason::Overloaded => "overloaded",
-        }
+        Reason::LABELS[match self {
+            Reason::Starting => 0,
+            Reason::Draining => 1,
+            Reason::ModelNotLoaded => 2,
+            Reason::DatabaseNotInitialized => 3,
+            Reason::DatabaseNotAccessible => 4,
+            Reason::HighErrorRate { .. } => 5,
+            Reason::MlflowNotAccessible => 6,
+            Reason::Overloaded => 7,
+        }]
     }
 }
 

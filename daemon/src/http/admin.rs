@@ -81,8 +81,7 @@ impl Admin {
     }
 
     pub(super) fn render_metrics(&self) -> Response {
-        self.metrics.set_subsystems(&self.health.subsystems());
-        let mut response = self.metrics.render().into_response();
+        let mut response = self.metrics.render(&self.health).into_response();
         response.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);
         response
     }

@@ -114,6 +114,7 @@ where
     let job = Job { body: body.bytes.clone(), media, promise, queued, reply };
     if workers.submit(job).is_err() {
         health.record(Outcome::Shed);
+        api.metrics.turned_away.inc();
         let capacity = workers.capacity();
         return Err(Rejected::unavailable(format!("{capacity} images are waiting already")));
     }

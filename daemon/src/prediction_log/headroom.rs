@@ -43,11 +43,13 @@ pub(super) struct Headroom {
     low: bool,
     /// When there was room the last time.
     had_room: Option<Instant>,
+    /// What the last look found.
+    free_bytes: u64,
 }
 
 impl Headroom {
     pub(super) fn new(dir: &Path) -> Headroom {
-        Headroom { dir: dir.to_path_buf(), low: false, had_room: None }
+        Headroom { dir: dir.to_path_buf(), low: false, had_room: None, free_bytes: 0 }
     }
 
     /// Whether the store may be opened: with the reserve's help, and then only to be read until
@@ -73,6 +75,7 @@ impl Headroom {
         self.had_room = None;
         // A disk that doesn't answer will say so to the write itself.
         let Ok(space) = os::disk_space(&self.dir) else { return Ok(()) };
+        self.free_bytes = space.free_bytes;
         if space.read_only {
             return Err(NoRoom::ReadOnly);
         }
@@ -91,6 +94,10 @@ impl Headroom {
         }
         self.had_room = Some(Instant::now());
         Ok(())
+    }
+
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.free_bytes
     }
 
     /// The disk has refused a write although there seemed to be room.

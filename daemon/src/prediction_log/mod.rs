@@ -168,6 +168,11 @@ impl PredictionLog {
         Ok(self.headroom.check()?)
     }
 
+    /// Free on the disk when `check_room` last looked, at most 50 ms before it was last called.
+    pub fn free_bytes(&self) -> u64 {
+        self.headroom.free_bytes()
+    }
+
     /// Leaves out the numbers before `id`: they were given to records that the disk then lost.
     pub fn resume_at(&mut self, id: u64) {
         if id > self.next_id {

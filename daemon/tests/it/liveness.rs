@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::freeze::Frozen;
-use crate::support::cat_png;
+use crate::support::{Daemon, cat_png};
 use crate::systemd::ServiceManager;
 
 /// The shortest that the configuration takes.
@@ -15,6 +15,22 @@ const SHORT_DEADLINES: [&str; 6] = [
     "--health-log-deadline",
     "3s",
 ];
+
+fn near_misses(daemon: &Daemon, thread: &str) -> f64 {
+    daemon.metric(&format!("picket_subsystem_near_misses_total{{subsystem=\"{thread}\"}}"))
+}
+
+#[test]
+fn a_silence_that_ends_in_time_leaves_its_trace_in_the_metrics_only() {
+    let (_state, daemon) = crate::support::start_with(["--health-worker-deadline", "20s"]);
+    // Once it has been shown, it is watched.
+    assert_eq!(near_misses(&daemon, "worker-0"), 0.0);
+    let frozen = Frozen::thread(&daemon, "worker-0");
+    daemon.wait_until("a near miss", |daemon| near_misses(daemon, "worker-0") == 1.0);
+    drop(frozen);
+    assert_eq!(daemon.probe("/health").status, 200);
+    assert_eq!(near_misses(&daemon, "log-writer"), 0.0);
+}
 
 /// Stops one thread, and follows what the daemon says of it.
 fn a_frozen_thread_is_named(thread: &str) {
@@ -49,6 +65,7 @@ fn a_frozen_thread_is_named(thread: &str) {
     assert!(verbose.contains(&format!("[-]{thread} failed: {thread} gave")), "{verbose}");
     let alive = |of: &str| daemon.metric(&format!("picket_subsystem_alive{{subsystem=\"{of}\"}}"));
     assert_eq!((alive(thread), alive("probe")), (0.0, 1.0));
+    assert!(near_misses(&daemon, thread) >= 1.0, "a miss was near before");
 
     drop(frozen);
     manager.receive_until("WATCHDOG=1");

@@ -89,6 +89,15 @@ fn bodies_are_those_of_the_contract_on_both_listeners() {
         );
         assert!(checks.contains("[+]log ok") && checks.contains("[+]worker-0 ok"), "{checks}");
 
+        // The record says what the metric says: whether its timestamp can be believed.
+        let records = request(daemon.api, "GET", "/predictions", None, b"").json();
+        let clock = if daemon.metric("picket_clock_synchronised") == 1.0 {
+            "synchronised"
+        } else {
+            "unsynchronised"
+        };
+        assert_eq!(records["predictions"][0]["clock"], clock);
+
         let metrics = request(addr, "GET", "/metrics", None, b"");
         assert!(metrics.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
         assert!(metrics.body.contains("logging_defects_total{service=\"cloud-logging-api\"} 1\n"));
@@ -111,12 +120,16 @@ fn a_registry_that_is_down_fails_readiness_only_where_it_is_required() {
     let daemon = Launch::on(state.path()).env("MLFLOW_TRACKING_URI", &uri).start();
     let ready = daemon.probe("/ready");
     assert_eq!((ready.status, &ready.json()["mlflow_accessible"]), (200, &false.into()));
+    assert_eq!(daemon.metric("picket_registry_configured"), 1.0);
+    let not_ready = "picket_not_ready{reason=\"mlflow_not_accessible\"}";
+    assert_eq!(daemon.metric(not_ready), 0.0);
     drop(daemon);
     let daemon = Launch::on(state.path())
         .args(["--model-registry", &uri, "--model-registry-required", "true"])
         .start();
     let ready = daemon.probe("/ready");
     assert_eq!((ready.status, &ready.json()["reason"]), (503, &"mlflow_not_accessible".into()));
+    assert_eq!(daemon.metric(not_ready), 1.0);
     assert_eq!(daemon.probe("/health").status, 200, "a restart can't cure a registry");
 }
 
@@ -185,6 +198,8 @@ fn a_full_queue_answers_503_with_retry_after_and_says_overloaded() {
     );
     let shed = daemon.metric("picket_http_rejected_requests_total{status=\"503\"}");
     assert_eq!(shed, turned_away.len() as f64);
+    assert_eq!(daemon.metric("picket_predictions_turned_away_total"), shed);
+    assert_eq!(daemon.metric("picket_queue_capacity"), 1.0);
     assert_eq!(daemon.probe("/health").status, 200);
 }
 
@@ -229,4 +244,29 @@ fn the_state_directory_is_systemds_then_xdgs_and_said_at_start() {
     let mut daemon = Launch::on(&at("flag")).start();
     let line = daemon.wait_for_line("state_dir=");
     assert!(line.contains(at("flag").to_str().unwrap()), "{line}");
+}
+
+#[test]
+fn the_limits_of_the_log_and_the_room_on_its_disk_are_metrics() {
+    let limits = ["--log-max-bytes", "5MB", "--log-max-records", "700"];
+    let (_state, daemon) = start_with(limits);
+    assert_eq!(daemon.metric("picket_log_max_bytes"), 5e6);
+    assert_eq!(daemon.metric("picket_log_max_records"), 700.0);
+    assert_eq!(daemon.post("/predict?durable=true", Some("image/png"), &cat_png()).status, 200);
+    assert!(daemon.metric("picket_log_disk_free_bytes") > 0.0);
+}
+
+/// What nobody has explained nobody can act on.
+#[test]
+fn every_metric_is_explained_in_the_documentation() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let docs = std::fs::read_to_string(root.join("docs/monitoring.md")).unwrap();
+    let (_state, daemon) = start();
+    let text = daemon.probe("/metrics").body;
+    let families: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+    assert!(families.len() > 40, "{families:?}");
+    for family in families.into_iter().filter(|family| !family.starts_with("process_")) {
+        assert!(docs.contains(&format!("`{family}")), "docs/monitoring.md lacks {family}");
+    }
 }

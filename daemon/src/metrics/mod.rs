@@ -1,6 +1,8 @@
 //! Every metric, declared once, on a registry of its own. The first block is the contract's; the
 //! rest is named `picket_` by the Prometheus guides.
 
+mod health;
+
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +11,11 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::health::{LogState, Subsystem};
+use crate::health::{Health, LogState};
 use crate::os;
-use crate::prediction_log::Step;
+use crate::prediction_log::{Retention, Step};
 use crate::wear::Wear;
+use health::HealthMetrics;
 
 /// `service` label of the logging families: the name that the replaced service had.
 const LOGGING_SERVICE: &str = "cloud-logging-api";
@@ -82,10 +85,17 @@ pub struct Metrics {
     pub inference: Histogram,
     pub commit: Histogram,
     pub queue_depth: IntGauge,
+    pub queue_capacity: IntGauge,
+    /// Predictions refused because the queue was full.
+    pub turned_away: IntCounter,
     last_prediction: Gauge,
     pub log_records: IntGauge,
     pub log_bytes: IntGauge,
     pub log_disk_bytes: IntGauge,
+    log_max_records: IntGauge,
+    log_max_bytes: IntGauge,
+    /// As the writer last saw it.
+    pub disk_free_bytes: IntGauge,
     pub log_lost: IntGauge,
     pub log_quarantines: IntGauge,
     log_state: IntGaugeVec,
@@ -94,8 +104,7 @@ pub struct Metrics {
     bytes_per_record: Gauge,
     bytes_per_day: Gauge,
     wear: Mutex<Wear>,
-    subsystem_alive: IntGaugeVec,
-    subsystem_beat: GaugeVec,
+    health: HealthMetrics,
     info: GaugeVec,
 }
 
@@ -166,19 +175,20 @@ impl Metrics {
         Some(self.last_prediction.get()).filter(|seconds| *seconds > 0.0)
     }
 
-    /// Shows each heartbeat as it is now; one that has ended keeps its last values.
-    pub fn set_subsystems(&self, subsystems: &[Subsystem]) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        for Subsystem { name, silence, standing } in subsystems {
-            let alive = i64::from(standing.failure().is_none());
-            self.subsystem_alive.with_label_values(&[name]).set(alive);
-            let last = now.saturating_sub(*silence).as_secs_f64();
-            self.subsystem_beat.with_label_values(&[name]).set(last);
-        }
+    /// A subsystem was silent for more than half of what it may be.
+    pub fn near_miss(&self, subsystem: &str) {
+        self.health.near_miss(subsystem);
+    }
+
+    pub fn set_retention(&self, retention: Retention) {
+        let gauge = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+        self.log_max_records.set(gauge(retention.max_records));
+        self.log_max_bytes.set(gauge(retention.max_bytes));
     }
 
     /// Prometheus text format 0.0.4.
-    pub fn render(&self) -> String {
+    pub fn render(&self, health: &Health) -> String {
+        self.health.show(health);
         self.update_wear();
         let mut text = Vec::with_capacity(16 << 10);
         TextEncoder::new()
@@ -279,6 +289,11 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
     for step in Step::LABELS {
         log_recoveries.with_label_values(&[step]);
     }
+    let turned_away = IntCounter::new(
+        "picket_predictions_turned_away_total",
+        "Predictions refused because the queue was full.",
+    )?;
+    registry.register(Box::new(turned_away.clone()))?;
     let written_bytes = IntCounter::new(
         "picket_written_bytes_total",
         "Bytes that this process has written to block devices.",
@@ -294,22 +309,6 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         "Bytes written to block devices in a day at the rate of the last hour.",
     )?;
     registry.register(Box::new(bytes_per_day.clone()))?;
-    let subsystem_alive = IntGaugeVec::new(
-        Opts::new(
-            "picket_subsystem_alive",
-            "Whether a subsystem is within its deadline and finds no fault; 0 fails /health.",
-        ),
-        &["subsystem"],
-    )?;
-    registry.register(Box::new(subsystem_alive.clone()))?;
-    let subsystem_beat = GaugeVec::new(
-        Opts::new(
-            "picket_subsystem_last_beat_timestamp_seconds",
-            "When a subsystem last gave a sign of life.",
-        ),
-        &["subsystem"],
-    )?;
-    registry.register(Box::new(subsystem_beat.clone()))?;
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process))?;
 
@@ -335,12 +334,20 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         inference: stages.with_label_values(&["inference"]),
         commit: stages.with_label_values(&["commit"]),
         queue_depth: gauge("picket_queue_depth", "Images waiting for a worker.")?,
+        queue_capacity: gauge("picket_queue_capacity", "Images that may wait for a worker.")?,
+        turned_away,
         log_records: gauge("picket_log_records", "Records in the log.")?,
         log_bytes: gauge(
             "picket_log_budgeted_bytes",
             "Size on disk that the records will settle at; what retention by size goes by.",
         )?,
         log_disk_bytes: gauge("picket_log_disk_bytes", "Size of the log on disk now.")?,
+        log_max_records: gauge("picket_log_max_records", "Records that the log may hold.")?,
+        log_max_bytes: gauge("picket_log_max_bytes", "Size on disk that the log may have.")?,
+        disk_free_bytes: gauge(
+            "picket_log_disk_free_bytes",
+            "Free space on the log's disk, as the log's writer last saw it.",
+        )?,
         log_lost: gauge("picket_log_lost_records", "Numbers in the log that can't be read.")?,
         log_quarantines: gauge(
             "picket_log_quarantines",
@@ -352,8 +359,7 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         bytes_per_record,
         bytes_per_day,
         wear: Mutex::new(Wear::since(Instant::now(), os::written_bytes().unwrap_or(0), 0)),
-        subsystem_alive,
-        subsystem_beat,
+        health: HealthMetrics::new(&registry)?,
         rejected,
         connections,
         dropped,
@@ -369,7 +375,7 @@ mod tests {
 
     #[test]
     fn every_family_of_the_contract_is_there_from_the_first_scrape() {
-        let text = Metrics::new("cifar10-model", "Production").render();
+        let text = Metrics::new("cifar10-model", "Production").render(&Health::new());
         for line in [
             "inference_model_loaded{model=\"cifar10-model\",stage=\"Production\"} 0",
             "inference_predictions_total{model=\"cifar10-model\"} 0",
@@ -382,6 +388,10 @@ mod tests {
             "# TYPE inference_predictions_total counter",
             "# TYPE inference_model_loaded gauge",
             "picket_stage_duration_seconds_count{stage=\"commit\"} 0",
+            "picket_predictions_turned_away_total 0",
+            "picket_not_ready{reason=\"starting\"} 1",
+            "picket_not_ready{reason=\"overloaded\"} 0",
+            "picket_registry_configured 0",
         ] {
             assert!(text.lines().any(|found| found == line), "missing: {line}\n{text}");
         }
