@@ -46,7 +46,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: u32,
     /// What computes the quantised convolutions, if not the fastest that this CPU has: tract, scalar,
-    /// avx2, avxvnni, avx512vnni, neon, dotprod
+    /// avx2, avxvnni, avx512vnni, neon, dotprod, i8mm
     #[arg(long)]
     kernel: Option<Engine>,
     #[command(flatten)]

@@ -44,12 +44,13 @@ fn source(root: &Path, file: &Path) -> Source {
 const TRACT_NODES: [&str; 2] = ["qconv/op.rs", "qconv/pattern.rs"];
 
 /// Where unsafe code may be: system calls, and one file for each instruction set.
-const UNSAFE: [&str; 6] = [
+const UNSAFE: [&str; 7] = [
     "os.rs",
     "qconv/kernel/avx2.rs",
     "qconv/kernel/avx512_vnni.rs",
     "qconv/kernel/avx_vnni.rs",
     "qconv/kernel/dotprod.rs",
+    "qconv/kernel/i8mm.rs",
     "qconv/kernel/neon.rs",
 ];
 

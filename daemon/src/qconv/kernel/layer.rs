@@ -109,6 +109,8 @@ impl Layer {
             Kernel::Dotprod => {
                 drive(self, &self.offset(input, order), output, super::dotprod::tile)
             }
+            #[cfg(target_arch = "aarch64")]
+            Kernel::I8mm => drive(self, &self.offset(input, order), output, super::i8mm::tile),
             #[allow(unreachable_patterns, reason = "the rest belongs to another architecture")]
             _ => unreachable!("a layer is packed for a kernel that this CPU has"),
         }

@@ -18,6 +18,8 @@ mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
 #[cfg(target_arch = "aarch64")]
+mod i8mm;
+#[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(test)]
 mod tests;
@@ -40,17 +42,20 @@ pub enum Kernel {
     Neon,
     /// aarch64 from ARMv8.2 with the dot product (sdot): Cortex-A55, A75, A76 and later.
     Dotprod,
+    /// aarch64 with 8-bit matrix multiplies (smmla): Cortex-A510, A710, Neoverse V1 and later.
+    I8mm,
 }
 
 impl Kernel {
     /// In order of speed where several are available.
-    pub const ALL: [Kernel; 6] = [
+    pub const ALL: [Kernel; 7] = [
         Kernel::Scalar,
         Kernel::Avx2,
         Kernel::AvxVnni,
         Kernel::Avx512Vnni,
         Kernel::Neon,
         Kernel::Dotprod,
+        Kernel::I8mm,
     ];
 
     /// The fastest that this CPU has.
@@ -72,6 +77,8 @@ impl Kernel {
             Kernel::Neon => neon::is_available(),
             #[cfg(target_arch = "aarch64")]
             Kernel::Dotprod => dotprod::is_available(),
+            #[cfg(target_arch = "aarch64")]
+            Kernel::I8mm => i8mm::is_available(),
             #[allow(unreachable_patterns, reason = "the rest belongs to another architecture")]
             _ => false,
         }
@@ -85,6 +92,7 @@ impl Kernel {
             Kernel::Avx512Vnni => "avx512vnni",
             Kernel::Neon => "neon",
             Kernel::Dotprod => "dotprod",
+            Kernel::I8mm => "i8mm",
         }
     }
 
@@ -102,6 +110,7 @@ impl Kernel {
             }
             Kernel::Neon => Form { lanes: 8, step: 4, adjacent: 1, activation: Activation::I16 },
             Kernel::Dotprod => Form { lanes: 8, step: 4, adjacent: 4, activation: Activation::I8 },
+            Kernel::I8mm => Form { lanes: 8, step: 8, adjacent: 8, activation: Activation::I8 },
         }
     }
 }
