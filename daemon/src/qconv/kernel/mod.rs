@@ -96,22 +96,26 @@ impl Kernel {
         }
     }
 
-    /// How a layer of so many output channels is packed for this kernel.
-    fn form(self, out_channels: usize) -> Form {
-        match self {
-            Kernel::Scalar => Form { lanes: 8, step: 1, adjacent: 1, activation: Activation::I16 },
-            Kernel::Avx2 => Form { lanes: 16, step: 2, adjacent: 2, activation: Activation::I16 },
-            Kernel::AvxVnni => Form { lanes: 16, step: 4, adjacent: 4, activation: Activation::U8 },
+    /// How a layer is packed for this kernel.
+    fn form(self, geometry: &Geometry) -> Form {
+        let (lanes, step, adjacent, pixels, activation) = match self {
+            Kernel::Scalar => (8, 1, 1, 4, Activation::I16),
+            Kernel::Avx2 => (16, 2, 2, 4, Activation::I16),
+            Kernel::AvxVnni => (16, 4, 4, 4, Activation::U8),
             Kernel::Avx512Vnni => {
-                // Two registers of channels share each activation that is loaded; an odd number of
-                // registers would leave one empty.
-                let lanes = if out_channels.div_ceil(16).is_multiple_of(2) { 32 } else { 16 };
-                Form { lanes, step: 4, adjacent: 4, activation: Activation::U8 }
+                // Up to three registers of channels share each activation that is loaded; none of
+                // them may stay empty.
+                let registers = geometry.out_channels.div_ceil(16);
+                let shared = [3, 2, 1].into_iter().find(|shared| registers.is_multiple_of(*shared));
+                // A tile within one row of the output is spared the padding above and below.
+                let narrow = geometry.output()[1] % 8 == 4;
+                (16 * shared.unwrap_or(1), 4, 4, if narrow { 4 } else { 8 }, Activation::U8)
             }
-            Kernel::Neon => Form { lanes: 8, step: 4, adjacent: 1, activation: Activation::I16 },
-            Kernel::Dotprod => Form { lanes: 8, step: 4, adjacent: 4, activation: Activation::I8 },
-            Kernel::I8mm => Form { lanes: 8, step: 8, adjacent: 8, activation: Activation::I8 },
-        }
+            Kernel::Neon => (8, 4, 1, 8, Activation::I16),
+            Kernel::Dotprod => (8, 4, 4, 8, Activation::I8),
+            Kernel::I8mm => (8, 8, 8, 8, Activation::I8),
+        };
+        Form { lanes, step, adjacent, pixels, activation }
     }
 }
 
@@ -124,6 +128,8 @@ struct Form {
     step: usize,
     /// Weights of one output channel that lie side by side, for one multiply; divides `step`.
     adjacent: usize,
+    /// Output pixels of a tile.
+    pixels: usize,
     activation: Activation,
 }
 
