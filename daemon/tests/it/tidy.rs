@@ -41,7 +41,7 @@ fn source(root: &Path, file: &Path) -> Source {
 }
 
 /// Where the model's room reaches into qconv.
-const TRACT_NODES: [&str; 2] = ["qconv/op.rs", "qconv/pattern.rs"];
+const TRACT_NODES: [&str; 3] = ["qconv/op.rs", "qconv/pattern.rs", "qconv/sum.rs"];
 
 /// Where unsafe code may be: system calls, and one file for each instruction set.
 const UNSAFE: [&str; 7] = [
