@@ -151,7 +151,7 @@ def summary(contender: Contender, rivals: list[Contender], peaks: list[Result]) 
     median = statistics.median
     rounds = contender.rounds
     median_us = median(contender.medians())
-    peak = median(round_peaks.get(contender.peak, float("nan")) for round_peaks in peaks)
+    peak = max(round_peaks.get(contender.peak, float("nan")) for round_peaks in peaks)
     rate = contender.products / median_us / 1e3
     alone = [convolutions(result) for result in rounds]
     best_rival = [min(times) for times in zip(*(rival.medians() for rival in rivals))]
@@ -202,8 +202,7 @@ def share(value: float | None) -> str:
 
 
 def report(rows: dict[str, Result], peaks: list[Result], scaled: list[Result]) -> None:
-    peak = {name: statistics.median(round_peaks[name] for round_peaks in peaks)
-            for name in peaks[0]}
+    peak = {name: max(round_peaks[name] for round_peaks in peaks) for name in peaks[0]}
     print("peak of this core, GMAC/s: "
           + ", ".join(f"{name} {rate:.0f}" for name, rate in peak.items()) + "\n")
     print(f"{'':<15}{'min µs':>9}{'median µs':>11}{'p99 µs':>9}{'GMAC/s':>8}{'of peak':>9}"

@@ -3,7 +3,7 @@
 //!     picket-kernels peak              products per second of each kernel's instruction
 //!     picket-kernels layers [KERNEL [IMAGES]]   each layer of a net of the embedded model's shape
 //!
-//! `./dev bench model` runs the first, `./dev bench arm` counts the instructions of the second.
+//! `./dev bench model` runs the first; docs/kernels.md counts the instructions of the second.
 
 mod peak;
 

@@ -1,6 +1,6 @@
 //! Sums of bytes over a layer's pixels, as a node of tract's graph: the first half of the mean behind
-//! the last convolution. In the place of DequantizeLinear and a sum of floats, which together took as
-//! long as a small convolution.
+//! the last convolution. In the place of DequantizeLinear and a sum of floats: the five nodes behind the
+//! convolutions were a tenth of the whole.
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;

@@ -121,7 +121,7 @@ impl Kernel {
 
 /// To be called behind an engine that may have left the upper halves of x86's vector registers in
 /// use, as tract's AVX kernels do: from then on each SSE instruction of the same thread waits for
-/// what its register held before. Decoding a picture and the `scalar` kernel took 4 times as long.
+/// what its register held before. The `scalar` kernel took 4 times as long.
 pub fn leave_vectors() {
     #[cfg(target_arch = "x86_64")]
     avx2::clear_upper_halves();
