@@ -1,6 +1,11 @@
 //! An ONNX classifier: load, digest, golden check, run → Logits. With qconv, its convolutions, the
 //! only place that names tract. Knows nothing of images on the wire, of verdicts or of the log.
 
+mod file;
+mod graph;
+
+use std::fs::File;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::ops::konst::Const;
-use tract_onnx::tract_core::ops::source::TypedSource;
-use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::image::{IMAGE_BYTES, Image, JsonRange, MediaType};
-use crate::qconv::{self, Engine, QConv};
-use crate::tensor::{Element, InputSpec, InputTensor, Layout, Values};
+use crate::qconv::{self, Engine};
+use crate::tensor::{InputSpec, InputTensor, Values};
+
+pub use self::file::Convolutions;
+pub use self::graph::Node;
+use self::graph::{Parsed, one_line, prepare, times};
 
 /// Classes of CIFAR-10 (Krizhevsky 2009), the only label space the contract has.
 pub const CLASSES: usize = 10;
@@ -94,16 +100,31 @@ pub struct ModelInfo {
     pub golden_checked: bool,
     /// What computes the convolutions: a path of ours, or tract where it has them all.
     pub kernel: &'static str,
+    /// As the file has them.
+    pub convolutions: Convolutions,
+    /// One image, at load.
+    pub run_time: Duration,
     /// The graph in the order in which it runs.
     pub nodes: Vec<Node>,
 }
 
-/// A step of the graph, constants and the input left out.
-#[derive(Clone, Debug)]
-pub struct Node {
-    pub name: String,
-    pub op: String,
-    pub kernel: &'static str,
+impl ModelInfo {
+    /// What it costs that convolutions are not computed by our kernels; nothing where all are.
+    pub fn stock_warning(&self) -> Option<String> {
+        let all = self.convolutions.all();
+        let stock = all - self.nodes.iter().filter(|node| node.products.is_some()).count().min(all);
+        let form = match self.convolutions {
+            _ if stock == 0 => return None,
+            Convolutions { qdq: 1.., .. } => "QDQ, computed as floats",
+            Convolutions { float: 1.., .. } => "f32",
+            _ => "integers of a form that no kernel takes",
+        };
+        let ms = self.run_time.as_secs_f64() * 1e3;
+        Some(format!(
+            "{stock} of {all} convolutions are {form}, and run on the stock engine: {ms:.2} ms an \
+             image here; as QLinearConv they would take a fraction of that (docs/kernels.md)"
+        ))
+    }
 }
 
 /// Unnormalised scores, one for each class.
@@ -161,27 +182,48 @@ impl Model {
         let labels = labels(parsed.metadata.labels.as_deref()).map_err(unfit)?;
         let golden = parsed.metadata.golden.as_deref().map(golden_logits).transpose();
         let golden = golden.map_err(unfit)?;
+        let mut model = Model::new(parsed, labels, &digest, onnx.len());
+        model.info.golden_checked = golden.is_some();
+        let proven = catch_unwind(AssertUnwindSafe(|| model.first_runs(golden.as_ref())));
+        proven.map_err(|_| unfit("the engine panicked while running it".into()))??;
+        model.info.load_time = started.elapsed();
+        Ok(model)
+    }
+
+    fn new(parsed: Parsed, labels: [String; CLASSES], digest: &str, bytes: usize) -> Model {
         let info = ModelInfo {
             name: parsed.metadata.name,
             version: parsed.metadata.version.unwrap_or_else(|| digest[..12].to_string()),
             labels: Arc::new(labels),
             input: parsed.input,
-            bytes: onnx.len(),
+            bytes,
             load_time: Duration::ZERO,
-            golden_checked: golden.is_some(),
+            run_time: Duration::ZERO,
+            golden_checked: false,
             kernel: parsed.kernel,
+            convolutions: parsed.convolutions,
             nodes: parsed.nodes,
-            digest: digest.clone(),
+            digest: digest.to_string(),
         };
-        let mut model = Model { plan: parsed.plan, info, proof: Logits([0.0; CLASSES]) };
-        let found = model.run(&InputTensor::new(&golden_image(), model.info.input));
-        let found = found.map_err(|error| unfit(error.to_string()))?;
+        Model { plan: parsed.plan, info, proof: Logits([0.0; CLASSES]) }
+    }
+
+    fn first_runs(&mut self, golden: Option<&[f32; CLASSES]>) -> Result<(), ModelError> {
+        let digest = self.info.digest.clone();
+        let unfit = |error: ModelError| match error {
+            ModelError::Run(detail) => ModelError::Unfit { digest: digest.clone(), detail },
+            other => other,
+        };
+        let input = InputTensor::new(&golden_image(), self.info.input);
+        let found = self.run(&input).map_err(unfit)?;
         if let Some(expected) = golden {
-            check_golden(&digest, &found, &expected, GOLDEN_TOLERANCE)?;
+            check_golden(&digest, &found, expected, GOLDEN_TOLERANCE)?;
         }
-        model.proof = model.run_sample().map_err(|error| unfit(error.to_string()))?;
-        model.info.load_time = started.elapsed();
-        Ok(model)
+        self.proof = self.run_sample().map_err(unfit)?;
+        let started = Instant::now();
+        self.run(&input).map_err(unfit)?;
+        self.info.run_time = started.elapsed();
+        Ok(())
     }
 
     pub fn info(&self) -> &ModelInfo {
@@ -214,14 +256,10 @@ impl Model {
     /// # Errors
     /// `Run` when the engine fails or answers with anything but 10 finite numbers.
     pub fn run(&self, input: &InputTensor) -> Result<Logits, ModelError> {
-        let shape = input.layout.shape();
-        let tensor = match &input.values {
-            Values::U8(values) => Tensor::from_shape(&shape, values),
-            Values::I8(values) => Tensor::from_shape(&shape, values),
-            Values::F32(values) => Tensor::from_shape(&shape, values),
-        };
         let run = |error: TractError| ModelError::Run(one_line(&error));
-        let outputs = self.plan.run(tvec!(tensor.map_err(run)?.into())).map_err(run)?;
+        let outputs = self.plan.run(tvec!(tensor(input).map_err(run)?.into()));
+        qconv::leave_vectors();
+        let outputs = outputs.map_err(run)?;
         let output = outputs[0].cast_to::<f32>().map_err(run)?;
         let values = output.view().as_slice::<f32>().map_err(run)?;
         let logits: [f32; CLASSES] = values
@@ -232,102 +270,40 @@ impl Model {
         }
         Ok(Logits(logits))
     }
-}
 
-struct Parsed {
-    plan: Arc<TypedSimplePlan>,
-    input: InputSpec,
-    metadata: Metadata,
-    kernel: &'static str,
-    nodes: Vec<Node>,
-}
-
-#[derive(Default)]
-struct Metadata {
-    name: Option<String>,
-    version: Option<String>,
-    labels: Option<String>,
-    golden: Option<String>,
-}
-
-fn prepare(onnx: &[u8], engine: Engine) -> TractResult<Parsed> {
-    // A symbolic batch axis loads only without the file's own shape hints.
-    let parser = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    let model = parser.model_for_read(&mut &onnx[..])?;
-    let property = |key: &str| -> Option<String> {
-        let value = model.properties.get(&format!("onnx.metadata_props.{key}"))?;
-        value.to_plain_array_view::<String>().ok()?.first().cloned()
-    };
-    let metadata = Metadata {
-        name: property("name"),
-        version: property("version"),
-        labels: property("labels"),
-        golden: property("golden_logits"),
-    };
-    let input = input_spec(&model)?;
-    let datum_type = match input.element {
-        Element::U8 => u8::datum_type(),
-        Element::I8 => i8::datum_type(),
-        Element::F32 => f32::datum_type(),
-    };
-    let fact = InferenceFact::dt_shape(datum_type, input.layout.shape());
-    let mut model = model.with_input_fact(0, fact)?;
-    if let Engine::Own(kernel) = engine {
-        qconv::replace(&mut model, kernel);
+    /// The median time of each node over `runs` images, in the order of `ModelInfo::nodes`.
+    ///
+    /// # Errors
+    /// `Run` when the engine fails.
+    pub fn times(&self, input: &InputTensor, runs: usize) -> Result<Vec<Duration>, ModelError> {
+        let run = |error: TractError| ModelError::Run(one_line(&error));
+        times(&self.plan, &self.info.nodes, &tensor(input).map_err(run)?, runs).map_err(run)
     }
-    let model = model.into_optimized()?;
-    let nodes = nodes(&model)?;
-    let own = nodes.iter().map(|node| node.kernel).find(|kernel| *kernel != Engine::Tract.name());
-    let kernel = own.unwrap_or(Engine::Tract.name());
-    Ok(Parsed { plan: model.into_runnable()?, input, metadata, kernel, nodes })
 }
 
-fn nodes(model: &TypedModel) -> TractResult<Vec<Node>> {
-    let order = model.eval_order()?.into_iter().map(|id| model.node(id));
-    let steps = order.filter(|node| !node.op_is::<Const>() && !node.op_is::<TypedSource>());
-    let node = |node: &TypedNode| Node {
-        name: node.name.clone(),
-        op: node.op.name().into_owned(),
-        kernel: node
-            .op_as::<QConv>()
-            .map_or(Engine::Tract, |op| Engine::Own(op.layer().kernel()))
-            .name(),
-    };
-    Ok(steps.map(node).collect())
-}
-
-fn input_spec(model: &InferenceModel) -> TractResult<InputSpec> {
-    if model.inputs.len() != 1 || model.outputs.len() != 1 {
-        let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
-        anyhow::bail!(
-            "it has {inputs} inputs and {outputs} outputs, exactly one of each is needed"
-        );
+fn tensor(input: &InputTensor) -> TractResult<Tensor> {
+    let shape = input.layout.shape();
+    match &input.values {
+        Values::U8(values) => Tensor::from_shape(&shape, values),
+        Values::I8(values) => Tensor::from_shape(&shape, values),
+        Values::F32(values) => Tensor::from_shape(&shape, values),
     }
-    let fact = model.input_fact(0)?;
-    let datum_type = fact.datum_type.concretize().map(|datum_type| datum_type.unquantized());
-    let element = match datum_type {
-        Some(DatumType::U8) => Element::U8,
-        Some(DatumType::I8) => Element::I8,
-        Some(DatumType::F32) => Element::F32,
-        other => anyhow::bail!("its input is of type {other:?}, one of u8, i8, f32 is needed"),
-    };
-    let axes: Vec<Option<i64>> =
-        fact.shape.dims().map(|dim| dim.concretize().and_then(|dim| dim.to_i64().ok())).collect();
-    let layout = match axes[..] {
-        [_, Some(3), Some(32), Some(32)] => Layout::Nchw,
-        [_, Some(32), Some(32), Some(3)] => Layout::Nhwc,
-        _ => anyhow::bail!("its input is {:?}, [N,3,32,32] or [N,32,32,3] is needed", fact.shape),
-    };
-    Ok(InputSpec { element, layout })
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, ModelError> {
     let unreadable = |source| ModelError::Unreadable { path: path.to_path_buf(), source };
-    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+    let file = File::open(path).map_err(unreadable)?;
+    let bytes = file.metadata().map_err(unreadable)?.len();
     if bytes > MODEL_BYTES_MAX {
         return Err(ModelError::TooLarge { bytes });
     }
-    std::fs::read(path).map_err(unreadable)
+    // A pipe has no length, and a file may grow.
+    let mut onnx = Vec::new();
+    file.take(MODEL_BYTES_MAX + 1).read_to_end(&mut onnx).map_err(unreadable)?;
+    if onnx.len() as u64 > MODEL_BYTES_MAX {
+        return Err(ModelError::TooLarge { bytes: onnx.len() as u64 });
+    }
+    Ok(onnx)
 }
 
 fn labels(stated: Option<&str>) -> Result<[String; CLASSES], String> {
@@ -374,13 +350,6 @@ fn check_golden(
     Ok(())
 }
 
-/// tract's cause chain on one line: it goes into one-line errors.
-fn one_line(error: &TractError) -> String {
-    let chain: Vec<String> =
-        error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
-    chain.join(": ")
-}
-
 #[cfg(test)]
 impl Model {
     /// The embedded model in a memory where one of its logits has changed since it was loaded.
@@ -394,6 +363,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::{Element, Layout};
 
     #[test]
     fn embedded_model_gives_the_logits_that_onnx_runtime_gave() {
@@ -450,11 +420,22 @@ mod tests {
             let ours = model.info().nodes.iter().filter(|node| node.kernel != "tract").count();
             assert_eq!(
                 ours,
-                if engine == Engine::Tract { 0 } else { 5 },
+                if engine == Engine::Tract { 0 } else { 6 },
                 "{:?}",
                 model.info().nodes
             );
             assert_near(&logits_of(&model, "cifar10/cat.png"), &expected, engine.name());
+        }
+    }
+
+    /// What runs on the same thread next would be slow (`leave_vectors`).
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_run_leaves_no_upper_halves_of_vector_registers_in_use() {
+        for engine in Engine::all() {
+            let model = Model::load_on(&ModelSource::Embedded, engine).unwrap();
+            model.run(&InputTensor::new(&golden_image(), model.info.input)).unwrap();
+            assert_ne!(qconv::kernel::upper_halves_in_use(), Some(true), "{}", engine.name());
         }
     }
 

@@ -262,6 +262,15 @@ pub fn written_bytes() -> Option<u64> {
     io.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
 }
 
+/// Memory of this process that is in RAM; None where the kernel doesn't say.
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib: u64 = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse().ok()
+    })?;
+    Some(kib << 10)
+}
+
 /// Device and inode of what stderr is connected to; None when it is closed.
 pub fn stderr_file() -> Option<(u64, u64)> {
     let stat = rustix::fs::fstat(std::io::stderr()).ok()?;

@@ -190,6 +190,9 @@ impl Daemon {
         let info = pipeline.model.info().clone();
         let load_ms = info.load_time.as_millis();
         tracing::info!(version = %info.version, digest = %info.digest, load_ms, "model loaded");
+        if let Some(warning) = info.stock_warning() {
+            tracing::warn!("model {}: {warning}", info.version);
+        }
         metrics.set_model_loaded(&info.version, &info.digest);
         health.model_loaded();
         let origin = Arc::new(Origin {

@@ -163,13 +163,18 @@ fn model_commands_describe_check_and_measure() {
     let missing = run(["model", "check", "--model-path", "/nonexistent.onnx"]);
     assert_eq!(missing.status.code(), Some(74));
 
-    let bench =
-        &json_lines(&run(["model", "bench", "--json", "--iterations", "30", "--threads", "2"]))[0];
+    let measured = ["model", "bench", "--json", "--iterations", "30", "--threads", "2", "--nodes"];
+    let bench = &json_lines(&run(measured))[0];
     assert_eq!(bench["digest"], inspect["digest"]);
     assert_eq!((&bench["threads"], &bench["iterations"]), (&json!(2), &json!(30)));
     let us = |name: &str| bench["us"][name].as_f64().unwrap();
     assert!(0.0 < us("min") && us("min") <= us("median") && us("median") <= us("p99"), "{bench}");
-    assert!(bench["load_ms"].as_f64().unwrap() > 0.0, "{bench}");
+    for positive in ["load_ms", "images_per_s", "rss_bytes"] {
+        assert!(bench[positive].as_f64().unwrap() > 0.0, "{positive}: {bench}");
+    }
+    let timed = bench["nodes"].as_array().unwrap();
+    assert_eq!(timed.len(), nodes.len());
+    assert!(timed.iter().all(|node| node["us"].as_f64().unwrap() > 0.0), "{bench}");
     assert_eq!(bench["kernel"], inspect["kernel"]);
     for kernel in ["scalar", "tract"] {
         let forced = run(["model", "bench", "--json", "--iterations", "1", "--kernel", kernel]);

@@ -41,15 +41,16 @@ fn source(root: &Path, file: &Path) -> Source {
 }
 
 /// Where the model's room reaches into qconv.
-const TRACT_NODES: [&str; 2] = ["qconv/op.rs", "qconv/pattern.rs"];
+const TRACT_NODES: [&str; 3] = ["qconv/op.rs", "qconv/pattern.rs", "qconv/sum.rs"];
 
 /// Where unsafe code may be: system calls, and one file for each instruction set.
-const UNSAFE: [&str; 6] = [
+const UNSAFE: [&str; 7] = [
     "os.rs",
     "qconv/kernel/avx2.rs",
     "qconv/kernel/avx512_vnni.rs",
     "qconv/kernel/avx_vnni.rs",
     "qconv/kernel/dotprod.rs",
+    "qconv/kernel/i8mm.rs",
     "qconv/kernel/neon.rs",
 ];
 

@@ -81,6 +81,10 @@ fn model(config: &Config) -> Finding {
         Ok(pipeline) => {
             let info = pipeline.model.info();
             let fact = format!("{} {}", info.version, info.digest);
+            if let Some(warning) = info.stock_warning() {
+                let advice = "quantise it to QLinearConv, as daemon/model does";
+                return Finding::warn("model", format!("{fact}: {warning}"), advice);
+            }
             if info.golden_checked {
                 return Finding::ok("model", format!("{fact}, the golden sample comes out right"));
             }

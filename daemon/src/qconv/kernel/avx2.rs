@@ -97,3 +97,31 @@ pub fn requantise(
     // SAFETY: `output` has 16 bytes.
     unsafe { _mm_storeu_si128(output.as_mut_ptr().cast(), _mm_packus_epi16(low_half, high_half)) };
 }
+
+pub fn clear_upper_halves() {
+    if is_x86_feature_detected!("avx") {
+        // SAFETY: the CPU has the feature.
+        unsafe { clear() }
+    }
+}
+
+#[target_feature(enable = "avx")]
+fn clear() {
+    _mm256_zeroupper();
+}
+
+/// Whether the CPU holds anything in them; None where it doesn't tell.
+#[cfg(test)]
+pub fn upper_halves_in_use() -> Option<bool> {
+    /// Of XINUSE, the registers' upper halves (Intel SDM 1, 13.6).
+    const AVX_STATE: u64 = 1 << 2;
+
+    #[target_feature(enable = "xsave")]
+    fn in_use() -> u64 {
+        // SAFETY: whatever has xsavec has its register 1 as well.
+        unsafe { _xgetbv(1) }
+    }
+    let told = is_x86_feature_detected!("avx") && is_x86_feature_detected!("xsavec");
+    // SAFETY: the CPU has the feature.
+    told.then(|| unsafe { in_use() } & AVX_STATE != 0)
+}

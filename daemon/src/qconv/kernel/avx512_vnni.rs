@@ -3,31 +3,45 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{Output, Tile};
+use super::Layer;
+use super::tile::{self, Output, Range, Tile};
 
-/// Sixteen sums in registers, of 32, when VECTORS is 2: enough to hide vpdpbusd's latency.
-const PIXELS: usize = 8;
 const STEP: usize = 4;
 /// Sums in a register.
 const SUMS: usize = 16;
+/// Registers of sums that become one of bytes.
+const GROUP: usize = 4;
 
 pub fn is_available() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")
+    is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
 }
 
-pub fn tile<const VECTORS: usize, const LANES: usize>(
+/// Up to 24 registers of sums, of 32: 16 channels in each, as many for a pixel as the layer's form says.
+pub fn drive(layer: &Layer, input: &[u8], output: &mut [u8]) {
+    match (layer.form().lanes / SUMS, layer.form().pixels) {
+        (3, 8) => tile::drive(layer, input, output, tile::<3, 48, 8>),
+        (2, 8) => tile::drive(layer, input, output, tile::<2, 32, 8>),
+        (1, 8) => tile::drive(layer, input, output, tile::<1, 16, 8>),
+        (3, 4) => tile::drive(layer, input, output, tile::<3, 48, 4>),
+        (2, 4) => tile::drive(layer, input, output, tile::<2, 32, 4>),
+        (1, 4) => tile::drive(layer, input, output, tile::<1, 16, 4>),
+        form => unreachable!("no layer is packed in the form {form:?}"),
+    }
+}
+
+fn tile<const VECTORS: usize, const LANES: usize, const PIXELS: usize>(
     tile: &Tile<u8, LANES, PIXELS>,
     output: &mut Output<LANES, PIXELS>,
 ) {
     assert!(is_available() && LANES == VECTORS * SUMS && tile.is_sound(STEP));
     // SAFETY: the CPU has the features, and the tile is as the kernel asks: both just asserted.
-    unsafe { kernel::<VECTORS, LANES>(tile, output) }
+    unsafe { kernel::<VECTORS, LANES, PIXELS>(tile, output) }
 }
 
 /// # Safety
 /// `LANES` is `VECTORS · SUMS`, and `tile.is_sound(STEP)`.
-#[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn kernel<const VECTORS: usize, const LANES: usize>(
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn kernel<const VECTORS: usize, const LANES: usize, const PIXELS: usize>(
     tile: &Tile<u8, LANES, PIXELS>,
     output: &mut Output<LANES, PIXELS>,
 ) {
@@ -62,20 +76,45 @@ unsafe fn kernel<const VECTORS: usize, const LANES: usize>(
             }
         }
     }
-    let low = _mm512_set1_ps(tile.range.low);
-    let high = _mm512_set1_ps(tile.range.high);
-    let zero = _mm512_set1_epi32(tile.range.zero);
-    for (sums, output) in sums.iter().zip(output) {
-        for (vector, sum) in sums.iter().enumerate() {
-            // SAFETY: `scales` and a row of `output` have LANES elements, VECTORS times SUMS.
-            unsafe {
-                let scale = _mm512_loadu_ps(tile.scales.as_ptr().add(vector * SUMS));
-                let real = _mm512_mul_ps(_mm512_cvtepi32_ps(*sum), scale);
-                let real = _mm512_min_ps(_mm512_max_ps(real, low), high);
-                let value = _mm512_add_epi32(_mm512_cvtps_epi32(real), zero);
-                let bytes = _mm512_cvtepi32_epi8(value);
-                _mm_storeu_si128(output.as_mut_ptr().add(vector * SUMS).cast(), bytes);
-            }
-        }
+    let mut scales = [_mm512_setzero_ps(); VECTORS];
+    for (vector, scales) in scales.iter_mut().enumerate() {
+        // SAFETY: there are LANES scales, VECTORS times SUMS.
+        *scales = unsafe { _mm512_loadu_ps(tile.scales.as_ptr().add(vector * SUMS)) };
     }
+    let groups = sums.as_flattened().as_chunks::<GROUP>().0;
+    let bytes = output.as_flattened_mut().as_chunks_mut::<{ GROUP * SUMS }>().0;
+    for (group, (sums, bytes)) in groups.iter().zip(bytes).enumerate() {
+        let scales = [0, 1, 2, 3].map(|at| scales[(group * GROUP + at) % VECTORS]);
+        requantise(sums, &scales, tile.range, bytes);
+    }
+}
+
+/// Sums of pixels that follow each other → their bytes. What saturates on the way to 16 and to 8 bits is
+/// beyond the range of the output, and i8 is u8 with its top bit flipped.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn requantise(
+    sums: &[__m512i; GROUP],
+    scales: &[__m512; GROUP],
+    range: Range,
+    output: &mut [u8; GROUP * SUMS],
+) {
+    let flip = if range.is_signed() { 128 } else { 0 };
+    let high = _mm512_set1_ps(range.high);
+    let zero = _mm512_set1_epi16(range.zero as i16 + flip);
+    let mut values = [_mm512_setzero_si512(); GROUP];
+    for ((value, sum), scale) in values.iter_mut().zip(sums).zip(scales) {
+        let real = _mm512_mul_ps(_mm512_cvtepi32_ps(*sum), *scale);
+        // What is too large for an i32 would become the least of them; what is too small does too.
+        *value = _mm512_cvtps_epi32(_mm512_min_ps(real, high));
+    }
+    let words = |low, high| _mm512_adds_epi16(_mm512_packs_epi32(low, high), zero);
+    let (first, second) = (words(values[0], values[1]), words(values[2], values[3]));
+    // Packing works within quarters of 128 bits: each holds four bytes of each register of sums.
+    let bytes = _mm512_packus_epi16(first, second);
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    let bytes = _mm512_permutexvar_epi32(order, bytes);
+    let bytes = _mm512_xor_si512(bytes, _mm512_set1_epi8(flip as u8 as i8));
+    // SAFETY: `output` has 64 bytes.
+    unsafe { _mm512_storeu_si512(output.as_mut_ptr().cast(), bytes) };
 }

@@ -45,6 +45,12 @@ impl Geometry {
         self.out_channels * height * width
     }
 
+    /// Multiply-accumulates for one image, those with the padding included.
+    pub fn products(&self) -> u64 {
+        let window = self.in_channels * self.kernel[0] * self.kernel[1];
+        self.output_len() as u64 * window as u64
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         let sizes = [self.input, self.kernel, self.stride];
         let sizes = sizes.iter().flatten().chain([&self.in_channels, &self.out_channels]);

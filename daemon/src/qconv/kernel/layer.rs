@@ -16,6 +16,40 @@ pub enum Order {
     ChannelLast,
 }
 
+/// Rows of a window, `first..last`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rows {
+    pub first: usize,
+    pub last: usize,
+}
+
+impl Rows {
+    fn both(self, other: Rows) -> Rows {
+        match (self.first < self.last, other.first < other.last) {
+            (false, _) => other,
+            (_, false) => self,
+            _ => Rows { first: self.first.min(other.first), last: self.last.max(other.last) },
+        }
+    }
+}
+
+/// What the pixels of one tile share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// Those that reach the image for one of the pixels: a row of padding adds nothing but its zero
+    /// point, and of a 3 × 3 window on 4 × 4 pixels every sixth row is one.
+    pub rows: Rows,
+    /// Which of the layer's biases belongs to them.
+    bias: usize,
+}
+
+impl Span {
+    fn with_bias_of(self, ranges: &[Rows]) -> Span {
+        let bias = ranges.iter().position(|rows| *rows == self.rows);
+        Span { bias: bias.expect("every span's rows are among them"), ..self }
+    }
+}
+
 /// A convolution packed for one kernel. Shared between threads: a run keeps its state to itself.
 #[derive(Debug)]
 pub struct Layer {
@@ -28,11 +62,14 @@ pub struct Layer {
     weights: Vec<i8>,
     /// Where they start, at an address that is a multiple of `CACHE_LINE`.
     weights_start: usize,
-    /// With the input's zero point multiplied out; filled up to whole blocks.
-    bias: Vec<i32>,
+    /// With the input's zero point multiplied out, for each of the ranges of rows that a span has;
+    /// filled up to whole blocks.
+    biases: Vec<Vec<i32>>,
     scales: Vec<f32>,
-    /// Where the window of each output pixel starts in the padded input.
+    /// Where the window of each output pixel starts in the padded input, with its span's first row.
     windows: Vec<usize>,
+    /// One for each tile's pixels.
+    spans: Vec<Span>,
     input: Quantised,
     range: Range,
 }
@@ -51,7 +88,7 @@ impl Layer {
     pub(super) fn pack_for(convolution: &Convolution, kernel: Kernel) -> Result<Layer, Refusal> {
         convolution.check()?;
         let geometry = convolution.geometry.clone();
-        let form = kernel.form(geometry.out_channels);
+        let form = kernel.form(&geometry);
         let depth = geometry.in_channels.next_multiple_of(form.step);
         let channels = geometry.out_channels.next_multiple_of(form.lanes);
         let (low, high) = convolution.output.range();
@@ -59,15 +96,21 @@ impl Layer {
         let mut scales = convolution.scales.clone();
         scales.resize(channels, 1.0);
         let weights = pack_weights(convolution, form, depth);
+        let spans = spans(&geometry, form.pixels);
+        let mut ranges: Vec<Rows> = spans.iter().map(|span| span.rows).collect();
+        ranges.sort_unstable();
+        ranges.dedup();
+        let biases = ranges.iter().map(|rows| fold_bias(convolution, form, channels, *rows));
         Ok(Layer {
             kernel,
             form,
             depth,
             weights_start: line_start(&weights),
             weights,
-            bias: fold_bias(convolution, form, channels),
+            biases: biases.collect(),
             scales,
-            windows: windows(&geometry, depth),
+            windows: windows(&geometry, depth, &spans, form.pixels),
+            spans: spans.into_iter().map(|span| span.with_bias_of(&ranges)).collect(),
             input: convolution.input,
             range: Range { low: (low - zero) as f32, high: (high - zero) as f32, zero },
             geometry,
@@ -96,12 +139,8 @@ impl Layer {
                 drive(self, &self.offset(input, order), output, super::avx_vnni::tile);
             }
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512Vnni if self.form.lanes == 32 => {
-                drive(self, &self.offset(input, order), output, super::avx512_vnni::tile::<2, 32>);
-            }
-            #[cfg(target_arch = "x86_64")]
             Kernel::Avx512Vnni => {
-                drive(self, &self.offset(input, order), output, super::avx512_vnni::tile::<1, 16>);
+                super::avx512_vnni::drive(self, &self.offset(input, order), output);
             }
             #[cfg(target_arch = "aarch64")]
             Kernel::Neon => drive(self, &self.widened(input, order), output, super::neon::tile),
@@ -109,6 +148,8 @@ impl Layer {
             Kernel::Dotprod => {
                 drive(self, &self.offset(input, order), output, super::dotprod::tile)
             }
+            #[cfg(target_arch = "aarch64")]
+            Kernel::I8mm => drive(self, &self.offset(input, order), output, super::i8mm::tile),
             #[allow(unreachable_patterns, reason = "the rest belongs to another architecture")]
             _ => unreachable!("a layer is packed for a kernel that this CPU has"),
         }
@@ -187,8 +228,13 @@ impl Layer {
         &self.weights[self.weights_start..]
     }
 
-    pub(super) fn bias(&self) -> &[i32] {
-        &self.bias
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Of a span's rows.
+    pub(super) fn bias(&self, span: &Span) -> &[i32] {
+        &self.biases[span.bias]
     }
 
     pub(super) fn scales(&self) -> &[f32] {
@@ -197,6 +243,10 @@ impl Layer {
 
     pub(super) fn windows(&self) -> &[usize] {
         &self.windows
+    }
+
+    pub(super) fn spans(&self) -> &[Span] {
+        &self.spans
     }
 
     pub(super) fn range(&self) -> Range {
@@ -235,17 +285,20 @@ fn pack_weights(convolution: &Convolution, form: Form, depth: usize) -> Vec<i8> 
     padded
 }
 
-/// Σ (x − x₀) w = Σ x w − x₀ Σ w: the second sum is known when the layer is packed.
-fn fold_bias(convolution: &Convolution, form: Form, channels: usize) -> Vec<i32> {
+/// Σ (x − x₀) w = Σ x w − x₀ Σ w: the second sum is known when the layer is packed. Of the weights in
+/// `rows` alone: in the others every x is x₀.
+fn fold_bias(convolution: &Convolution, form: Form, channels: usize, rows: Rows) -> Vec<i32> {
+    let Geometry { in_channels, kernel: [height, width], .. } = convolution.geometry;
     let offset = form.activation.offset(convolution.input.signed);
     let stored_zero = convolution.input.zero + offset;
-    let products = convolution.weights.len() / convolution.geometry.out_channels;
     let mut bias: Vec<i32> = convolution
         .weights
-        .chunks_exact(products)
+        .chunks_exact(in_channels * height * width)
         .zip(&convolution.bias)
         .map(|(weights, bias)| {
-            let sum: i32 = weights.iter().map(|weight| i32::from(*weight)).sum();
+            let windows = weights.chunks_exact(height * width);
+            let used = windows.flat_map(|window| &window[rows.first * width..rows.last * width]);
+            let sum: i32 = used.map(|weight| i32::from(*weight)).sum();
             bias.wrapping_sub(stored_zero.wrapping_mul(sum))
         })
         .collect();
@@ -253,10 +306,29 @@ fn fold_bias(convolution: &Convolution, form: Form, channels: usize) -> Vec<i32>
     bias
 }
 
-fn windows(geometry: &Geometry, depth: usize) -> Vec<usize> {
+fn windows(geometry: &Geometry, depth: usize, spans: &[Span], pixels: usize) -> Vec<usize> {
     let [height, width] = geometry.output();
     let row_step = geometry.padded()[1] * depth;
     let start =
         |y: usize, x: usize| y * geometry.stride[0] * row_step + x * geometry.stride[1] * depth;
-    (0..height).flat_map(|y| (0..width).map(move |x| start(y, x))).collect()
+    let starts = (0..height).flat_map(|y| (0..width).map(move |x| start(y, x)));
+    let firsts = spans.iter().flat_map(|span| std::iter::repeat_n(span.rows.first, pixels));
+    starts.zip(firsts).map(|(start, first)| start + first * row_step).collect()
+}
+
+/// Each pixel's window, cut to the rows that reach the image, and as many pixels at once as a tile has.
+fn spans(geometry: &Geometry, pixels: usize) -> Vec<Span> {
+    let [height, width] = geometry.output();
+    let (stride, kernel) = (geometry.stride[0], geometry.kernel[0]);
+    let (above, end) = (geometry.pad_before[0], geometry.pad_before[0] + geometry.input[0]);
+    let rows = |y: usize| Rows {
+        first: above.saturating_sub(y * stride).min(kernel),
+        last: end.saturating_sub(y * stride).min(kernel),
+    };
+    let all: Vec<Rows> = (0..height).flat_map(|y| std::iter::repeat_n(rows(y), width)).collect();
+    let span = |rows: &[Rows]| {
+        let rows = rows.iter().copied().reduce(Rows::both).unwrap_or_default();
+        Span { rows, bias: 0 }
+    };
+    all.chunks(pixels).map(span).collect()
 }

@@ -18,6 +18,8 @@ mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
 #[cfg(target_arch = "aarch64")]
+mod i8mm;
+#[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(test)]
 mod tests;
@@ -40,17 +42,20 @@ pub enum Kernel {
     Neon,
     /// aarch64 from ARMv8.2 with the dot product (sdot): Cortex-A55, A75, A76 and later.
     Dotprod,
+    /// aarch64 with 8-bit matrix multiplies (smmla): Cortex-A510, A710, Neoverse V1 and later.
+    I8mm,
 }
 
 impl Kernel {
     /// In order of speed where several are available.
-    pub const ALL: [Kernel; 6] = [
+    pub const ALL: [Kernel; 7] = [
         Kernel::Scalar,
         Kernel::Avx2,
         Kernel::AvxVnni,
         Kernel::Avx512Vnni,
         Kernel::Neon,
         Kernel::Dotprod,
+        Kernel::I8mm,
     ];
 
     /// The fastest that this CPU has.
@@ -72,6 +77,8 @@ impl Kernel {
             Kernel::Neon => neon::is_available(),
             #[cfg(target_arch = "aarch64")]
             Kernel::Dotprod => dotprod::is_available(),
+            #[cfg(target_arch = "aarch64")]
+            Kernel::I8mm => i8mm::is_available(),
             #[allow(unreachable_patterns, reason = "the rest belongs to another architecture")]
             _ => false,
         }
@@ -85,26 +92,43 @@ impl Kernel {
             Kernel::Avx512Vnni => "avx512vnni",
             Kernel::Neon => "neon",
             Kernel::Dotprod => "dotprod",
+            Kernel::I8mm => "i8mm",
         }
     }
 
-    /// How a layer of so many output channels is packed for this kernel.
-    fn form(self, out_channels: usize) -> Form {
-        match self {
-            Kernel::Scalar => Form { lanes: 8, step: 1, adjacent: 1, activation: Activation::I16 },
-            Kernel::Avx2 => Form { lanes: 16, step: 2, adjacent: 2, activation: Activation::I16 },
-            Kernel::AvxVnni => Form { lanes: 16, step: 4, adjacent: 4, activation: Activation::U8 },
+    /// How a layer is packed for this kernel.
+    fn form(self, geometry: &Geometry) -> Form {
+        let (lanes, step, adjacent, pixels, activation) = match self {
+            Kernel::Scalar => (8, 1, 1, 4, Activation::I16),
+            Kernel::Avx2 => (16, 2, 2, 4, Activation::I16),
+            Kernel::AvxVnni => (16, 4, 4, 4, Activation::U8),
             Kernel::Avx512Vnni => {
-                // Two registers of channels share each activation that is loaded; an odd number of
-                // registers would leave one empty.
-                let lanes = if out_channels.div_ceil(16).is_multiple_of(2) { 32 } else { 16 };
-                Form { lanes, step: 4, adjacent: 4, activation: Activation::U8 }
+                // Up to three registers of channels share each activation that is loaded; none of
+                // them may stay empty.
+                let registers = geometry.out_channels.div_ceil(16);
+                let shared = [3, 2, 1].into_iter().find(|shared| registers.is_multiple_of(*shared));
+                // A tile within one row of the output is spared the padding above and below.
+                let narrow = geometry.output()[1] % 8 == 4;
+                (16 * shared.unwrap_or(1), 4, 4, if narrow { 4 } else { 8 }, Activation::U8)
             }
-            Kernel::Neon => Form { lanes: 8, step: 4, adjacent: 1, activation: Activation::I16 },
-            Kernel::Dotprod => Form { lanes: 8, step: 4, adjacent: 4, activation: Activation::I8 },
-        }
+            Kernel::Neon => (8, 4, 1, 8, Activation::I16),
+            Kernel::Dotprod => (8, 4, 4, 8, Activation::I8),
+            Kernel::I8mm => (8, 8, 8, 8, Activation::I8),
+        };
+        Form { lanes, step, adjacent, pixels, activation }
     }
 }
+
+/// To be called behind an engine that may have left the upper halves of x86's vector registers in
+/// use, as tract's AVX kernels do: from then on each SSE instruction of the same thread waits for
+/// what its register held before. The `scalar` kernel took 4 times as long.
+pub fn leave_vectors() {
+    #[cfg(target_arch = "x86_64")]
+    avx2::clear_upper_halves();
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+pub use avx2::upper_halves_in_use;
 
 /// What a kernel wants its operands to look like.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +139,8 @@ struct Form {
     step: usize,
     /// Weights of one output channel that lie side by side, for one multiply; divides `step`.
     adjacent: usize,
+    /// Output pixels of a tile.
+    pixels: usize,
     activation: Activation,
 }
 

@@ -1,6 +1,7 @@
 //! The work that kernels share: a layer cut into tiles, one call of a kernel for each.
 
 use super::Layer;
+use super::layer::Rows;
 
 /// Where a sum ends up: `saturate(round(sum · scale) + zero)`, rounded half to even in f32, which is
 /// ONNX's rule and ONNX Runtime's order. Saturated first, to whole numbers, the result is the same
@@ -11,6 +12,14 @@ pub struct Range {
     pub low: f32,
     pub high: f32,
     pub zero: i32,
+}
+
+impl Range {
+    /// Whether the output's type is i8, and not u8.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub fn is_signed(self) -> bool {
+        (self.low as i32 + self.zero) < 0
+    }
 }
 
 /// What a kernel computes at once: the windows of PIXELS outputs times one block of LANES channels.
@@ -63,25 +72,28 @@ pub fn drive<E, const LANES: usize, const PIXELS: usize>(
         layer.geometry().output_len(),
         "the output is as long as its shape says"
     );
-    let (bias, _) = layer.bias().as_chunks::<LANES>();
+    assert_eq!((LANES, PIXELS), (layer.form().lanes, layer.form().pixels), "it is packed for them");
     let (scales, _) = layer.scales().as_chunks::<LANES>();
     let blocks = layer.weights().chunks_exact(layer.block_len());
+    let row_weights = layer.row_len() * LANES;
     let mut result = [[0; LANES]; PIXELS];
-    for (block, ((weights, bias), scales)) in blocks.zip(bias).zip(scales).enumerate() {
+    for (block, (weights, scales)) in blocks.zip(scales).enumerate() {
         let first_channel = block * LANES;
         let pixels = output.chunks_mut(PIXELS * channels).zip(windows.chunks(PIXELS));
-        for (pixels, starts) in pixels {
+        for ((pixels, starts), span) in pixels.zip(layer.spans()) {
+            let Rows { first, last } = span.rows;
             // What is left over at the end computes its last pixel several times.
             let mut windows = [starts[starts.len() - 1]; PIXELS];
             windows[..starts.len()].copy_from_slice(starts);
+            let (bias, _) = layer.bias(span).as_chunks::<LANES>();
             let work = Tile {
                 input,
                 windows,
-                rows: layer.geometry().kernel[0],
+                rows: last - first,
                 row_step: layer.row_step(),
                 row_len: layer.row_len(),
-                weights,
-                bias,
+                weights: &weights[first * row_weights..last * row_weights],
+                bias: &bias[block],
                 scales,
                 range: layer.range(),
             };

@@ -1,0 +1,135 @@
+//! What an ONNX file says, before an engine makes a graph of it: its metadata, what it was written
+//! for, and whether its numbers are numbers. An engine would take them as they are.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
+
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
+
+/// Operator sets of ONNX 1.4 to 1.16. The engine is tested with 9 to 18; in those after it nothing
+/// has changed that a classifier of this kind is made of.
+const OPSETS: RangeInclusive<i64> = 9..=21;
+
+/// Where a quantised operator has its scales.
+const SCALES: [(&str, &[usize]); 6] = [
+    ("QLinearConv", &[1, 4, 6]),
+    ("QLinearMatMul", &[1, 4, 6]),
+    ("QLinearAdd", &[1, 4, 6]),
+    ("QGemm", &[1, 4, 7]),
+    ("QuantizeLinear", &[1]),
+    ("DequantizeLinear", &[1]),
+];
+
+#[derive(Default)]
+pub struct Metadata {
+    pub name: Option<String>,
+    pub version: Option<String>,
+    pub labels: Option<String>,
+    pub golden: Option<String>,
+}
+
+/// How many convolutions the file has of each form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Convolutions {
+    /// QLinearConv, ConvInteger: computed in integers.
+    pub integer: usize,
+    /// Conv between DequantizeLinear and QuantizeLinear: stored as integers, computed in floats.
+    pub qdq: usize,
+    /// Conv.
+    pub float: usize,
+}
+
+impl Convolutions {
+    pub fn all(self) -> usize {
+        self.integer + self.qdq + self.float
+    }
+}
+
+pub fn metadata(file: &ModelProto) -> Metadata {
+    let property = |key: &str| {
+        let entry = file.metadata_props.iter().find(|entry| entry.key == key);
+        entry.map(|entry| entry.value.clone())
+    };
+    Metadata {
+        name: property("name"),
+        version: property("version"),
+        labels: property("labels"),
+        golden: property("golden_logits"),
+    }
+}
+
+pub fn convolutions(file: &ModelProto) -> Convolutions {
+    let mut found = Convolutions::default();
+    let Some(graph) = &file.graph else { return found };
+    let dequantised: HashSet<&str> = graph
+        .node
+        .iter()
+        .filter(|node| node.op_type == "DequantizeLinear")
+        .flat_map(|node| node.output.iter().map(String::as_str))
+        .collect();
+    for node in &graph.node {
+        match (node.op_type.as_str(), node.input.first()) {
+            ("QLinearConv" | "ConvInteger", _) => found.integer += 1,
+            ("Conv", Some(input)) if dequantised.contains(input.as_str()) => found.qdq += 1,
+            ("Conv", _) => found.float += 1,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// # Errors
+/// What is wrong with it, as a sentence without its subject's name.
+pub fn check(file: &ModelProto) -> Result<(), String> {
+    let graph = file.graph.as_ref().ok_or("it holds no graph")?;
+    let own = file.opset_import.iter().find(|opset| matches!(&*opset.domain, "" | "ai.onnx"));
+    let opset = own.ok_or("it states no version of ONNX's operators")?.version;
+    if !OPSETS.contains(&opset) {
+        let (first, last) = (OPSETS.start(), OPSETS.end());
+        return Err(format!("it is of opset {opset}, {first} to {last} are run"));
+    }
+    let constants = constants(graph);
+    for node in &graph.node {
+        let Some((_, inputs)) = SCALES.iter().find(|(op, _)| *op == node.op_type) else {
+            continue;
+        };
+        let names = inputs.iter().filter_map(|at| node.input.get(*at));
+        for (name, constant) in names.filter_map(|name| constants.get_key_value(&**name)) {
+            if let Some(scale) = floats(constant).find(|scale| !scale.is_finite() || *scale <= 0.0)
+            {
+                return Err(format!(
+                    "the scale {name:?} of its {} {:?} is {scale}, no positive number",
+                    node.op_type, node.name
+                ));
+            }
+        }
+    }
+    for (name, constant) in &constants {
+        if constant.data_location == Some(DataLocation::External as i32) {
+            return Err(format!("its constant {name:?} is in another file, one file is needed"));
+        }
+        if floats(constant).any(f32::is_nan) {
+            return Err(format!("its constant {name:?} holds NaN"));
+        }
+    }
+    Ok(())
+}
+
+/// By name: initialisers and the values of Constant nodes.
+fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
+    let stored = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor));
+    let nodes = graph.node.iter().filter(|node| node.op_type == "Constant");
+    let computed = nodes.filter_map(|node| {
+        let tensor = node.attribute.iter().find_map(|attribute| attribute.t.as_ref())?;
+        Some((node.output.first()?.as_str(), tensor))
+    });
+    stored.chain(computed).collect()
+}
+
+/// Of an f32 tensor, in whichever of its two fields they are; of others none.
+fn floats(tensor: &TensorProto) -> impl Iterator<Item = f32> {
+    let is_float = tensor.data_type == DataType::Float as i32;
+    let raw = tensor.raw_data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    raw.chain(tensor.float_data.iter().copied()).filter(move |_| is_float)
+}
