@@ -39,7 +39,7 @@ trap 'echo "rig: line $LINENO: $BASH_COMMAND" >&2' ERR
 # Longest wait for a boot, seconds: emulation on a busy machine takes minutes.
 boot_max=900
 # Longest silence of a command on the board, seconds; while it boots, a connection may lead nowhere.
-silence_max=300
+silence_max=900
 silence_of_boot_max=20
 
 # To the transcript, whatever standard output is.
