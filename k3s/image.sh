@@ -30,12 +30,12 @@ store=$(mktemp -d "${TMPDIR:-/var/tmp}/picket-image.XXXX")
 trap 'rm -rf "$store"' EXIT
 image() { buildah --root "$store/root" --runroot "$store/run" --storage-driver vfs "$@"; }
 
-image manifest create "$name" >&2
+image manifest create "$name" >/dev/null
 for pair in "$@"; do
   image build --quiet --layers=false --platform "linux/${pair%%=*}" --timestamp "$epoch" \
     --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
     --build-arg "CREATED=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" \
-    --manifest "$name" --file k3s/Containerfile "$context" >&2
+    --manifest "$name" --file k3s/Containerfile "$context" >/dev/null
 done
 rm -f "$archive"
 image manifest push --quiet --all "$name" "oci-archive:$archive:$name" >&2

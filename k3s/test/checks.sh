@@ -38,7 +38,7 @@ run_checks() {
       failed=$((failed + 1))
       printf 'FAILED %s: %s (%s s)\n' "$check" "$(cat "$work/wrong")" $((SECONDS - began))
       { kube get pods -o wide; kube get events --sort-by=.lastTimestamp | tail -n 12
-        kube logs --tail=12 -l $selector; } 2>&1 | sed 's/^/    /'
+        kube logs --tail=12 -l $selector; } 2>&1 | sed 's/^/    /' || true
     fi
     undo
   done
@@ -253,14 +253,18 @@ check_drain() {
   ip=$(pod .status.podIP)
   old=$(name_of_pod)
   kube logs -f "$old" >"$work/last-words" &
-  # A request that is half there when SIGTERM comes.
+  # A request that is half there when SIGTERM comes: blanks, as slowly as may be, then the picture.
   exec 4<>"/dev/tcp/$ip/8000"
-  printf 'POST /predict?durable=true HTTP/1.1\r\nHost: %s\r\nContent-Type: application/octet-stream\r\nContent-Length: 3072\r\n\r\n' "$ip" >&4
-  head -c 1536 /dev/zero >&4
+  printf 'POST /predict?durable=true HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n' "$ip" >&4
+  chunk "$(printf '%1024s' '')"
+  kube delete pod "$old" --wait=false >/dev/null &
+  until grep -q '"stopping"' "$work/last-words"; do
+    chunk "$(printf '%1024s' '')" || wrong "the request was cut off"
+    sleep 0.5
+  done
   began=$(now)
-  kube delete pod "$old" --wait=false >/dev/null
-  until_true "a word of the stop" grep -q '"stopping"' "$work/last-words"
-  head -c 1536 /dev/zero >&4
+  chunk "$(awk 'BEGIN { for (i = 1; i < 3072; i++) grey = grey "121,"; printf "{\"data\":[%s121]}", grey }')"
+  printf '0\r\n\r\n' >&4
   answer=$(timeout 10 cat <&4)
   [[ $answer == *' 200 OK'*'"durable":true'* ]] || wrong "the request was answered: $answer"
   until_true "its last word" grep -q '"stopped"' "$work/last-words"
@@ -270,6 +274,7 @@ check_drain() {
   until_true "ready" is_ready
   echo "a request that was half there at SIGTERM: 200, on the medium; stopped by itself after $answer s of 15"
 }
+chunk() { printf '%x\r\n%s\r\n' ${#1} "$1" >&4; }
 pod_gone() { ! kube get pod "$1" >/dev/null 2>&1; }
 
 check_node_drain() {

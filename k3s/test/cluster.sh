@@ -25,7 +25,7 @@ boot_machine() {
   done
   hostname $node
   ip link set lo up
-  [ -e /sys/class/net/lan0 ] || ip link add lan0 type bridge
+  ip link show lan0 >/dev/null 2>&1 || ip link add lan0 type bridge
   ip address replace $address/24 dev lan0
   ip link set lan0 up
   ip route replace default via 10.87.0.254

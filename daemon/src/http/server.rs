@@ -26,6 +26,11 @@ pub(super) const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Pause after a failed accept, as when file descriptors run out: the next would fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Connections that the kernel may keep for us to accept (what std asks for), and how long none comes
+/// when none is kept.
+const BACKLOG_MAX: usize = 128;
+const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
+
 /// Failed accepts are told no more often than this, however many there are.
 const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -116,15 +121,22 @@ impl Server {
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut beat = tokio::time::interval(BEAT_INTERVAL);
         let mut warned: Option<Instant> = None;
-        loop {
+        // After the stop whoever had connected before is let in: the kernel would reset them.
+        let mut backlog = None;
+        while backlog != Some(0) {
             let accepted = tokio::select! {
-                _ = stopped.changed() => break,
+                _ = stopped.changed(), if backlog.is_none() => {
+                    backlog = Some(BACKLOG_MAX);
+                    continue;
+                }
+                () = tokio::time::sleep(BACKLOG_PAUSE), if backlog.is_some() => break,
                 _ = beat.tick() => {
                     self.heartbeat.beat();
                     continue;
                 }
                 accepted = listener.accept() => accepted,
             };
+            backlog = backlog.map(|left| left - 1);
             let Accepted { stream, peer } = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -132,7 +144,9 @@ impl Server {
                         tracing::warn!(listener = self.name, %error, "accept failed");
                         warned = Some(Instant::now());
                     }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    if backlog.is_none() {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                     continue;
                 }
             };

@@ -53,6 +53,27 @@ fn half_a_request(api: std::net::SocketAddr) -> TcpStream {
     stream
 }
 
+/// The kernel has taken these connections; the daemon, which is stopped, has not accepted them yet.
+#[test]
+fn whoever_had_connected_before_the_signal_is_answered() {
+    let (_state, daemon) = start();
+    daemon.signal(Signal::SIGSTOP);
+    let mut waiting: Vec<TcpStream> =
+        (0..100).map(|_| TcpStream::connect(daemon.api).unwrap()).collect();
+    for stream in &mut waiting {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    }
+    daemon.signal(Signal::SIGTERM);
+    daemon.signal(Signal::SIGCONT);
+    for (n, mut stream) in waiting.into_iter().enumerate() {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{n}: {error}"));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{n}: {answer}");
+    }
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
 #[test]
 fn a_request_that_never_ends_is_given_up_at_the_drain_limit() {
     let (state, daemon) = start_with(["--api-drain-timeout", "1s"]);
