@@ -6,7 +6,7 @@
 #   rig.sh --here FILE --arm FILE [CORE…]
 #
 # --arm is an aarch64 binary, static or with QEMU_LD_PREFIX set. Needs qemu-user, curl, Python.
-set -euo pipefail
+set -eEuo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=$(cd "$here/../data/cifar10" && pwd)
 
@@ -30,6 +30,7 @@ fi
 work=$(mktemp -d)
 daemon=
 trap 'rm -rf "$work"' EXIT
+trap 'echo "rig: line $LINENO: $BASH_COMMAND" >&2' ERR
 
 # Longest wait for a daemon to be ready or to end, in tenths of a second: qemu takes ten times as long.
 patience=600
@@ -38,7 +39,7 @@ wrong() { echo "FAILED $*" >&2; exit 1; }
 
 # picket_of MACHINE: sets `picket` to its command, on `here` or on a core.
 picket_of() {
-  picket=(env -i)
+  picket=(env -i "PATH=$PATH")
   [ -z "${QEMU_LD_PREFIX:-}" ] || picket+=("QEMU_LD_PREFIX=$QEMU_LD_PREFIX")
   case $1 in
     here) picket+=("$native") ;;
