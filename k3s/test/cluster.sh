@@ -7,7 +7,7 @@ node=edge-node
 address=10.87.0.1
 api_server=https://127.0.0.1:16443
 # Longest wait for a part to answer, in fifths of a second.
-part_max=1500
+part_max=3000
 log=$work/log
 
 # What a boot begins with: fresh /run, a network, and nothing of this machine's kernel to turn.

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::freeze::Frozen;
 use crate::support::{Launch, PATIENCE, cat_png, grey_pixels, start, start_with, verify};
 
 #[test]
@@ -53,11 +54,11 @@ fn half_a_request(api: std::net::SocketAddr) -> TcpStream {
     stream
 }
 
-/// The kernel has taken these connections; the daemon, which is stopped, has not accepted them yet.
+/// The kernel has taken these connections; the daemon hears of the stop before it can accept them.
 #[test]
-fn whoever_had_connected_before_the_signal_is_answered() {
+fn whoever_had_connected_before_the_stop_is_answered() {
     let (_state, daemon) = start();
-    daemon.signal(Signal::SIGSTOP);
+    let frozen = Frozen::thread(&daemon, "api");
     let mut waiting: Vec<TcpStream> =
         (0..100).map(|_| TcpStream::connect(daemon.api).unwrap()).collect();
     for stream in &mut waiting {
@@ -65,7 +66,8 @@ fn whoever_had_connected_before_the_signal_is_answered() {
         stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     }
     daemon.signal(Signal::SIGTERM);
-    daemon.signal(Signal::SIGCONT);
+    daemon.wait_until("draining", |daemon| daemon.probe("/ready").json()["reason"] == "draining");
+    drop(frozen);
     for (n, mut stream) in waiting.into_iter().enumerate() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{n}: {error}"));
