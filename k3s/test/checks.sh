@@ -321,8 +321,9 @@ check_foreign_volume() {
   kube scale deployment/picket --replicas=1 >/dev/null
   until_true "an end of the container" ended 0
   local answer
-  answer=$(kube logs --previous "$(name_of_pod)" | tail -n 1)
-  [[ $answer == *'cannot use log directory'*[Pp]ermission* ]] || wrong "its last words: $answer"
+  until_true "its last words" ended_with 'cannot use log directory'
+  answer=$(tail -n 1 "$work/last-words")
+  [[ $answer == *'Permission denied'* ]] || wrong "its last words: $answer"
   out_of_service || wrong "in service without a log"
   chown -R 65532:65532 "$state"
   until_true "ready" is_ready
@@ -336,8 +337,8 @@ check_one_writer() {
   kube scale deployment/picket --replicas=2 >/dev/null
   until_true "a second pod" another_pod "$first"
   until_true "its end" ended 0
-  answer=$(kube logs --previous "$(name_of_pod)" | tail -n 1)
-  [[ $answer == *'in use by another process'* ]] || wrong "its last words: $answer"
+  until_true "its last words" ended_with 'in use by another process'
+  answer=$(tail -n 1 "$work/last-words")
   local code
   code=$(last_exit)
   # The one that is not ready goes.
@@ -349,6 +350,12 @@ check_one_writer() {
 }
 # ended RESTARTS: the newest pod's container has ended more often.
 ended() { [ "$(restarts)" -gt "$1" ] 2>/dev/null; }
+# ended_with TEXT: the newest pod's container, the one that runs or one before; kept in last-words. The
+# kubelet may take a log away while it is asked for.
+ended_with() {
+  { kube logs "$(name_of_pod)" || true; kube logs --previous "$(name_of_pod)" || true; } 2>/dev/null |
+    grep -F "$1" >"$work/last-words"
+}
 only_pod() { [ "$(kube get pods -l $selector -o jsonpath='{.items[*].metadata.name}')" = "$1" ]; }
 last_exit() { pod '.status.containerStatuses[0].lastState.terminated.exitCode'; }
 

@@ -78,9 +78,10 @@ imageGCLowThresholdPercent: 99
 KUBELET
 }
 
-# part NAME COMMAND…: runs until the power is cut.
+# part NAME COMMAND…: runs until the power is cut, of which bash need not tell.
 part() {
   "${@:2}" >>"$log/$1" 2>&1 </dev/null &
+  disown
 }
 
 start_control_plane() {

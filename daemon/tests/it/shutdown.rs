@@ -58,6 +58,7 @@ fn half_a_request(api: std::net::SocketAddr) -> TcpStream {
 #[test]
 fn whoever_had_connected_before_the_stop_is_answered() {
     let (_state, daemon) = start();
+    assert_eq!(daemon.predict("image/png", &cat_png()).status, 200);
     let frozen = Frozen::thread(&daemon, "api");
     let mut waiting: Vec<TcpStream> =
         (0..100).map(|_| TcpStream::connect(daemon.api).unwrap()).collect();
