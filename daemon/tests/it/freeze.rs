@@ -4,12 +4,13 @@
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::support::Daemon;
+use crate::support::{Daemon, PATIENCE};
 
 /// A thread that stands still until this is dropped. Stays on the thread that made it: only that
 /// one may let go.
@@ -39,10 +40,16 @@ impl Drop for Frozen {
 
 fn find(pid: u32, name: &str) -> Pid {
     let tasks = PathBuf::from(format!("/proc/{pid}/task"));
-    for task in std::fs::read_dir(tasks).unwrap().map(Result::unwrap) {
-        if std::fs::read_to_string(task.path().join("comm")).unwrap().trim_end() == name {
-            return Pid::from_raw(task.file_name().to_str().unwrap().parse().unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    // A thread has its name only once it runs.
+    while Instant::now() < deadline {
+        for task in std::fs::read_dir(&tasks).unwrap().map(Result::unwrap) {
+            let found = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            if found.trim_end() == name {
+                return Pid::from_raw(task.file_name().to_str().unwrap().parse().unwrap());
+            }
         }
+        std::thread::yield_now();
     }
     panic!("process {pid} has no thread {name}");
 }
