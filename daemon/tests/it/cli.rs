@@ -151,7 +151,7 @@ fn model_commands_describe_check_and_measure() {
     assert_eq!(inspect["golden_checked"], true);
     let nodes = inspect["nodes"].as_array().unwrap();
     let ours: Vec<_> = nodes.iter().filter(|node| node["op"] == "QConv").collect();
-    assert_eq!(ours.len(), 7, "{nodes:?}");
+    assert_eq!(ours.len(), 9, "{nodes:?}");
     assert!(ours.iter().all(|node| node["kernel"] == inspect["kernel"]), "{nodes:?}");
     assert!(nodes.iter().any(|node| node["kernel"] == "tract"), "{nodes:?}");
     let text = run(["model", "inspect"]);
