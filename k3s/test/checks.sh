@@ -1,5 +1,4 @@
-# The checks of rig.sh, in the order in which they run. Each is a function check_NAME that prints what
-# it saw; it fails by calling `wrong`.
+# The checks of rig.sh, in the order in which they run; what runs them is daemon/tests/runner.sh.
 # shellcheck shell=bash
 
 # Longest time that a check waits for what a healthy machine does at once, seconds.
@@ -9,45 +8,17 @@ state=$volumes/local-path
 fleet=$volumes/fleet
 selector=app.kubernetes.io/name=picket
 
-wrong() {
-  printf '%s\n' "$*" >&3
-  exit 1
-}
+# shellcheck source=daemon/tests/runner.sh
+. "$here/../../daemon/tests/runner.sh"
 
-# Runs each check in a shell of its own, so that `wrong` ends no other.
-run_checks() {
-  local all failed=0 check seen code began
-  mapfile -t all < <(sed -n 's/^check_\([a-z_]*\)().*/\1/p' "$here/checks.sh")
-  [ $# -gt 0 ] && all=("$@")
-  for check in "${all[@]}"; do
-    began=$SECONDS
-    # Not as the condition of an `if`, which would switch the subshell's -e off.
-    set +e
-    seen=$(
-      set -eEuo pipefail
-      exec 3>"$work/wrong"
-      trap 'echo "line $LINENO: $BASH_COMMAND" >&3' ERR
-      deploy
-      "check_$check"
-    )
-    code=$?
-    set -e
-    if [ $code = 0 ]; then
-      printf 'ok %s: %s (%s s)\n' "$check" "$seen" $((SECONDS - began))
-    else
-      failed=$((failed + 1))
-      printf 'FAILED %s: %s (%s s)\n' "$check" "$(cat "$work/wrong")" $((SECONDS - began))
-      { kube get pods -o wide; kube get events --sort-by=.lastTimestamp | tail -n 12
-        kube logs --tail=12 -l $selector; } 2>&1 | sed 's/^/    /' || true
-    fi
-    undo
-  done
-  printf '%s checks, %s failed\n' "${#all[@]}" "$failed"
-  [ "$failed" = 0 ]
+last_words() {
+  kube get pods -o wide
+  kube get events --sort-by=.lastTimestamp | tail -n 12
+  kube logs --tail=12 -l $selector
 }
 
 # A fresh log and what is shipped.
-deploy() {
+prepare() {
   mkdir -p "$state"
   chmod 777 "$state"
   render single-node | kube apply -f - >/dev/null
@@ -66,19 +37,6 @@ undo() {
 
 # render OVERLAY: the manifests, with the rig's disk for the node's.
 render() { "$kubectl" kustomize "$here/$1" | sed "s#VOLUMES#$volumes#"; }
-
-now() { date +%s.%N; }
-since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
-
-# until_true WHAT COMMAND…: within the patience.
-until_true() {
-  local what=$1 end=$((SECONDS + patience))
-  shift
-  until "$@"; do
-    [ $SECONDS -lt $end ] || wrong "never came: $what"
-    sleep 0.2
-  done
-}
 
 # Of the newest pod: a field, as jsonpath.
 pod() {

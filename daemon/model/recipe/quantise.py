@@ -8,17 +8,15 @@ weights s8 with a scale for each output channel. Then the network trains on with
 as they will be, the gradient passing straight through the rounding, until it has adapted. Reads
 float.pt, writes int8.pt; what is held out of the training set judges both.
 """
-import argparse
 import sys
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from net import LAYERS, PIXEL_STEPS, PIXEL_ZERO, build, folded, pixels
-from train import BATCH, LABEL_SMOOTHING, SEED, WORK, Augment, accuracy, split
+from train import BATCH, LABEL_SMOOTHING, SEED, Augment, accuracy, arguments, split
 
 EPOCHS = 4
 RATE = 2e-3
@@ -144,14 +142,7 @@ def integers(net: QuantisedNet) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, help="default: all cores")
-    parser.add_argument("--work", type=Path, default=WORK, help="default: %(default)s")
-    parser.add_argument("--cache", type=Path, help="of the data set")
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    args = arguments(__doc__.splitlines()[0], EPOCHS)
     torch.manual_seed(SEED)
     data = split(args.cache)
     trained = build()

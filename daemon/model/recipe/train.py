@@ -26,7 +26,7 @@ WORK = Path(__file__).resolve().parents[3] / ".cache" / "model"
 SEED = 20_261_125
 HELD_OUT = 5_000
 
-EPOCHS = 120
+EPOCHS = 110
 BATCH = 500
 # Relative step of Muon for the convolutions, learning rate of SGD for everything else; both rise
 # over the first epochs and then fall to zero in a straight line.
@@ -193,15 +193,21 @@ def train(epochs: int, work: Path, cache: Path | None) -> Path:
     return done
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="default: %(default)s")
+def arguments(description: str, epochs: int) -> argparse.Namespace:
+    """Those of every step that trains."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--epochs", type=int, default=epochs, help="default: %(default)s")
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--work", type=Path, default=WORK, help="default: %(default)s")
     parser.add_argument("--cache", type=Path, help="of the data set")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    return args
+
+
+def main() -> None:
+    args = arguments(__doc__.splitlines()[0], EPOCHS)
     print("wrote", train(args.epochs, args.work, args.cache))
 
 

@@ -1,5 +1,4 @@
-# The checks of rig.sh, in the order in which they run. Each is a function check_NAME that prints what
-# it saw; it fails by calling `wrong`.
+# The checks of rig.sh, in the order in which they run; what runs them is daemon/tests/runner.sh.
 # shellcheck shell=bash
 
 # Watchdog period of a check at CI's size, seconds; at full size the threads are frozen under the unit's own.
@@ -7,42 +6,15 @@ watchdog_secs=6
 # Longest time that a check waits for what a healthy machine does at once, seconds.
 patience=60
 
+# shellcheck source=daemon/tests/runner.sh
+. "$project/daemon/tests/runner.sh"
+
 probe=127.0.0.1:8001
 api=127.0.0.1:8000
 
-wrong() {
-  printf '%s\n' "$*" >&3
-  exit 1
-}
+prepare() { :; }
 
-# Runs each check in a shell of its own, so that `wrong` ends no other.
-run_checks() {
-  local all failed=0 check seen code began
-  mapfile -t all < <(sed -n 's/^check_\([a-z_]*\)().*/\1/p' "$here/checks.sh")
-  [ $# -gt 0 ] && all=("$@")
-  for check in "${all[@]}"; do
-    began=$SECONDS
-    # Not as the condition of an `if`, which would switch the subshell's -e off.
-    set +e
-    seen=$(
-      set -eEuo pipefail
-      trap 'echo "line $LINENO: $BASH_COMMAND" >&3' ERR
-      "check_$check" 3>"$work/wrong"
-    )
-    code=$?
-    set -e
-    if [ $code = 0 ]; then
-      printf 'ok %s: %s (%s s)\n' "$check" "$seen" $((SECONDS - began))
-    else
-      failed=$((failed + 1))
-      printf 'FAILED %s: %s (%s s)\n' "$check" "$(cat "$work/wrong")" $((SECONDS - began))
-      inside journalctl -u picket -n 15 --no-pager -o short-monotonic | sed 's/^/    /'
-    fi
-    undo
-  done
-  printf '%s checks, %s failed\n' "${#all[@]}" "$failed"
-  [ "$failed" = 0 ]
-}
+last_words() { inside journalctl -u picket -n 15 --no-pager -o short-monotonic; }
 
 # What a check may have left: its drop-ins, its configuration, its load.
 undo() {
@@ -60,20 +32,6 @@ log_of_picket() { inside journalctl --sync && inside journalctl -u picket --no-p
 get() { inside curl -s --max-time 5 "http://$1$2"; }
 status_of() { inside curl -s -o /dev/null --max-time 5 -w '%{http_code}' "http://$1$2"; }
 predict() { inside curl -s --max-time 10 --data-binary @/opt/cat.png -H 'Content-Type: image/png' "http://$api/predict$1"; }
-now() { date +%s.%N; }
-since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
-at_most() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a <= b) }'; }
-
-# until_true WHAT COMMAND…: within the patience.
-until_true() {
-  local what=$1 end=$((SECONDS + patience))
-  shift
-  until "$@"; do
-    [ $SECONDS -lt $end ] || wrong "never came: $what"
-    sleep 0.1
-  done
-}
-
 # drop_in LINE…: further lines of the unit's [Service], for this check only.
 drop_in() {
   inside mkdir -p /run/systemd/system/picket.service.d
