@@ -17,6 +17,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two words about the same failure where nobody wants pings.
 const NAME_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Between naming a failure and asking for the restart. The journal finds out which unit an entry is of
+/// while its process lives: without it the reason is not among the unit's own lines.
+const NAMED_LEAD: Duration = Duration::from_millis(500);
+
 /// Between two looks at what the status line should say.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -148,6 +152,7 @@ impl Watch {
             self.status.say(&format!("not alive: {why}"));
         }
         if begins && self.ping.is_some() {
+            std::thread::sleep(NAMED_LEAD);
             Notifier.trigger_watchdog();
         }
     }

@@ -236,7 +236,9 @@ freeze() {
   inside journalctl --sync
   inside journalctl -u picket -o cat --no-pager --after-cursor "$cursor" >"$work/told"
   grep -q "Failed with result 'watchdog'" "$work/told" || wrong "not by the watchdog: $(head -n 5 "$work/told")"
-  named=$(inside journalctl -u picket -t picket -p err -o cat --no-pager --after-cursor "$cursor" | grep -m 1 -F "$thread") ||
+  # By process, for systemd 252 leaves out the first entry after a cursor that the filter does not match.
+  inside journalctl -u picket -p err -o cat --no-pager "_PID=$pid" >"$work/errors"
+  named=$(grep -m 1 -F "$thread" "$work/errors") ||
     wrong "the journal does not name $thread"
   echo "$thread frozen: aborted after $took s (WatchdogSec $period + 2 s), ready again after $(since "$began") s; journal: $named"
 }
