@@ -7,12 +7,14 @@
 //!   [`model`] → [`prediction`].
 //! - [`writer`] numbers the record and hands it to the [`prediction_log`]; [`log_batch`] does the
 //!   same for what other devices report.
+//! - [`cli`] is the command line, which starts all of it or one part.
 //! - [`health`], [`metrics`], [`os`], [`endpoint`], [`live`] and [`config`] are leaves that anyone
 //!   may use; [`systemd`] and [`registry`] speak to the neighbours, [`log_output`] to whoever reads
 //!   what the daemon says; [`supervisor`] builds and drains it all.
 
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod config;
 pub mod endpoint;
 pub mod health;

@@ -1,7 +1,5 @@
 //! Parse, run, exit code.
 
-mod cli;
-
 fn main() -> std::process::ExitCode {
-    cli::main()
+    picket::cli::main()
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
-use picket::config::Settings;
-use picket::prediction_log::VerifyReport;
+use crate::config::Settings;
+use crate::prediction_log::VerifyReport;
 use serde_json::Value;
 
 use super::source::{Source, verify};

@@ -10,18 +10,18 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use picket::config::{Config, ConfigError, Settings, Sources, Surroundings};
-use picket::image::DecodeError;
-use picket::log_output::{self, LogFormat, LogLevel};
-use picket::model::ModelError;
-use picket::os::{self, Signals};
-use picket::prediction_log::LogError;
-use picket::supervisor::{self, RunError};
-use picket::systemd::Sockets;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use crate::config::{Config, ConfigError, Settings, Sources, Surroundings};
+use crate::image::DecodeError;
+use crate::log_output::{self, LogFormat, LogLevel};
+use crate::model::ModelError;
+use crate::os::{self, Signals};
+use crate::prediction_log::LogError;
+use crate::supervisor::{self, RunError};
+use crate::systemd::Sockets;
 
 /// Exit codes of sysexits.h.
-mod exit {
+pub mod exit {
     pub const OTHER: u8 = 1;
     pub const USAGE: u8 = 64;
     pub const DATA: u8 = 65;
@@ -141,6 +141,11 @@ fn model_exit(error: &ModelError) -> u8 {
     }
 }
 
+/// What the program takes, for who writes manual and completions from it (`packaging/manual`).
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -159,7 +164,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Journald takes the number as the priority (sd-daemon(3)).
             let severity = if log_output::stderr_is_the_journal() { "<3>" } else { "" };
-            eprintln!("{severity}picket: {}", picket::chain(&error));
+            eprintln!("{severity}picket: {}", crate::chain(&error));
             ExitCode::from(error.exit_code())
         }
     }
@@ -180,9 +185,9 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Doctor(args) => doctor::run(*args, &global),
         Command::Version => print(&format!(
             "picket {} (commit {}, target {})\n",
-            picket::VERSION,
-            picket::COMMIT,
-            picket::TARGET
+            crate::VERSION,
+            crate::COMMIT,
+            crate::TARGET
         )),
     }
 }
@@ -207,8 +212,7 @@ fn load(settings: Settings, global: &Global) -> Result<Config, ConfigError> {
 /// A misspelt variable is only warned about: Kubernetes sets `PICKET_…` variables of its own for
 /// a service of that name.
 fn warn_of_unknown_environment() {
-    use clap::CommandFactory;
-    let command = Cli::command();
+    let command = command();
     let serve = command.find_subcommand("serve").expect("there is a serve command");
     let known: Vec<_> = command
         .get_arguments()

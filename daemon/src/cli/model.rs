@@ -5,10 +5,10 @@ mod bench;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use picket::config::{ModelSettings, Settings};
-use picket::http::ms;
-use picket::model::{Model, Node};
-use picket::qconv::Engine;
+use crate::config::{ModelSettings, Settings};
+use crate::http::ms;
+use crate::model::{Model, Node};
+use crate::qconv::Engine;
 use serde_json::json;
 
 use super::{CliError, Global, load, print, table};

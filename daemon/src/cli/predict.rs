@@ -5,12 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use picket::config::{ModelSettings, Settings, VerdictSettings};
-use picket::http::{ModelView, PredictionView, TimingView, ms};
-use picket::image::MediaType;
-use picket::pipeline::{Pipeline, PredictError, StageTimes};
-use picket::prediction::Prediction;
-use picket::supervisor::load_pipeline;
+use crate::config::{ModelSettings, Settings, VerdictSettings};
+use crate::http::{ModelView, PredictionView, TimingView, ms};
+use crate::image::MediaType;
+use crate::pipeline::{Pipeline, PredictError, StageTimes};
+use crate::prediction::Prediction;
+use crate::supervisor::load_pipeline;
 use serde::Serialize;
 
 use super::{CliError, Global, load, print, table};
@@ -65,7 +65,7 @@ pub fn run(args: PredictArgs, global: &Global) -> Result<(), CliError> {
             ]),
             Err(error) => match &failure {
                 None => failure = Some(error),
-                Some(_) => eprintln!("picket: {}", picket::chain(&error)),
+                Some(_) => eprintln!("picket: {}", crate::chain(&error)),
             },
         }
     }

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use picket::prediction_log::{self, LogError, PAGE_RECORDS_MAX, Query, Store, VerifyReport};
+use crate::prediction_log::{self, LogError, PAGE_RECORDS_MAX, Query, Store, VerifyReport};
 use serde::Deserialize;
 use serde_json::Value;
 

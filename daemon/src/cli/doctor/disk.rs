@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use picket::config::Config;
-use picket::os;
+use crate::config::Config;
+use crate::os;
 
 use super::{Finding, read, size};
 

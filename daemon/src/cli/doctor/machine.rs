@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use picket::os;
+use crate::os;
 
 use super::{Finding, read};
 

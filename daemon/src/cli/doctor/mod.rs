@@ -12,7 +12,7 @@ mod unit;
 use std::path::Path;
 
 use clap::Args;
-use picket::config::Settings;
+use crate::config::Settings;
 use serde::Serialize;
 
 use super::{CliError, Global, load, print};

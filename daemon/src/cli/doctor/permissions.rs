@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use picket::config::Config;
+use crate::config::Config;
 
 use super::Finding;
 

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
-use picket::config::Config;
+use crate::config::Config;
 
 use super::{Finding, read};
 

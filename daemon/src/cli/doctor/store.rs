@@ -8,10 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use picket::config::Config;
-use picket::os;
-use picket::prediction_log::{self, LogError, VerifyReport};
-use picket::supervisor;
+use crate::config::Config;
+use crate::os;
+use crate::prediction_log::{self, LogError, VerifyReport};
+use crate::supervisor;
 
 use super::Finding;
 use super::disk::existing;
@@ -93,7 +93,7 @@ fn model(config: &Config) -> Finding {
         }
         Err(error) => Finding::fail(
             "model",
-            picket::chain(&error),
+            crate::chain(&error),
             "picket model check says more; without [model] path the one in the binary is used",
         ),
     }
@@ -120,7 +120,7 @@ fn log(config: &Config) -> Finding {
             .unwrap_or_else(|| Finding::unknown("log", "in use, and no daemon answers")),
         Err(error) => Finding::fail(
             "log",
-            picket::chain(&error),
+            crate::chain(&error),
             "the daemon repairs what can be repaired when it starts; docs/prediction-log.md",
         ),
     }

@@ -4,13 +4,13 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use picket::config::ModelSettings;
-use picket::http::ms;
-use picket::image::{IMAGE_BYTES, Image};
-use picket::model::Model;
-use picket::os;
-use picket::qconv::Engine;
-use picket::tensor::InputTensor;
+use crate::config::ModelSettings;
+use crate::http::ms;
+use crate::image::{IMAGE_BYTES, Image};
+use crate::model::Model;
+use crate::os;
+use crate::qconv::Engine;
+use crate::tensor::InputTensor;
 use serde_json::{Value, json};
 
 use super::{CliError, Global, load_model, print, table};
