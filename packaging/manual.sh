@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Manual pages and completions, generated from the command line that the daemon has.
+#
+#   manual.sh DIR
+#
+# Leaves in DIR what belongs below /usr/share. Builds and runs packaging/manual on this machine.
+set -euo pipefail
+umask 022
+project=$(cd "$(dirname "$0")/.." && pwd)
+dir=$(realpath -m "${1:?manual: where to?}")
+cd "$project"
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+cargo run --quiet --locked --profile manual --package picket-manual -- "$dir"
