@@ -10,7 +10,7 @@
 # Leaves target/cross/ARCH-FLAVOUR/picket, stripped, and its symbols beside it in picket.debug, and
 # prints the binary's path.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 # shellcheck source=packaging/toolchain.sh
 . packaging/toolchain.sh
 
@@ -26,13 +26,19 @@ done
 [ -n "$name" ] || { echo "cross: for which architecture? aarch64, armv7, x86_64, riscv64" >&2; exit 64; }
 cross_toolchain "$name" .cache/cross
 
-build=(--release --locked --package picket --bin picket)
+build=(--release --locked --package picket --bin picket --target "$target" --target-dir target/cross)
+binaries=target/cross/$target/release
+# Panics name source files. Where this checkout, cargo's registry and the build's own files lie must not
+# show: whoever builds the same commit elsewhere gets the same bytes. Of what fits, the last one counts.
+lower=${target//-/_}
+flags=CARGO_TARGET_${lower^^}_RUSTFLAGS
+export "$flags=${!flags:-} --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$PWD=/picket"
+flags=CFLAGS_$lower
+export "$flags=${!flags:-} -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$PWD=/picket"
+
 # What follows concerns the last crate only, so that both flavours share what is built of the others.
 last=()
-binaries=target/release
 if [ "$arch" != amd64 ]; then
-  build+=(--target "$target" --target-dir target/cross)
-  binaries=target/cross/$target/release
   last+=(-Clink-arg=-fuse-ld=lld "-Clink-arg=-B$lld")
 fi
 case $flavour in

@@ -5,6 +5,9 @@
 #
 # ARCH is Debian's name. Prints the package's path.
 set -euo pipefail
+# The bytes depend on the commit alone, not on who packs it and where.
+umask 022
+export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(dirname "$here")
 
@@ -24,7 +27,7 @@ binary=${arguments[1]:?deb: which binary?}
 
 commit=${PICKET_COMMIT:-$(git -C "$project" rev-parse --short=12 HEAD)}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$project" log -1 --format=%ct)}
-date=$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")
+date=$(date -u -R -d "@$SOURCE_DATE_EPOCH")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/picket
@@ -37,7 +40,7 @@ fill() {
 }
 
 # The newest of the C library's symbols that it wants; packed relocations came with 2.36.
-symbols=$(LC_ALL=C readelf --wide --dyn-syms --version-info --dynamic "$binary")
+symbols=$(readelf --wide --dyn-syms --version-info --dynamic "$binary")
 glibc=$(grep -o 'GLIBC_2[0-9.]*' <<<"$symbols" | cut -d_ -f2 | sort -V | tail -n 1)
 ! grep -q 'RELR' <<<"$symbols" || glibc=$(printf '2.36\n%s\n' "$glibc" | sort -V | tail -n 1)
 [ -n "$glibc" ] || { echo "deb: $binary is not linked against a C library: the device flavour is needed" >&2; exit 65; }
@@ -57,8 +60,13 @@ install -D -m 644 <(sed -n '/^Permission is hereby/,/^----/p' "$project/LICENSE"
 fill "$here/debian/changelog" | gzip -9n >"$doc/changelog.Debian.gz"
 chmod 644 "$doc/changelog.Debian.gz"
 install -D -m 644 "$here/debian/lintian-overrides" "$root/usr/share/lintian/overrides/picket"
+"$here/manual.sh" "$root/usr/share"
+find "$root/usr/share/man" -type f -exec gzip -9n {} +
+# Debian's name for what zsh itself calls site-functions.
+mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
 
-size=$(du -ks --apparent-size "$root" | cut -f1)
+# As dpkg-gencontrol counts: the same on every file system.
+size=$(find "$root" -printf '%y %s\n' | awk '{ n += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print n }')
 mkdir "$root/DEBIAN"
 fill "$here/debian/control" >"$root/DEBIAN/control"
 install -m 644 "$here/debian/conffiles" "$root/DEBIAN/conffiles"
@@ -66,9 +74,10 @@ install -m 755 "$here"/debian/{postinst,prerm,postrm} "$root/DEBIAN"
 (cd "$root" && find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\0' | sort -z | xargs -0 md5sum) \
   >"$root/DEBIAN/md5sums"
 find "$root" -type d -exec chmod 755 {} +
-find "$root" -newermt "@$SOURCE_DATE_EPOCH" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 
 mkdir -p "$out"
 package=$out/picket_${version}_$arch.deb
-dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
+# xz cuts its blocks by the number of cores that it has.
+DPKG_DEB_THREADS_MAX=1 dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
 echo "$package"
