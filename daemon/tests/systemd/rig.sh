@@ -4,6 +4,10 @@
 # each check of checks.sh.
 #
 #   rig.sh --picket FILE [--size ci|full] [--cache DIR] [CHECK…]
+#   rig.sh --tarball FILE [--cache DIR]
+#
+# The second form has nothing but the release's archive, follows the commands of its INSTALL.md as they
+# stand there, and says what is installed, served and left behind.
 #
 # Needs root, debootstrap, systemd-nspawn and Python. The machine's own PID 1 may be anything, its
 # cgroups of either version.
@@ -12,18 +16,19 @@ here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../../.." && pwd)
 
 picket=
+tarball=
 size=ci
 cache=$project/.cache/systemd
 checks=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --picket | --size | --cache) declare "${1#--}=${2:?$1 needs a value}"; shift 2 ;;
-    --picket=* | --size=* | --cache=*) declare "$(cut -c3- <<<"${1%%=*}")=${1#*=}"; shift ;;
+    --picket | --tarball | --size | --cache) declare "${1#--}=${2:?$1 needs a value}"; shift 2 ;;
+    --picket=* | --tarball=* | --size=* | --cache=*) declare "$(cut -c3- <<<"${1%%=*}")=${1#*=}"; shift ;;
     -*) echo "rig: there is no option $1" >&2; exit 64 ;;
     *) checks+=("$1"); shift ;;
   esac
 done
-[ -x "$picket" ] || { echo "rig: --picket FILE is needed" >&2; exit 64; }
+[ -e "$tarball" ] || [ -x "$picket" ] || { echo "rig: --picket FILE is needed" >&2; exit 64; }
 [ "$(id -u)" = 0 ] || { echo "rig: root is needed" >&2; exit 77; }
 
 suite=bookworm
@@ -66,6 +71,9 @@ install_picket() {
   install -D -m 644 "$project/systemd/tmpfiles.d/picket.conf" "$root/etc/tmpfiles.d/picket.conf"
   install -D -m 644 "$project/systemd/picket.toml" "$root/etc/picket/picket.toml"
   install -D -m 644 "$project/daemon/tests/data/cifar10/cat.png" "$root/opt/cat.png"
+}
+
+prepare_root() {
   # Persistent: what was said before a restart is what the checks look for.
   mkdir -p "$root/var/log/journal"
   # nspawn mounts the controllers of cgroup version 1 read-only; without this MemoryMax= is not enforced.
@@ -131,12 +139,19 @@ trap clean_up EXIT
 
 # shellcheck source=daemon/tests/systemd/checks.sh
 . "$here/checks.sh"
+# shellcheck source=daemon/tests/systemd/tarball.sh
+. "$here/tarball.sh"
 
 started=$SECONDS
 make_rootfs
 mount_root
-install_picket
+[ -n "$tarball" ] || install_picket
+prepare_root
 boot
 printf 'booted: %s as PID 1 (%s), %s s\n' "$(inside systemctl --version | sed -n '1s/systemd \([0-9]*\).*/systemd \1/p')" \
   "$(inside cat /proc/1/comm)" $((SECONDS - started))
-run_checks "${checks[@]}"
+if [ -n "$tarball" ]; then
+  follow_instructions
+else
+  run_checks "${checks[@]}"
+fi
