@@ -9,5 +9,6 @@ umask 022
 project=$(cd "$(dirname "$0")/.." && pwd)
 dir=$(realpath -m "${1:?manual: where to?}")
 cd "$project"
-export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-cargo run --quiet --locked --profile manual --package picket-manual -- "$dir"
+date=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+# In cargo's environment it would have crates with C code built anew whenever it comes or goes.
+env -u SOURCE_DATE_EPOCH cargo run --quiet --locked --profile manual --package picket-manual -- "$dir" "$date"

@@ -52,6 +52,7 @@ pub struct TailArgs {
 
 #[derive(Args)]
 pub struct ExportArgs {
+    /// Form of the records
     #[arg(long, default_value = "jsonl")]
     format: Format,
     #[command(flatten)]

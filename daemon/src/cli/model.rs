@@ -25,6 +25,7 @@ pub enum ModelCommand {
 
 #[derive(Args)]
 pub struct InspectArgs {
+    /// The same as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -42,12 +42,22 @@ fn name(command: &Command) -> &str {
     command.get_display_name().unwrap_or_else(|| command.get_name())
 }
 
-fn page(command: &Command, edition: &Edition) -> Result<File> {
+/// The command as its page shows it.
+fn prepared(command: &Command) -> Command {
     // As `--help` has it, instead of a line with forty options.
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").to_string();
-    let is_first = !name(command).contains('-');
-    let man = Man::new(command.clone().override_usage(usage).disable_help_subcommand(true))
+    let prepared = command.clone().override_usage(usage).mut_args(|argument| {
+        if argument.is_global_set() { argument.help_heading("Global options") } else { argument }
+    });
+    match prepared.find_subcommand("help") {
+        Some(_) => prepared.mut_subcommand("help", |help| help.hide(true)),
+        None => prepared,
+    }
+}
+
+fn page(command: &Command, edition: &Edition) -> Result<File> {
+    let man = Man::new(prepared(command))
         .title(name(command))
         .date(&edition.date)
         .source(edition.source())
@@ -62,7 +72,7 @@ fn page(command: &Command, edition: &Edition) -> Result<File> {
         man.render_subcommands_section(&mut text)?;
     }
     let mut end = Roff::new();
-    if is_first {
+    if !name(command).contains('-') {
         let codes = EXIT_STATUS.map(|(code, meaning)| (code.to_string(), meaning));
         list(
             &mut end,
@@ -79,6 +89,8 @@ fn page(command: &Command, edition: &Edition) -> Result<File> {
         }
     };
     end.to_writer(&mut text)?;
+    // clap_mangen has an empty line between two breaks, which mandoc warns of.
+    let text = String::from_utf8(text)?.replace(".br\n\n.br\n", ".sp\n").into_bytes();
     Ok(File { path: format!("man/man1/{}.1", name(command)), text })
 }
 
@@ -126,6 +138,7 @@ mod tests {
                     None => argument.get_value_names().unwrap()[0].to_string(),
                 };
                 assert!(text.contains(&shown), "{name} lacks {shown}");
+                assert!(argument.get_help().is_some(), "{shown} of {name} is not explained");
                 if let Some(variable) = argument.get_env() {
                     let variable = variable.to_str().unwrap();
                     assert!(text.contains(variable), "{name} lacks {variable}");

@@ -1,6 +1,6 @@
 //! Writes the manual pages and the shells' completions from the command line that the daemon has:
-//! `picket-manual DIR` leaves in DIR what belongs below /usr/share. Runs where packages are made, so
-//! that nothing of it is in the daemon.
+//! `picket-manual DIR SECONDS` leaves in DIR what belongs below /usr/share, dated
+//! SECONDS after 1970. Runs where packages are made, so that nothing of it is in the daemon.
 
 mod commands;
 mod settings;
@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use clap::Command;
-use clap_complete::{Generator, Shell};
+use clap_complete::Shell;
 use clap_mangen::roff::Roff;
 
 /// What stands at the head and foot of each page.
@@ -22,13 +21,9 @@ struct Edition {
 impl Edition {
     /// By the clock that builds which must be repeatable go by.
     fn of_source(seconds: &str) -> Result<Edition> {
-        let seconds = seconds.parse().context("SOURCE_DATE_EPOCH is no number of seconds")?;
+        let seconds = seconds.parse().context("the date is no number of seconds")?;
         let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
-        let (date, _) = time
-            .to_string()
-            .split_once('T')
-            .map(|(d, t)| (d.to_string(), t.to_string()))
-            .context("a time in RFC 3339 has a T")?;
+        let date = time.to_string().chars().take_while(|&letter| letter != 'T').collect();
         Ok(Edition { date })
     }
 
@@ -60,23 +55,23 @@ fn files(edition: &Edition) -> Result<Vec<File>> {
         (Shell::Zsh, "zsh/site-functions/_picket"),
         (Shell::Fish, "fish/vendor_completions.d/picket.fish"),
     ] {
-        files.push(completion(shell, &command, path));
+        files.push(completion(shell, path));
     }
     Ok(files)
 }
 
-fn completion(shell: Shell, command: &Command, path: &str) -> File {
+fn completion(shell: Shell, path: &str) -> File {
     let mut text = Vec::new();
-    shell.generate(command, &mut text);
+    clap_complete::generate(shell, &mut picket::cli::command(), "picket", &mut text);
     File { path: path.to_string(), text }
 }
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args_os().skip(1);
-    let (Some(dir), None) = (arguments.next(), arguments.next()) else {
-        bail!("usage: picket-manual DIR");
+    let mut arguments = std::env::args().skip(1);
+    let (Some(dir), Some(seconds), None) = (arguments.next(), arguments.next(), arguments.next())
+    else {
+        bail!("usage: picket-manual DIR SECONDS");
     };
-    let seconds = std::env::var("SOURCE_DATE_EPOCH").context("SOURCE_DATE_EPOCH is needed")?;
     for file in files(&Edition::of_source(&seconds)?)? {
         let path = PathBuf::from(&dir).join(file.path);
         let folder = path.parent().context("a file lies in a folder")?;
@@ -89,6 +84,8 @@ fn main() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Command;
+
     use super::*;
 
     pub fn edition() -> Edition {
@@ -112,20 +109,19 @@ mod tests {
 
     #[test]
     fn every_option_and_command_can_be_completed() {
-        fn words(command: &Command, words: &mut Vec<String>) {
+        fn collect(command: &Command, words: &mut Vec<String>) {
             for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
                 words.extend(option.get_long().map(str::to_string));
             }
             for sub in command.get_subcommands() {
                 words.push(sub.get_name().to_string());
-                self::words(sub, words);
+                collect(sub, words);
             }
         }
-        use self::words;
         let mut command = picket::cli::command();
         command.build();
         let mut expected = Vec::new();
-        words(&command, &mut expected);
+        collect(&command, &mut expected);
         assert!(expected.contains(&"verdict-uncertain-between".to_string()), "{expected:?}");
         let files = files(&edition()).unwrap();
         let completions = files.iter().filter(|file| !file.path.starts_with("man/"));
