@@ -58,20 +58,6 @@ in_fish() {
     complete --do-complete $argv[2] | string replace --regex "\t.*" ""' "$fish" "$1"
 }
 
-in_zsh() {
-  zsh -f -c '
-    zmodload zsh/zpty
-    zpty shell zsh -f -i
-    zpty -w shell "PS1= RPS1=; fpath=($1 \$fpath); autoload -Uz compinit && compinit -u -D"
-    zpty -w shell "LISTMAX=1000; zstyle \":completion:*\" list-prompt \"\"; unsetopt zle_bracketed_paste 2>/dev/null"
-    zpty -w shell "print -r -- ready"
-    zpty -r -m shell out "*ready*ready*" || exit 1
-    zpty -n -w shell "$2"$'"'\t'"'
-    sleep 2
-    while zpty -r -t shell out; do print -rn -- $out; done
-    zpty -d shell' in_zsh "$(dirname "$zsh")" "$1"
-}
-
 for shell in bash fish; do
   line='picket '
   expect $shell "$line" "$("in_$shell" "$line")" serve predict log model config doctor version

@@ -48,5 +48,5 @@ get_ready() { [ "$(status_of "$probe" /ready)" = 200 ]; }
 
 # Files that an installation may leave.
 installed() {
-  find "$root/usr" "$root/etc" "$root/var/lib/picket" -name '*picket*' 2>/dev/null | sort
+  find "$root/usr" "$root/etc" "$root/var/lib" -name '*picket*' | sort
 }
