@@ -1,6 +1,7 @@
-//! `picket model inspect|check|bench`.
+//! `picket model inspect|check|bench|logits`.
 
 mod bench;
+mod logits;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,8 @@ pub enum ModelCommand {
     Check(CheckArgs),
     /// Measure inference alone, without decoding or HTTP
     Bench(bench::BenchArgs),
+    /// Print the logits of raw images, to be compared with another runtime's
+    Logits(logits::LogitsArgs),
 }
 
 #[derive(Args)]
@@ -45,6 +48,7 @@ pub fn run(command: ModelCommand, global: &Global) -> Result<(), CliError> {
         ModelCommand::Inspect(args) => inspect(args, global),
         ModelCommand::Check(args) => check(args, global),
         ModelCommand::Bench(args) => bench::run(args, global),
+        ModelCommand::Logits(args) => logits::run(args, global),
     }
 }
 
