@@ -125,7 +125,8 @@ impl Layer {
                 .parts(columns)
                 .map(|part| parts.binary_search(&part).expect("every span's parts are among them"));
         }
-        let biases = parts.iter().map(|part| fold_bias(convolution, form, channels, *part));
+        let sums = tap_sums(convolution);
+        let biases = parts.iter().map(|part| fold_bias(convolution, &sums, form, channels, *part));
         Ok(Layer {
             kernel,
             form,
@@ -326,24 +327,39 @@ fn pack_weights(convolution: &Convolution, form: Form, depth: usize) -> Vec<i8> 
     padded
 }
 
+/// The weights of all input channels, added up: `[output channel][kernel height][kernel width]`.
+fn tap_sums(convolution: &Convolution) -> Vec<i32> {
+    let Geometry { in_channels, kernel: [height, width], .. } = convolution.geometry;
+    let mut sums = Vec::with_capacity(convolution.weights.len() / in_channels);
+    for weights in convolution.weights.chunks_exact(in_channels * height * width) {
+        let start = sums.len();
+        sums.resize(start + height * width, 0);
+        for window in weights.chunks_exact(height * width) {
+            let taps = sums[start..].iter_mut().zip(window);
+            taps.for_each(|(sum, weight)| *sum += i32::from(*weight));
+        }
+    }
+    sums
+}
+
 /// Σ (x − x₀) w = Σ x w − x₀ Σ w: the second sum is known when the layer is packed. Of the weights in
 /// this part of the window alone: in the rest every x is x₀.
-fn fold_bias(convolution: &Convolution, form: Form, channels: usize, part: Part) -> Vec<i32> {
-    let (rows, columns) = part;
-    let Geometry { in_channels, kernel: [height, width], .. } = convolution.geometry;
+fn fold_bias(
+    convolution: &Convolution,
+    tap_sums: &[i32],
+    form: Form,
+    channels: usize,
+    (rows, columns): Part,
+) -> Vec<i32> {
+    let [height, width] = convolution.geometry.kernel;
     let offset = form.activation.offset(convolution.input.signed);
     let stored_zero = convolution.input.zero + offset;
-    let mut bias: Vec<i32> = convolution
-        .weights
-        .chunks_exact(in_channels * height * width)
+    let mut bias: Vec<i32> = tap_sums
+        .chunks_exact(height * width)
         .zip(&convolution.bias)
-        .map(|(weights, bias)| {
-            let windows = weights.chunks_exact(height * width);
-            let rows = windows.flat_map(|window| {
-                window[rows.first * width..rows.last * width].chunks_exact(width)
-            });
-            let used = rows.flat_map(|row| &row[columns.first..columns.last]);
-            let sum: i32 = used.map(|weight| i32::from(*weight)).sum();
+        .map(|(window, bias)| {
+            let rows = window[rows.first * width..rows.last * width].chunks_exact(width);
+            let sum: i32 = rows.flat_map(|row| &row[columns.first..columns.last]).sum();
             bias.wrapping_sub(stored_zero.wrapping_mul(sum))
         })
         .collect();
