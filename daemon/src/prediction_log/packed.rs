@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::format::{self, CONTENT_BYTES_MAX, Damage, FLAGS, HEADER_BYTES, Kind, Parts};
 
 /// Records in a chunk at most, and bytes of records after which it takes no more.
-pub(super) const CHUNK_RECORDS_MAX: usize = 32;
+pub(super) const CHUNK_RECORDS_MAX: usize = 50;
 const CHUNK_BYTES_MAX: usize = 4096;
 
 /// Longest content of a packed record: clocks far from those of the head take more than they do in
@@ -439,8 +439,11 @@ mod tests {
             let mut head = format::header(Kind::Chunk);
             extend(&mut head, &(base, count, records.len()));
             let chunk = [format::seal(head), records].concat();
+            let mut ids = id..id.saturating_add(count.into());
             for (id, value) in read_chunk(&chunk).unwrap_or_default() {
                 let _ = format::decode(id, &value);
+                prop_assert!(ids.contains(&id), "{id} is no later one of {ids:?}");
+                ids.start = id + 1;
             }
         }
     }
