@@ -170,7 +170,7 @@ impl PredictionLog {
                 chunk::separate(&self.db, &removed)?;
             }
             let ids: sled::Result<Vec<u64>> = chunk::ascending(&self.db, 0..=kept_from - 1)?
-                .map(|item| item.map(|(id, _)| id))
+                .map(|item| item.map(|record| record.id))
                 .collect();
             for id in ids? {
                 self.db.remove(record_key(id))?;
@@ -188,7 +188,7 @@ impl PredictionLog {
     fn take_back_incomplete_group(&mut self, state: Option<HighWater>) -> Result<(), StoreError> {
         let complete = guard(|| {
             for item in chunk::descending(&self.db, self.next_id) {
-                let (id, value) = item?;
+                let chunk::Numbered { id, value, .. } = item?;
                 let stored = format::decode(id, &value).ok();
                 if !stored.is_some_and(|stored| stored.more_follow) {
                     return Ok(id + 1);
@@ -251,7 +251,7 @@ impl PredictionLog {
 pub(super) struct Read {
     pub(super) scan: Scan,
     pub(super) stats: Stats,
-    live_bytes: u64,
+    pub(super) live_bytes: u64,
 }
 
 pub(super) fn read_within_budget(db: &sled::Db) -> sled::Result<Read> {

@@ -21,7 +21,7 @@ use super::format::{self, Anchor, GENESIS, Kind, Link};
 use super::high_water::{self, HighWater};
 use super::record;
 use super::{
-    ANCHOR_KEY, CACHE_BYTES, Fault, LogError, StoreError, chunk, offset_key, origin_key,
+    ANCHOR_KEY, CACHE_BYTES, Fault, LogError, StoreError, chunk, offset_key, origin_key, packed,
     record_key, salvage,
 };
 use crate::os;
@@ -406,8 +406,9 @@ fn restore_window(
     for &id in found.records.keys() {
         let Some(salvaged) = found.record(id, previous.as_ref()) else { continue };
         let number = numbers.of(salvaged.origin, salvaged.origin_content, &mut batch);
-        let Ok(value) = format::with_origin(&salvaged.value, number) else { continue };
-        batch.insert(&record_key(id)[..], value);
+        let moved = format::with_origin(&salvaged.value, number);
+        let Ok(single) = moved.and_then(|value| packed::single(&value)) else { continue };
+        batch.insert(&record_key(id)[..], single);
         *previous = Some(salvaged.link);
         count += 1;
         if count % SALVAGE_BATCH as u64 == 0 {
