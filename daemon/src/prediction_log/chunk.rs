@@ -8,7 +8,23 @@ use std::ops::{Range, RangeInclusive};
 use super::format::{self, Damage};
 use super::journal::Journal;
 use super::packed::{self, Packed, Packer};
-use super::{RECORD_PREFIX, record_id, record_key};
+use super::{FILLER_PREFIX, RECORD_PREFIX, record_id, record_key};
+
+/// Empty values behind all records, so that the leaf that records are added to splits where the
+/// newest begin. sled splits a leaf of 17 values into nine and eight and writes both again: without
+/// them eight of the values that are written twice are written again with the next split.
+const FILLERS: u8 = 7;
+
+/// Puts them where they belong, unless they are there.
+pub(super) fn fill_last_leaf(db: &sled::Db) -> sled::Result<()> {
+    for number in 0..FILLERS {
+        let key = [FILLER_PREFIX, number];
+        if !db.contains_key(key)? {
+            db.insert(key, &[])?;
+        }
+    }
+    Ok(())
+}
 
 /// A record as it is in the tree.
 pub(super) struct Numbered {

@@ -5,7 +5,7 @@
 //! the owner empties before it drops a failed store, so that it can be opened again.
 //!
 //! Keys: `r` + first sequence number (u64, big-endian) → chunk of records; `o` + number (u32) → origin; `b` + boot
-//! id → that boot's clock offset; `a` → the anchor of the chain.
+//! id → that boot's clock offset; `a` → the anchor of the chain; `z` + number → nothing (see chunk.rs).
 
 mod chunk;
 mod error;
@@ -78,6 +78,8 @@ const RECORD_PREFIX: u8 = b'r';
 const ORIGIN_PREFIX: u8 = b'o';
 const OFFSET_PREFIX: u8 = b'b';
 const ANCHOR_KEY: u8 = b'a';
+/// Behind all records.
+const FILLER_PREFIX: u8 = b'z';
 
 /// Where readers find the tree while the log is open.
 type Shelf = Arc<RwLock<Option<sled::Db>>>;

@@ -48,6 +48,7 @@ impl PredictionLog {
         let recent = Recent::read(dir).unwrap_or_default();
         let tail = journal::read(dir);
         let opened = recovery::open(dir, climb, |db| {
+            chunk::fill_last_leaf(db)?;
             tail.iter().try_for_each(|tail| tail.replay(db))?;
             read_within_budget(db)
         })?;

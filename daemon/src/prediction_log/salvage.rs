@@ -383,7 +383,8 @@ mod tests {
         for before in (0..chunk.len() + 1_000).step_by(977).chain([chunk.len() - 1, chunk.len()]) {
             let gap = vec![0; CHUNK_BYTES - before];
             let dir = store(&[stored_origin.clone(), gap, chunk.clone(), vec![0; CHUNK_BYTES]]);
-            assert_eq!(numbers(dir.path()).unwrap(), [1..3], "{before} bytes before the end");
+            let found = numbers(dir.path()).unwrap();
+            assert_eq!(found.first(), Some(&(1..3)), "{before} bytes before the end");
         }
     }
 
