@@ -55,6 +55,7 @@ use format::{Kind, Link};
 use headroom::Headroom;
 use high_water::{HighWater, HighWaterFile};
 use journal::Journal;
+use recovery::Handle;
 use scan::Scan;
 
 use crate::os;
@@ -100,7 +101,7 @@ impl OriginUse {
 }
 
 pub struct PredictionLog {
-    db: sled::Db,
+    db: Handle,
     /// Our own handle on sled's file: its flush alone does not reach the medium.
     file: File,
     dir: PathBuf,
