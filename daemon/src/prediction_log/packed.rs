@@ -1,6 +1,6 @@
 //! The stored form of records: those of one commit share a value, a chunk, in which each is written by
-//! what it differs in from the chunk's head. sled writes a value some four times while its leaves
-//! split: a byte less here is four less on the device. Knows nothing of the store that holds it.
+//! what it differs in from the chunk's head. sled writes a value some three times while its leaves
+//! split: a byte less here is three less on the device. Knows nothing of the store that holds it.
 //!
 //! A chunk is a framed head (see format.rs), then its records one behind the other: length, CRC-32,
 //! content. Each needs the head and none of the others, so that damage to one leaves the others
