@@ -466,9 +466,7 @@ impl Owner {
             Fault::Full | Fault::ReadOnly => LogState::Degraded(why.clone()),
             Fault::Disk | Fault::System | Fault::Store => LogState::Unavailable(why.clone()),
         });
-        let log = self.log.take();
-        // sled may panic when a poisoned handle goes.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(log)));
+        self.log = None;
         if error.fault() == Fault::Disk {
             self.suspicion.raise(&why);
         }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every curl command of the README, as it stands there, against a daemon with no
-# configuration, and compares the first answer's class with the one printed below it.
+# configuration, and compares the first answer's class and model with those printed below it.
 set -euo pipefail
 picket=$(realpath "$1")
 cd "$(dirname "$0")/../.."
@@ -26,9 +26,9 @@ for command in "${commands[@]}"; do
   echo "${answer:0:400}"
   first=${first:-$answer}
 done
-label() { grep -o '"label":"[a-z]*"' | head -n 1; }
-printed=$(label <README.md)
-[ -n "$printed" ] && [ "$(label <<<"$first")" = "$printed" ] || {
+said() { grep -o '"label":"[a-z]*"\|"digest":"[0-9a-f]*"' | head -n 2 | paste -sd ' '; }
+printed=$(said <README.md)
+[ -n "$printed" ] && [ "$(said <<<"$first")" = "$printed" ] || {
   echo "the README prints $printed, the daemon answers otherwise" >&2
   exit 1
 }

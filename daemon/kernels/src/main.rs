@@ -14,14 +14,16 @@ use picket_kernels::kernel::{Convolution, Geometry, Kernel, Layer, Order, Quanti
 const IMAGES: usize = 1000;
 
 /// Channels in and out, side of the input, stride; all 3 × 3 with a border of 1.
-const LAYERS: [(usize, usize, usize, usize); 7] = [
-    (3, 32, 32, 1),
-    (32, 48, 32, 2),
-    (48, 48, 16, 1),
+const LAYERS: [(usize, usize, usize, usize); 9] = [
+    (3, 16, 32, 1),
+    (16, 32, 32, 2),
+    (32, 48, 16, 1),
     (48, 96, 16, 2),
     (96, 96, 8, 1),
-    (96, 192, 8, 2),
-    (192, 192, 4, 1),
+    (96, 96, 8, 1),
+    (96, 128, 8, 2),
+    (128, 128, 4, 1),
+    (128, 128, 4, 1),
 ];
 
 fn main() {

@@ -4,7 +4,8 @@
     python3 export.py OUT.onnx --version VERSION [--work DIR]
 
 Divides the last layer by the temperature that makes confidences true on the held-out images
-(Guo et al. 2017, https://arxiv.org/abs/1706.04599), so that the model carries it. Reads int8.pt.
+(Guo et al. 2017, https://arxiv.org/abs/1706.04599), so that the model carries it. The temperature is
+that of int8.pt, which has not seen these images; what is written is final.pt.
 """
 import argparse
 import sys
@@ -106,15 +107,16 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="of the data set")
     args = parser.parse_args()
     try:
-        quantised = torch.load(args.work / "int8.pt", weights_only=True)
-    except FileNotFoundError:
-        sys.exit(f"export: {args.work} holds no int8.pt, run quantise.py first")
+        chosen = torch.load(args.work / "int8.pt", weights_only=True)
+        final = torch.load(args.work / "final.pt", weights_only=True)
+    except FileNotFoundError as error:
+        sys.exit(f"export: {error.filename} is missing, run quantise.py and finish.py first")
     _, _, images, labels = split(args.cache)
-    logits = torch.from_numpy(logits_of(graph(quantised, 1.0), images.numpy()))
+    logits = torch.from_numpy(logits_of(graph(chosen, 1.0), images.numpy()))
     temperature = best_temperature(logits, labels)
     right = (logits.argmax(1) == labels).float().mean().item()
     print(f"held out {right:.4f}, temperature {temperature:.4f}")
-    model = graph(quantised, temperature)
+    model = graph(final, temperature)
     stated = f"{temperature:.6f}"
     stamp(model, name=NAME, version=args.version, labels=CIFAR10, temperature=stated)
     onnx.save(model, args.target)

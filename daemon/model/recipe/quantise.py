@@ -8,6 +8,7 @@ weights s8 with a scale for each output channel. Then the network trains on with
 as they will be, the gradient passing straight through the rounding, until it has adapted. Reads
 float.pt, writes int8.pt; what is held out of the training set judges both.
 """
+import copy
 import sys
 import time
 
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from net import LAYERS, PIXEL_STEPS, PIXEL_ZERO, build, folded, pixels
-from train import BATCH, LABEL_SMOOTHING, SEED, Augment, accuracy, arguments, split
+from train import BATCH, LABEL_SMOOTHING, SEED, Augment, accuracy, arguments, parser, split
 
 EPOCHS = 4
 RATE = 2e-3
@@ -24,6 +25,8 @@ RATE = 2e-3
 CALIBRATION = 2_000
 # Shares of the largest activation that are tried as the end of its range.
 SHARES = torch.linspace(0.3, 1.0, 36)
+# Weight of the past in the running average of the weights: over some 200 steps, two epochs.
+AVERAGE = 0.995
 
 
 def rounded(values: torch.Tensor) -> torch.Tensor:
@@ -99,13 +102,16 @@ def calibrate(net: QuantisedNet, images: torch.Tensor) -> None:
     net.quantised = True
 
 
-def fine_tune(net: QuantisedNet, epochs: int, data) -> None:
-    images, labels, held_images, held_labels = data
+def fine_tune(
+    net: QuantisedNet, epochs: int, rate: float, images: torch.Tensor, labels: torch.Tensor, held=None
+) -> QuantisedNet:
+    """Trains `net` on and returns its running average; `held`, images and labels, only judges it."""
     augment, steps = Augment(images), len(images) // BATCH
-    optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, nesterov=True)
+    average = copy.deepcopy(net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, nesterov=True)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps)
     for epoch in range(epochs):
-        began, order = time.monotonic(), torch.randperm(len(labels))
+        began, order, loss_sum = time.monotonic(), torch.randperm(len(labels)), 0.0
         for step in range(steps):
             which = order[step * BATCH : (step + 1) * BATCH]
             logits = net(pixels(augment(which)))
@@ -114,9 +120,15 @@ def fine_tune(net: QuantisedNet, epochs: int, data) -> None:
             loss.backward()
             optimizer.step()
             decay.step()
-        held = accuracy(net, held_images, held_labels, "cpu")
+            with torch.no_grad():
+                for mean, now in zip(average.parameters(), net.parameters()):
+                    mean.lerp_(now, 1 - AVERAGE)
+            loss_sum += loss.item()
+        judged = f", held out {accuracy(average, *held, 'cpu'):.4f}" if held else ""
         left = (epochs - epoch - 1) * (time.monotonic() - began) / 60
-        print(f"as integers, epoch {epoch + 1}/{epochs} held out {held:.4f}, {left:.0f} min left", flush=True)
+        done = f"as integers, epoch {epoch + 1}/{epochs}"
+        print(f"{done} loss {loss_sum / steps:.4f}{judged}, {left:.0f} min left", flush=True)
+    return average
 
 
 def integers(net: QuantisedNet) -> dict:
@@ -142,9 +154,9 @@ def integers(net: QuantisedNet) -> dict:
 
 
 def main() -> None:
-    args = arguments(__doc__.splitlines()[0], EPOCHS)
+    args = arguments(parser(__doc__.splitlines()[0], EPOCHS))
     torch.manual_seed(SEED)
-    data = split(args.cache)
+    images, labels, *held = split(args.cache)
     trained = build()
     try:
         trained.load_state_dict(torch.load(args.work / "float.pt", weights_only=True))
@@ -152,11 +164,11 @@ def main() -> None:
         sys.exit(f"quantise: {args.work} holds no float.pt, run train.py first")
     trained.eval()
     net = QuantisedNet(folded(trained), trained[-1])
-    calibrate(net, data[0])
-    print(f"float, held out {accuracy(trained, *data[2:], 'cpu'):.4f}")
-    print(f"rounded, held out {accuracy(net, *data[2:], 'cpu'):.4f}")
-    fine_tune(net, args.epochs, data)
-    torch.save(integers(net), args.work / "int8.pt")
+    calibrate(net, images)
+    print(f"float, held out {accuracy(trained, *held, 'cpu'):.4f}")
+    print(f"rounded, held out {accuracy(net, *held, 'cpu'):.4f}")
+    average = fine_tune(net, args.epochs, RATE, images, labels, held)
+    torch.save(integers(average), args.work / "int8.pt")
     print("wrote", args.work / "int8.pt")
 
 

@@ -193,21 +193,25 @@ def train(epochs: int, work: Path, cache: Path | None) -> Path:
     return done
 
 
-def arguments(description: str, epochs: int) -> argparse.Namespace:
-    """Those of every step that trains."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--epochs", type=int, default=epochs, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, help="default: all cores")
-    parser.add_argument("--work", type=Path, default=WORK, help="default: %(default)s")
-    parser.add_argument("--cache", type=Path, help="of the data set")
-    args = parser.parse_args()
+def parser(description: str, epochs: int) -> argparse.ArgumentParser:
+    """What every step that trains takes."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--epochs", type=int, default=epochs, help="default: %(default)s")
+    options.add_argument("--threads", type=int, help="default: all cores")
+    options.add_argument("--work", type=Path, default=WORK, help="default: %(default)s")
+    options.add_argument("--cache", type=Path, help="of the data set")
+    return options
+
+
+def arguments(options: argparse.ArgumentParser) -> argparse.Namespace:
+    args = options.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     return args
 
 
 def main() -> None:
-    args = arguments(__doc__.splitlines()[0], EPOCHS)
+    args = arguments(parser(__doc__.splitlines()[0], EPOCHS))
     print("wrote", train(args.epochs, args.work, args.cache))
 
 

@@ -4,9 +4,9 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand, ValueEnum};
 use crate::config::Settings;
 use crate::prediction_log::VerifyReport;
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::source::{Source, verify};

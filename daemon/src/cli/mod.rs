@@ -10,7 +10,6 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::config::{Config, ConfigError, Settings, Sources, Surroundings};
 use crate::image::DecodeError;
 use crate::log_output::{self, LogFormat, LogLevel};
@@ -19,6 +18,7 @@ use crate::os::{self, Signals};
 use crate::prediction_log::LogError;
 use crate::supervisor::{self, RunError};
 use crate::systemd::Sockets;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// Exit codes of sysexits.h.
 pub mod exit {

@@ -1,14 +1,15 @@
-//! `picket model inspect|check|bench`.
+//! `picket model inspect|check|bench|logits`.
 
 mod bench;
+mod logits;
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
 use crate::config::{ModelSettings, Settings};
 use crate::http::ms;
 use crate::model::{Model, Node};
 use crate::qconv::Engine;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{CliError, Global, load, print, table};
@@ -21,6 +22,8 @@ pub enum ModelCommand {
     Check(CheckArgs),
     /// Measure inference alone, without decoding or HTTP
     Bench(bench::BenchArgs),
+    /// Print the logits of raw images, to be compared with another runtime's
+    Logits(logits::LogitsArgs),
 }
 
 #[derive(Args)]
@@ -46,6 +49,7 @@ pub fn run(command: ModelCommand, global: &Global) -> Result<(), CliError> {
         ModelCommand::Inspect(args) => inspect(args, global),
         ModelCommand::Check(args) => check(args, global),
         ModelCommand::Bench(args) => bench::run(args, global),
+        ModelCommand::Logits(args) => logits::run(args, global),
     }
 }
 

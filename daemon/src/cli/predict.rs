@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use crate::config::{ModelSettings, Settings, VerdictSettings};
 use crate::http::{ModelView, PredictionView, TimingView, ms};
 use crate::image::MediaType;
 use crate::pipeline::{Pipeline, PredictError, StageTimes};
 use crate::prediction::Prediction;
 use crate::supervisor::load_pipeline;
+use clap::Args;
 use serde::Serialize;
 
 use super::{CliError, Global, load, print, table};

@@ -1,53 +1,72 @@
-//! Records in the tree: up to `CHUNK_RECORDS_MAX` of one commit share a value, under the number of
-//! the first. A commit then costs one insertion, and sled's leaves, which hold 16 values, split a
-//! tenth as often: at 100 records/s that is the difference between 2,400 and 1,000 bytes on the
-//! device for each record.
-//!
-//! A chunk is its records' values one behind the other. Each is framed and checksummed, so that
-//! damage to one of them leaves the others readable.
+//! Records in the tree: up to `packed::CHUNK_RECORDS_MAX` of one commit share a value (see packed.rs), under
+//! the number of the first. A commit then costs one insertion, and sled's leaves, which hold 16
+//! values, split a tenth as often: at 100 records/s that is the difference between 2,400 and 1,000
+//! bytes on the device for each record.
 
 use std::ops::{Range, RangeInclusive};
 
-use super::format::{self, HEADER_BYTES, Kind, MAGIC};
-use super::{RECORD_PREFIX, record_id, record_key};
+use super::format::{self, Damage};
+use super::journal::Journal;
+use super::packed::{self, Packed, Packer};
+use super::{FILLER_PREFIX, RECORD_PREFIX, record_id, record_key};
 
-/// Records in a chunk at most, and bytes after which it takes no more.
-pub(super) const CHUNK_RECORDS_MAX: usize = 32;
-pub(super) const CHUNK_BYTES_MAX: usize = 4096;
+/// Empty values behind all records, so that the leaf that records are added to splits where the
+/// newest begin. sled splits a leaf of 17 values into nine and eight and writes both again: without
+/// them eight of the values that are written twice are written again with the next split.
+const FILLERS: u8 = 7;
 
-/// A number and the record's value; an empty or torn one where the record can't be read.
-pub(super) type Numbered = (u64, Vec<u8>);
+/// Puts them where they belong, unless they are there.
+pub(super) fn fill_last_leaf(db: &sled::Db) -> sled::Result<()> {
+    for number in 0..FILLERS {
+        let key = [FILLER_PREFIX, number];
+        if !db.contains_key(key)? {
+            db.insert(key, &[])?;
+        }
+    }
+    Ok(())
+}
+
+/// A record as it is in the tree.
+pub(super) struct Numbered {
+    pub(super) id: u64,
+    /// Of a record of its own (see format.rs); an empty one where the record can't be read.
+    pub(super) value: Vec<u8>,
+    /// What it takes there, the first of a chunk together with the chunk's head and key.
+    pub(super) stored_bytes: u64,
+}
 
 /// Records on their way into one value.
 #[derive(Default)]
-pub(super) struct Chunk {
-    first_id: u64,
-    bytes: Vec<u8>,
-    records: usize,
-}
+pub(super) struct Chunk(Packer);
 
 impl Chunk {
     /// Adds the record of the next number.
-    pub(super) fn add(&mut self, id: u64, value: &[u8]) {
-        if self.records == 0 {
-            self.first_id = id;
-            self.bytes.reserve(CHUNK_BYTES_MAX);
-        }
-        self.bytes.extend(value);
-        self.records += 1;
+    ///
+    /// # Errors
+    /// When the value is none of a record.
+    pub(super) fn add(&mut self, value: &[u8]) -> Result<(), Damage> {
+        self.0.add(value)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.records == CHUNK_RECORDS_MAX || self.bytes.len() >= CHUNK_BYTES_MAX
+        self.0.is_full()
     }
 
-    /// Stores the chunk and starts an empty one.
-    pub(super) fn put(&mut self, db: &sled::Db) -> sled::Result<()> {
-        let Chunk { first_id, bytes, records } = std::mem::take(self);
-        if records > 0 {
-            db.insert(record_key(first_id), bytes)?;
+    /// Stores the chunk, by way of the journal if there is one, and starts an empty one; how many
+    /// bytes the tree has got.
+    pub(super) fn put(
+        &mut self,
+        db: &sled::Db,
+        journal: Option<&mut Journal>,
+    ) -> sled::Result<usize> {
+        let Some((first_id, chunk)) = std::mem::take(&mut self.0).finish() else { return Ok(0) };
+        if let Some(journal) = journal {
+            journal.add_chunk(first_id, &chunk);
         }
-        Ok(())
+        let key = record_key(first_id);
+        let stored_bytes = key.len() + chunk.len();
+        db.insert(key, chunk)?;
+        Ok(stored_bytes)
     }
 }
 
@@ -74,7 +93,8 @@ pub(super) fn descending(
 /// The value of one record.
 pub(super) fn get(db: &sled::Db, id: u64) -> sled::Result<Option<Vec<u8>>> {
     let Some((key, bytes)) = chunk_of(db, id)? else { return Ok(None) };
-    Ok(split(key, &bytes).into_iter().find(|(found, _)| *found == id).map(|(_, value)| value))
+    let found = split(key, &bytes).into_iter().find(|record| record.id == id);
+    Ok(found.map(|record| record.value))
 }
 
 /// The oldest chunk: the number of its first record, and its records.
@@ -92,9 +112,11 @@ pub(super) fn separate(db: &sled::Db, ids: &Range<u64>) -> sled::Result<()> {
         let Some(first_id) = record_id(&key) else { continue };
         let mut batch = sled::Batch::default();
         batch.remove(key);
-        for (id, value) in split(first_id, &bytes) {
-            if format::decode(id, &value).is_ok() {
-                batch.insert(&record_key(id)[..], value);
+        for Numbered { id, value, .. } in split(first_id, &bytes) {
+            if format::decode(id, &value).is_ok()
+                && let Ok(single) = packed::single(&value)
+            {
+                batch.insert(&record_key(id)[..], single);
             }
         }
         db.apply_batch(batch)?;
@@ -109,7 +131,7 @@ fn chunk_of(db: &sled::Db, id: u64) -> sled::Result<Option<(u64, sled::IVec)>> {
 }
 
 fn within(item: &sled::Result<Numbered>, ids: &RangeInclusive<u64>) -> bool {
-    item.as_ref().map_or(true, |(id, _)| ids.contains(id))
+    item.as_ref().map_or(true, |record| ids.contains(&record.id))
 }
 
 /// The records of a chunk, in the order of their numbers or against it.
@@ -130,36 +152,24 @@ fn each_record(
     }
 }
 
-/// Takes a chunk apart. Behind a damaged record it goes on with the next one that is intact; where
-/// there is none, what is left counts as one record.
+/// Takes a chunk apart. One with a damaged head, of which nobody can say how many records it held,
+/// counts as one record.
 fn split(first_id: u64, chunk: &[u8]) -> Vec<Numbered> {
-    let mut records = Vec::with_capacity(CHUNK_RECORDS_MAX);
-    let (mut id, mut rest) = (first_id, chunk);
-    loop {
-        if let Ok((_, content, behind)) = format::frame(rest) {
-            records.push((id, rest[..HEADER_BYTES + content.len()].to_vec()));
-            (id, rest) = (id + 1, behind);
-        } else if let Some((next_id, behind)) = resume(rest, id) {
-            records.extend((id..next_id).map(|id| (id, Vec::new())));
-            (id, rest) = (next_id, behind);
-        } else {
-            records.push((id, rest.to_vec()));
-            rest = &[];
-        }
-        if rest.is_empty() {
-            return records;
-        }
+    let unreadable = |id| Numbered { id, value: Vec::new(), stored_bytes: 0 };
+    let packed = match Packed::at_start(chunk) {
+        Ok((packed, _)) if packed.ids().start == first_id => packed,
+        _ => return vec![unreadable(first_id)],
+    };
+    let mut records: Vec<Numbered> = packed.ids().map(unreadable).collect();
+    for record in packed.records() {
+        let key_bytes = if record.extent.start == 0 { record_key(first_id).len() } else { 0 };
+        records[(record.id - first_id) as usize] = Numbered {
+            id: record.id,
+            value: record.value,
+            stored_bytes: (key_bytes + record.extent.len()) as u64,
+        };
     }
-}
-
-/// The next intact record of a higher number.
-fn resume(bytes: &[u8], id: u64) -> Option<(u64, &[u8])> {
-    (1..bytes.len()).filter(|&at| bytes[at] == MAGIC).find_map(|at| {
-        let (kind, content, _) = format::frame(&bytes[at..]).ok()?;
-        let (found, ..) = format::identify(&bytes[at..at + HEADER_BYTES + content.len()]).ok()?;
-        let follows = kind == Kind::Record && found > id && found - id < CHUNK_RECORDS_MAX as u64;
-        follows.then_some((found, &bytes[at..]))
-    })
+    records
 }
 
 #[cfg(test)]
@@ -177,31 +187,45 @@ pub(super) mod tests {
         format::encode(&place(id, 0), &content, &predicted(&origin, 1, false)).0
     }
 
+    /// These records in one chunk.
+    pub(in super::super) fn packed(ids: Range<u64>) -> Vec<u8> {
+        let mut packer = Packer::default();
+        ids.for_each(|id| packer.add(&value(id)).unwrap());
+        packer.finish().unwrap().1
+    }
+
     fn readable(first_id: u64, chunk: &[u8]) -> Vec<(u64, bool)> {
         let records = split(first_id, chunk).into_iter();
-        records.map(|(id, value)| (id, format::decode(id, &value).is_ok())).collect()
+        records
+            .map(|record| (record.id, format::decode(record.id, &record.value).is_ok()))
+            .collect()
     }
 
     #[test]
     fn damage_costs_the_record_that_it_hits_and_no_other() {
-        let values: Vec<Vec<u8>> = (7..12).map(value).collect();
-        let chunk = values.concat();
+        let chunk = packed(7..12);
         let all: Vec<_> = (7..12).map(|id| (id, true)).collect();
         assert_eq!(readable(7, &chunk), all);
-        for (hit, start) in (0..5).scan(0, |at, i| {
-            let start = *at;
-            *at += values[i].len();
-            Some((i, start))
-        }) {
-            for offset in [0, 1, 2, 5, 20, values[hit].len() - 1] {
-                let mut damaged = chunk.clone();
-                damaged[start + offset] ^= 0x10;
-                let mut expected = all.clone();
-                expected[hit].1 = false;
-                assert_eq!(readable(7, &damaged), expected, "record {hit}, byte {offset}");
+        let extents: Vec<Range<usize>> =
+            Packed::at_start(&chunk).unwrap().0.records().map(|record| record.extent).collect();
+        let head_bytes = chunk.len() - extents[4].len() * 5;
+        for (at, bit) in (0..chunk.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut damaged = chunk.clone();
+            damaged[at] ^= 1 << bit;
+            let mut expected = all.clone();
+            expected[extents.iter().position(|extent| extent.contains(&at)).unwrap()].1 = false;
+            if at < head_bytes {
+                expected.truncate(1);
             }
+            assert_eq!(readable(7, &damaged), expected, "byte {at}, bit {bit}");
         }
         assert_eq!(readable(7, b""), [(7, false)]);
-        assert_eq!(readable(7, &chunk[..chunk.len() - 1])[4], (11, false));
+        assert_eq!(readable(8, &chunk), [(8, false)], "under another number");
+        for length in 0..chunk.len() {
+            let whole = extents.iter().filter(|extent| extent.end <= length).count();
+            let readable = readable(7, &chunk[..length]);
+            assert_eq!(readable.len(), if length < head_bytes { 1 } else { 5 });
+            assert_eq!(readable.iter().filter(|(_, intact)| *intact).count(), whole);
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! A record's versioned, checksummed form on disk, and its link in the chain. Knows nothing of the
-//! store that holds it.
+//! A record's versioned, checksummed form, and its link in the chain. Every room of the log takes and
+//! gives records so; on disk they are packed (see packed.rs). Knows nothing of the store that holds it.
 
 use std::borrow::Cow;
 
@@ -13,8 +13,9 @@ use crate::os::Stamp;
 /// First byte of every stored value: lets a salvage find values in a file that sled can't open.
 pub(super) const MAGIC: u8 = 0xe7;
 
-/// Raised whenever a stored form changes its shape; readers keep the decoders of older versions.
-const VERSION: u8 = 1;
+/// Raised whenever a stored form changes its shape; readers keep the decoders of older versions. No
+/// release wrote version 1.
+const VERSION: u8 = 2;
 
 /// Magic, kind and version, length of the content (u16), CRC-32 of the content (u32).
 pub(super) const HEADER_BYTES: usize = 8;
@@ -29,11 +30,13 @@ pub(super) enum Kind {
     Origin = 2,
     Anchor = 3,
     BootOffset = 4,
+    /// Head of packed records.
+    Chunk = 5,
 }
 
 impl Kind {
     pub(super) fn of(byte: u8) -> Option<Kind> {
-        let kinds = [Kind::Record, Kind::Origin, Kind::Anchor, Kind::BootOffset];
+        let kinds = [Kind::Record, Kind::Origin, Kind::Anchor, Kind::BootOffset, Kind::Chunk];
         kinds.into_iter().find(|kind| kind.tag() == byte)
     }
 
@@ -59,12 +62,13 @@ pub enum Damage {
     Origin(u32),
 }
 
-/// A link of the chain over all records: SHA-256, cut to 128 bits, of the link before it, the
-/// record's origin and its content.
-pub type Link = [u8; 16];
+/// A link of the chain over all records: SHA-256, cut to 96 bits, of the link before it, the
+/// record's origin and its content. Whoever alters a record has to find another content with the
+/// same link, 2^96 attempts; finding any two that share one, half of that in bits, gains nothing.
+pub type Link = [u8; 12];
 
 /// The link before the first record of a store.
-pub const GENESIS: Link = [0; 16];
+pub const GENESIS: Link = [0; 12];
 
 /// Where the chain of the records that are left begins; moved by retention, in the same batch
 /// that removes records.
@@ -101,6 +105,9 @@ const FLAG_DEFECT: u8 = 1;
 const FLAG_UNCERTAIN: u8 = 2;
 const FLAG_SYNCHRONISED: u8 = 4;
 const FLAG_MORE_FOLLOW: u8 = 8;
+
+/// Flags of a payload that are in use.
+pub(super) const FLAGS: u8 = FLAG_DEFECT | FLAG_UNCERTAIN | FLAG_SYNCHRONISED | FLAG_MORE_FOLLOW;
 
 #[derive(Serialize, Deserialize)]
 enum StoredBody<'a> {
@@ -208,6 +215,45 @@ pub(super) fn identify(value: &[u8]) -> Result<(u64, Link, u32), Damage> {
     Ok((id, link, origin))
 }
 
+/// A record's value taken apart, its body left as it is.
+pub(super) struct Parts<'a> {
+    pub(super) link: Link,
+    pub(super) origin: u32,
+    pub(super) id: u64,
+    pub(super) wall_us: i64,
+    pub(super) monotonic_us: u64,
+    pub(super) inference_us: u64,
+    pub(super) flags: u8,
+    /// Which body, as postcard counts the variants of `StoredBody`, and what it holds.
+    pub(super) variant: u8,
+    pub(super) body: &'a [u8],
+}
+
+impl Parts<'_> {
+    pub(super) fn of(value: &[u8]) -> Result<Parts<'_>, Damage> {
+        let (link, origin, payload) = parts(value)?;
+        let ((id, wall_us, monotonic_us, inference_us, flags, variant), body) =
+            postcard::take_from_bytes(payload).map_err(|_| Damage::Content)?;
+        Ok(Parts { link, origin, id, wall_us, monotonic_us, inference_us, flags, variant, body })
+    }
+
+    /// The value that they are of.
+    pub(super) fn to_value(&self) -> Result<Vec<u8>, Damage> {
+        let Parts { link, origin, id, wall_us, monotonic_us, inference_us, flags, variant, body } =
+            self;
+        let fields = (origin, id, wall_us, monotonic_us, inference_us, flags, variant);
+        let mut value = header(Kind::Record);
+        value.extend(link);
+        value = postcard::to_extend(&fields, value).expect("a Vec takes any content");
+        value.extend_from_slice(body);
+        if value.len() > HEADER_BYTES + CONTENT_BYTES_MAX {
+            Err(Damage::Content)
+        } else {
+            Ok(seal(value))
+        }
+    }
+}
+
 /// The same record under another number of its origin.
 pub(super) fn with_origin(value: &[u8], origin: u32) -> Result<Vec<u8>, Damage> {
     let (link, _, payload) = parts(value)?;
@@ -258,14 +304,14 @@ pub(super) fn origin_content(origin: &Origin) -> Vec<u8> {
     postcard::to_allocvec(origin).expect("a Vec takes any content")
 }
 
-fn header(kind: Kind) -> Vec<u8> {
+pub(super) fn header(kind: Kind) -> Vec<u8> {
     let mut value = Vec::with_capacity(128);
     value.extend([MAGIC, kind.tag(), 0, 0, 0, 0, 0, 0]);
     value
 }
 
 /// Fills in length and checksum.
-fn seal(mut value: Vec<u8>) -> Vec<u8> {
+pub(super) fn seal(mut value: Vec<u8>) -> Vec<u8> {
     let content = &value[HEADER_BYTES..];
     let length = u16::try_from(content.len()).expect("names, notes and lists are bounded");
     let checksum = crc32fast::hash(content);
@@ -351,7 +397,7 @@ pub(crate) mod tests {
         let content = origin_content(&here);
         let (value, link) = encode(&place(17, 4), &content, &entry);
         assert_eq!(expected_link(&GENESIS, &content, &value), Ok(link));
-        assert_ne!(expected_link(&[1; 16], &content, &value), Ok(link));
+        assert_ne!(expected_link(&[1; 12], &content, &value), Ok(link));
         assert_ne!(expected_link(&GENESIS, &origin_content(&there), &value), Ok(link));
         let (_, other) = encode(&place(17, 4), &content, &predicted(&here, 3, false));
         assert_ne!(other, link);
@@ -376,6 +422,7 @@ pub(crate) mod tests {
                 let value = seal(value);
                 let _ = decode(1, &value);
                 let _ = identify(&value);
+                let _ = Parts::of(&value).and_then(|parts| parts.to_value());
                 let _ = decode_other::<Anchor>(kind, &value);
             }
         }

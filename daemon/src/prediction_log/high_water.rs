@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn state(next_id: u64) -> HighWater {
-        HighWater { first_id: 1, next_id, link: [7; 16] }
+        HighWater { first_id: 1, next_id, link: [7; 12] }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //!
 //! Every commit begins on a block of its own, so that no later write touches one that was
 //! acknowledged. Which commits count needs no mark: each states the number that it begins with, and
-//! one that does not continue the commit before it is a leftover. Values are framed as in sled
-//! (see format.rs), so that a salvage finds them here as well.
+//! one that does not continue the commit before it is a leftover. What it holds are the very
+//! values that sled gets, so that a salvage finds them here as well.
 
 use std::fs::File;
 use std::io;
@@ -19,12 +19,13 @@ use super::Climb;
 use super::chunk::Chunk;
 use super::format::{self, Anchor, Kind};
 use super::high_water::HighWater;
+use super::packed::Packed;
 use super::{ANCHOR_KEY, offset_key, origin_key};
 use crate::os::{self, AlignedBytes};
 
 pub(super) const FILE_NAME: &str = "journal";
 
-/// 256 commits of up to 40 predictions: at ten commits a second a checkpoint in half a minute.
+/// 256 commits of up to 50 predictions: at ten commits a second a checkpoint in half a minute.
 const FILE_BYTES: usize = 1 << 20;
 
 /// What a commit is rounded up to.
@@ -86,7 +87,7 @@ impl Journal {
         Ok(Journal { file: os::open_synchronous(path)?, at: 0, commit, blocks, first_new: None })
     }
 
-    /// Adds a value that is not a record to the next commit.
+    /// Adds a value other than records to the next commit.
     pub(super) fn add(&mut self, value: &[u8]) {
         // What is too large for the file is not gathered either.
         if self.commit.len() <= FILE_BYTES {
@@ -94,9 +95,9 @@ impl Journal {
         }
     }
 
-    pub(super) fn add_record(&mut self, id: u64, value: &[u8]) {
-        self.first_new.get_or_insert(id);
-        self.add(value);
+    pub(super) fn add_chunk(&mut self, first_id: u64, chunk: &[u8]) {
+        self.first_new.get_or_insert(first_id);
+        self.add(chunk);
     }
 
     /// Returns true once everything that was added is on the medium, false when there is no room
@@ -212,7 +213,7 @@ fn holds_its_records(header: &Header, held: &[u8]) -> bool {
     let records = values(held).filter(|(kind, _)| *kind == Kind::Record);
     let mut next_id = header.first_new;
     for (_, value) in records {
-        if format::identify(value).map(|(id, ..)| id) != Ok(next_id) {
+        if format::identify(&value).map(|(id, ..)| id) != Ok(next_id) {
             return false;
         }
         next_id = next_id.saturating_add(1);
@@ -232,7 +233,7 @@ impl Tail {
         let mut batch = sled::Batch::default();
         for (kind, value) in values(&self.values) {
             if kind == Kind::Origin
-                && let Ok((number, _)) = format::decode_other::<super::Origin>(kind, value)
+                && let Ok((number, _)) = format::decode_other::<super::Origin>(kind, &value)
             {
                 let key = origin_key(number);
                 match db.get(key)? {
@@ -241,7 +242,7 @@ impl Tail {
                     None => batch.insert(&key[..], value),
                 }
             } else if kind == Kind::BootOffset
-                && let Ok((_, offset)) = format::decode_other::<format::BootOffset>(kind, value)
+                && let Ok((_, offset)) = format::decode_other::<format::BootOffset>(kind, &value)
             {
                 batch.insert(offset_key(&offset.boot_id), value);
             }
@@ -250,16 +251,15 @@ impl Tail {
         let mut chunk = Chunk::default();
         for (kind, value) in values(&self.values) {
             if kind == Kind::Record
-                && let Ok((id, ..)) = format::identify(value)
+                && let Ok((id, ..)) = format::identify(&value)
                 && id >= next_id
+                && chunk.add(&value).is_ok()
+                && chunk.is_full()
             {
-                chunk.add(id, value);
-                if chunk.is_full() {
-                    chunk.put(db)?;
-                }
+                chunk.put(db, None)?;
             }
         }
-        chunk.put(db)?;
+        chunk.put(db, None)?;
         let records = self.state.next_id - next_id;
         tracing::info!(records, from = next_id, "the store takes over records from the journal");
         Ok(())
@@ -269,30 +269,41 @@ impl Tail {
 /// The number after the newest record in the store.
 fn next_id(db: &sled::Db) -> sled::Result<u64> {
     if let Some(newest) = super::chunk::descending(db, u64::MAX).next() {
-        return Ok(newest?.0 + 1);
+        return Ok(newest?.id + 1);
     }
     let anchor = db.get([ANCHOR_KEY])?;
     let anchor = anchor.and_then(|value| format::decode_other::<Anchor>(Kind::Anchor, &value).ok());
     Ok(anchor.map_or(0, |(_, anchor)| anchor.id) + 1)
 }
 
-fn values(bytes: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
+/// The values in it, records each as one of its own; ends at the first that is damaged.
+fn values(bytes: &[u8]) -> impl Iterator<Item = (Kind, Vec<u8>)> {
     let mut rest = bytes;
-    std::iter::from_fn(move || {
+    let next = move || {
         let (kind, content, behind) = format::frame(rest).ok()?;
-        let value = &rest[..format::HEADER_BYTES + content.len()];
+        if kind == Kind::Chunk {
+            let (packed, behind) = Packed::at_start(rest).ok()?;
+            rest = behind;
+            return Some(packed.records().map(|record| (Kind::Record, record.value)).collect());
+        }
+        let value = rest[..format::HEADER_BYTES + content.len()].to_vec();
         rest = behind;
-        Some((kind, value))
-    })
+        Some(vec![(kind, value)])
+    };
+    std::iter::from_fn(next).flat_map(|values: Vec<_>| values)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::chunk::tests::value;
+    use super::super::chunk::tests::packed;
+    use super::super::packed::CHUNK_RECORDS_MAX;
     use super::*;
 
     fn commit(journal: &mut Journal, ids: std::ops::Range<u64>) -> bool {
-        ids.clone().for_each(|id| journal.add_record(id, &value(id)));
+        for first in ids.clone().step_by(CHUNK_RECORDS_MAX) {
+            let last = ids.end.min(first + CHUNK_RECORDS_MAX as u64);
+            journal.add_chunk(first, &packed(first..last));
+        }
         let state = HighWater { first_id: 1, next_id: ids.end, link: format::GENESIS };
         journal.commit(state).unwrap()
     }
@@ -300,7 +311,7 @@ mod tests {
     fn ids(dir: &Path) -> Vec<u64> {
         let Some(tail) = read(dir) else { return Vec::new() };
         let ids: Vec<u64> =
-            values(&tail.values).map(|(_, value)| format::identify(value).unwrap().0).collect();
+            values(&tail.values).map(|(_, value)| format::identify(&value).unwrap().0).collect();
         assert_eq!(ids.last(), Some(&(tail.state.next_id - 1)));
         ids
     }

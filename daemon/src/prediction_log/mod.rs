@@ -5,7 +5,7 @@
 //! the owner empties before it drops a failed store, so that it can be opened again.
 //!
 //! Keys: `r` + first sequence number (u64, big-endian) → chunk of records; `o` + number (u32) → origin; `b` + boot
-//! id → that boot's clock offset; `a` → the anchor of the chain.
+//! id → that boot's clock offset; `a` → the anchor of the chain; `z` + number → nothing (see chunk.rs).
 
 mod chunk;
 mod error;
@@ -14,6 +14,7 @@ mod headroom;
 mod high_water;
 mod journal;
 mod open;
+mod packed;
 mod reader;
 mod record;
 mod recovery;
@@ -39,6 +40,7 @@ use std::time::{Duration, Instant};
 pub use error::{Fault, LogError, StoreError};
 pub use format::{Damage, Stored, decode as decode_record};
 pub use headroom::NoRoom;
+pub use packed::read_chunk;
 pub use reader::{LogReader, PAGE_RECORDS_MAX, Page, Query};
 pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Origin, Predicted, Reported};
 pub use recovery::{Climb, Step};
@@ -53,6 +55,7 @@ use format::{Kind, Link};
 use headroom::Headroom;
 use high_water::{HighWater, HighWaterFile};
 use journal::Journal;
+use recovery::Handle;
 use scan::Scan;
 
 use crate::os;
@@ -76,6 +79,8 @@ const RECORD_PREFIX: u8 = b'r';
 const ORIGIN_PREFIX: u8 = b'o';
 const OFFSET_PREFIX: u8 = b'b';
 const ANCHOR_KEY: u8 = b'a';
+/// Behind all records.
+const FILLER_PREFIX: u8 = b'z';
 
 /// Where readers find the tree while the log is open.
 type Shelf = Arc<RwLock<Option<sled::Db>>>;
@@ -96,7 +101,7 @@ impl OriginUse {
 }
 
 pub struct PredictionLog {
-    db: sled::Db,
+    db: Handle,
     /// Our own handle on sled's file: its flush alone does not reach the medium.
     file: File,
     dir: PathBuf,
@@ -280,14 +285,14 @@ impl PredictionLog {
             let mut left = group.len();
             for entry in *group {
                 left -= 1;
-                let (id, value) = self.encode(entry, left > 0)?;
-                chunk.add(id, &value);
+                let value = self.encode(entry, left > 0)?;
+                chunk.add(&value).expect("it was encoded just now, under the next number");
                 if chunk.is_full() {
-                    chunk.put(&self.db)?;
+                    self.put(&mut chunk)?;
                 }
             }
         }
-        chunk.put(&self.db)?;
+        self.put(&mut chunk)?;
         // At once for all of them, and never while sled may wait for the disk.
         let mut stats = self.stats.lock().expect("no holder of the counters panics");
         for entry in groups.iter().copied().flatten() {
@@ -297,8 +302,15 @@ impl PredictionLog {
         self.retire(first_new)
     }
 
+    fn put(&mut self, chunk: &mut Chunk) -> sled::Result<()> {
+        let stored_bytes = chunk.put(&self.db, Some(&mut self.journal))?;
+        self.unsettled_bytes += stored_bytes;
+        self.live_bytes += stored_bytes as u64;
+        Ok(())
+    }
+
     /// Gives an entry its number and its value. Its origin is stored before it.
-    fn encode(&mut self, entry: &Entry, more_follow: bool) -> sled::Result<(u64, Vec<u8>)> {
+    fn encode(&mut self, entry: &Entry, more_follow: bool) -> sled::Result<Vec<u8>> {
         let id = self.next_id;
         let number = self.number_of(&entry.origin)?;
         self.note_offset(entry)?;
@@ -306,12 +318,9 @@ impl PredictionLog {
         used.records += 1;
         let place = format::Place { id, previous: self.link, origin: number, more_follow };
         let (value, link) = format::encode(&place, &used.content, entry);
-        self.journal.add_record(id, &value);
-        self.unsettled_bytes += value.len();
-        self.live_bytes += stored_bytes(&value);
         self.link = link;
         self.next_id += 1;
-        Ok((id, value))
+        Ok(value)
     }
 
     fn number_of(&mut self, origin: &Arc<Origin>) -> sled::Result<u32> {
@@ -370,10 +379,6 @@ pub fn socket_name(dir: &Path) -> io::Result<String> {
     let parent = std::fs::metadata(recovery::parent(dir))?;
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     Ok(format!("picket-{}-{}-{name}", parent.dev(), parent.ino()))
-}
-
-fn stored_bytes(value: &[u8]) -> u64 {
-    (size_of::<u64>() + 1 + value.len()) as u64
 }
 
 fn record_key(id: u64) -> [u8; 9] {

@@ -48,6 +48,7 @@ impl PredictionLog {
         let recent = Recent::read(dir).unwrap_or_default();
         let tail = journal::read(dir);
         let opened = recovery::open(dir, climb, |db| {
+            chunk::fill_last_leaf(db)?;
             tail.iter().try_for_each(|tail| tail.replay(db))?;
             read_within_budget(db)
         })?;
@@ -170,7 +171,7 @@ impl PredictionLog {
                 chunk::separate(&self.db, &removed)?;
             }
             let ids: sled::Result<Vec<u64>> = chunk::ascending(&self.db, 0..=kept_from - 1)?
-                .map(|item| item.map(|(id, _)| id))
+                .map(|item| item.map(|record| record.id))
                 .collect();
             for id in ids? {
                 self.db.remove(record_key(id))?;
@@ -188,7 +189,7 @@ impl PredictionLog {
     fn take_back_incomplete_group(&mut self, state: Option<HighWater>) -> Result<(), StoreError> {
         let complete = guard(|| {
             for item in chunk::descending(&self.db, self.next_id) {
-                let (id, value) = item?;
+                let chunk::Numbered { id, value, .. } = item?;
                 let stored = format::decode(id, &value).ok();
                 if !stored.is_some_and(|stored| stored.more_follow) {
                     return Ok(id + 1);
@@ -251,7 +252,7 @@ impl PredictionLog {
 pub(super) struct Read {
     pub(super) scan: Scan,
     pub(super) stats: Stats,
-    live_bytes: u64,
+    pub(super) live_bytes: u64,
 }
 
 pub(super) fn read_within_budget(db: &sled::Db) -> sled::Result<Read> {

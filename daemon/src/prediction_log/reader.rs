@@ -116,7 +116,7 @@ impl LogReader {
         guard(|| {
             let mut step = Vec::with_capacity(PAGE_RECORDS_MAX);
             for item in chunk::ascending(db, from..=u64::MAX)?.take(PAGE_RECORDS_MAX) {
-                let (id, value) = item?;
+                let chunk::Numbered { id, value, .. } = item?;
                 step.push((id, self.resolve(db, &mut origins, id, &value)?));
             }
             Ok(step)
@@ -134,7 +134,7 @@ impl LogReader {
                 page.next = last;
                 break;
             }
-            let (id, value) = item?;
+            let chunk::Numbered { id, value, .. } = item?;
             last = Some(id);
             match self.resolve(db, &mut origins, id, &value)? {
                 Ok(record) if query.matches(&record) => page.records.push(record),

@@ -193,6 +193,24 @@ pub(crate) mod tests {
         }
     }
 
+    pub(crate) fn reported(origin: &Arc<Origin>, note: &str) -> Entry {
+        let detection = Detection {
+            class: "scratch".into(),
+            confidence: 0.75,
+            bbox: [1.0, 2.0, 30.5, 40.25],
+            uncertain: None,
+        };
+        let reported = Reported {
+            image_id: "image-1".into(),
+            timestamp: 1_795_000_000.25,
+            inference_time_ms: 12.5,
+            detections: vec![detection],
+            confidence_scores: vec![0.75],
+            processing_notes: Some(note.into()),
+        };
+        Entry { body: Body::Reported(Box::new(reported)), ..predicted(origin, 0, true) }
+    }
+
     #[test]
     fn an_unsynchronised_clock_is_reckoned_from_the_boot_that_learnt_the_time() {
         let mut entry = predicted(&origin("edge-01"), 3, true);

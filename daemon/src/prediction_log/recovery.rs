@@ -13,6 +13,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use super::format::{self, Anchor, GENESIS, Kind, Link};
 use super::high_water::{self, HighWater};
 use super::record;
 use super::{
-    ANCHOR_KEY, CACHE_BYTES, Fault, LogError, StoreError, chunk, offset_key, origin_key,
+    ANCHOR_KEY, CACHE_BYTES, Fault, LogError, StoreError, chunk, offset_key, origin_key, packed,
     record_key, salvage,
 };
 use crate::os;
@@ -99,9 +100,29 @@ impl std::fmt::Display for Step {
     }
 }
 
+/// sled's store, which may go at any time: when the last of its handles does, sled syncs its file,
+/// and panics where the disk refuses.
+pub(super) struct Handle(Option<sled::Db>);
+
+impl std::ops::Deref for Handle {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        // Nothing is lost by it: what was not acknowledged by then never is.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
 /// An open store that was read without a fault.
 pub(super) struct Opened<T> {
-    pub(super) db: sled::Db,
+    pub(super) db: Handle,
     /// Our own handle on sled's file: its flush alone does not reach the medium.
     pub(super) file: File,
     pub(super) read: T,
@@ -173,7 +194,7 @@ fn attempt<T>(
     dir: &Path,
     read: &impl Fn(&sled::Db) -> sled::Result<T>,
     steps: &mut Vec<Step>,
-) -> Result<(sled::Db, File, T), StoreError> {
+) -> Result<(Handle, File, T), StoreError> {
     let half = guard(|| Ok(remove(dir, |name| name.ends_with(".generating"))?))?;
     if half > 0 {
         steps.push(Step::HalfSnapshotsRemoved(half));
@@ -191,7 +212,7 @@ fn attempt<T>(
 
 /// The log's own lock is ours: who else can hold sled's is a handle of this process that was
 /// dropped, whose threads are still ending, or one that a panic has leaked.
-pub(super) fn open_sled(config: &sled::Config) -> Result<sled::Db, StoreError> {
+pub(super) fn open_sled(config: &sled::Config) -> Result<Handle, StoreError> {
     let deadline = Instant::now() + LEFTOVER_WAIT_MAX;
     loop {
         match guard(|| config.open()) {
@@ -201,7 +222,7 @@ pub(super) fn open_sled(config: &sled::Config) -> Result<sled::Db, StoreError> {
                 }
                 std::thread::sleep(LEFTOVER_PAUSE);
             }
-            other => return other,
+            other => return other.map(|db| Handle(Some(db))),
         }
     }
 }
@@ -406,8 +427,9 @@ fn restore_window(
     for &id in found.records.keys() {
         let Some(salvaged) = found.record(id, previous.as_ref()) else { continue };
         let number = numbers.of(salvaged.origin, salvaged.origin_content, &mut batch);
-        let Ok(value) = format::with_origin(&salvaged.value, number) else { continue };
-        batch.insert(&record_key(id)[..], value);
+        let moved = format::with_origin(&salvaged.value, number);
+        let Ok(single) = moved.and_then(|value| packed::single(&value)) else { continue };
+        batch.insert(&record_key(id)[..], single);
         *previous = Some(salvaged.link);
         count += 1;
         if count % SALVAGE_BATCH as u64 == 0 {

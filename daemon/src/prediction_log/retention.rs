@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
+use super::chunk::{self, Numbered};
 use super::format::{self, Anchor, Kind};
-use super::{
-    ANCHOR_KEY, DISK_AMPLIFICATION, PredictionLog, chunk, offset_key, origin_key, record_key,
-    stored_bytes,
-};
+use super::{ANCHOR_KEY, DISK_AMPLIFICATION, PredictionLog, offset_key, origin_key, record_key};
 use crate::os;
 
 /// Records removed with one append at most, so that a lowered limit is reached in steps and no
@@ -47,20 +45,20 @@ impl PredictionLog {
             && (self.exceeds(max_records - slack) || self.oldest_has_expired()?)
         {
             let Some((first_id, records)) = chunk::oldest(&self.db)? else { break };
-            let last_id = records.last().map_or(first_id, |(id, _)| *id);
+            let last_id = records.last().map_or(first_id, |record| record.id);
             if last_id >= first_new {
                 break;
             }
-            let newest = records.last().and_then(|(_, value)| format::identify(value).ok());
+            let newest = records.last().and_then(|last| format::identify(&last.value).ok());
             let link = newest.map(|(_, link, _)| link);
             let anchor = Anchor { id: last_id, link, moved_at_us: now_us };
             let mut batch = sled::Batch::default();
             batch.remove(&record_key(first_id)[..]);
             batch.insert(&[ANCHOR_KEY], format::encode_other(Kind::Anchor, 0, &anchor));
             retired += records.len();
-            self.unsettled_bytes += records.iter().map(|(_, value)| value.len()).sum::<usize>();
-            for (id, value) in records {
-                self.forget(id, &value, &mut batch);
+            for record in records {
+                self.unsettled_bytes += record.stored_bytes as usize;
+                self.forget(&record, &mut batch);
             }
             self.db.apply_batch(batch)?;
             self.scan.anchor = anchor;
@@ -87,10 +85,10 @@ impl PredictionLog {
 
     /// Takes a record that goes out of the counters. What the scan has not read yet was never
     /// counted.
-    fn forget(&mut self, id: u64, value: &[u8], batch: &mut sled::Batch) {
-        let counted = id >= self.scan.from || self.scan.complete;
-        if let (true, Ok(stored)) = (counted, format::decode(id, value)) {
-            self.live_bytes = self.live_bytes.saturating_sub(stored_bytes(value));
+    fn forget(&mut self, record: &Numbered, batch: &mut sled::Batch) {
+        let counted = record.id >= self.scan.from || self.scan.complete;
+        if let (true, Ok(stored)) = (counted, format::decode(record.id, &record.value)) {
+            self.live_bytes = self.live_bytes.saturating_sub(record.stored_bytes);
             self.uncount(&stored, batch);
         }
     }

@@ -1,5 +1,6 @@
 //! Finding records in the raw bytes of a store: what sled has lost or can't open is often still
-//! there. Every value is framed and checksummed, so that no index is needed to tell it apart.
+//! there. Values are framed, values and packed records checksummed, so that no index is needed to tell
+//! them apart.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,14 +9,15 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::format::{self, CONTENT_BYTES_MAX, HEADER_BYTES, Kind, Link, MAGIC};
+use super::format::{self, HEADER_BYTES, Kind, Link, MAGIC};
+use super::packed::{self, Packed, Unpacked};
 use super::segment;
 use super::{journal, record};
 
 /// Read at once; a value that crosses the end is read again from its start.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Segments read before sled opens the store: the newest 8 MB, some 60,000 predictions.
+/// Segments read before sled opens the store: the newest 8 MB, some 100,000 predictions.
 const RECENT_SEGMENTS: usize = 16;
 
 /// A copy of sled's file from before it was repaired.
@@ -169,6 +171,8 @@ impl Found {
                     self.offsets.push(offset);
                 }
             }
+            // Given record by record.
+            Kind::Chunk => {}
         }
     }
 
@@ -252,11 +256,7 @@ fn scan(file: &File, bytes: Range<u64>, each: &mut impl FnMut(Kind, &[u8])) {
         window.truncate(before + read);
         let last = read == 0;
         // Whatever starts before here is whole in the window.
-        let end = if last {
-            window.len()
-        } else {
-            window.len().saturating_sub(HEADER_BYTES + CONTENT_BYTES_MAX)
-        };
+        let end = if last { window.len() } else { window.len().saturating_sub(packed::BYTES_MAX) };
         let at = scan_bytes(&window, end, each);
         if last {
             return;
@@ -280,11 +280,21 @@ fn scan_bytes(bytes: &[u8], end: usize, each: &mut impl FnMut(Kind, &[u8])) -> u
     at
 }
 
-/// Length of the value at the start of `bytes`, if there is an intact one.
+/// Gives the value at the start of `bytes`, or the records of the chunk there, each as a value of its
+/// own; how many bytes of it are intact, if any. A record outside of a chunk is never stored.
 fn value_at(bytes: &[u8], each: &mut impl FnMut(Kind, &[u8])) -> Option<usize> {
     let (kind, content, _) = format::frame(bytes).ok()?;
     let length = HEADER_BYTES + content.len();
-    each(kind, &bytes[..length]);
+    match kind {
+        Kind::Record => {}
+        Kind::Chunk => {
+            let (packed, _) = Packed::at_start(bytes).ok()?;
+            let records: Vec<Unpacked> = packed.records().collect();
+            records.iter().for_each(|record| each(Kind::Record, &record.value));
+            return Some(packed.intact_bytes(&records));
+        }
+        _ => each(kind, &bytes[..length]),
+    }
     Some(length)
 }
 
@@ -306,8 +316,9 @@ fn read_on(file: &File, offset: &mut u64, end: u64, buffer: &mut [u8]) -> usize 
 #[cfg(test)]
 mod tests {
     use super::super::{
-        format::tests::place,
-        record::tests::{origin, predicted},
+        format::{CONTENT_BYTES_MAX, tests::place},
+        packed::Packer,
+        record::tests::{origin, predicted, reported},
     };
     use super::*;
 
@@ -322,25 +333,59 @@ mod tests {
         let origin = origin("edge-01");
         let content = format::origin_content(&origin);
         let value = |id| format::encode(&place(id, 4), &content, &predicted(&origin, 1, false)).0;
+        let chunk = |ids: Range<u64>| {
+            let mut packer = Packer::default();
+            ids.for_each(|id| packer.add(&value(id)).unwrap());
+            packer.finish().unwrap().1
+        };
         let stored_origin = format::encode_other(Kind::Origin, 4, &*origin);
         let rubbish = |bytes: usize| vec![MAGIC; bytes];
-        let mut torn = value(8);
-        torn[40] ^= 1;
+        let (mut torn, mut headless) = (chunk(10..15), chunk(20..25));
+        let middle = torn.len() / 2;
+        torn[middle] ^= 1;
+        headless[10] ^= 1;
         let dir = store(&[
             rubbish(3),
-            value(5),
-            rubbish(CHUNK_BYTES - 50),
-            value(6),
+            chunk(5..6),
+            rubbish(CHUNK_BYTES - 200),
+            chunk(6..10),
             torn,
             stored_origin,
-            value(7),
+            headless,
+            value(30),
+            chunk(40..42),
         ]);
         let found = numbers(dir.path()).unwrap();
-        assert_eq!((found.len(), found.first()), (1, Some(&(5..8))));
+        assert_eq!(found, [5..12, 13..15, 40..42]);
         let found = find(dir.path(), &(6..100)).unwrap();
-        assert_eq!(found.records.keys().copied().collect::<Vec<_>>(), [6, 7]);
+        assert_eq!(found.records.keys().copied().collect::<Vec<_>>()[..3], [6, 7, 8]);
         assert_eq!(found.record(6, None).unwrap().value, value(6));
-        assert!(found.record(8, None).is_none());
+        assert_eq!(found.record(14, None).unwrap().value, value(14));
+        assert!(found.record(12, None).is_none());
+    }
+
+    /// Reports are as long as a value may be, and lie in whatever part of a file.
+    #[test]
+    fn the_longest_chunk_is_found_wherever_a_window_ends() {
+        let origin = origin("edge-01");
+        let content = format::origin_content(&origin);
+        let value = |id, note: usize| {
+            let entry = reported(&origin, &"n".repeat(note));
+            format::encode(&place(id, 4), &content, &entry).0
+        };
+        let mut packer = Packer::default();
+        for (id, note) in [(1, 3_800), (2, CONTENT_BYTES_MAX - 200)] {
+            packer.add(&value(id, note)).unwrap();
+        }
+        let chunk = packer.finish().unwrap().1;
+        assert!(chunk.len() > CONTENT_BYTES_MAX + 3_000 && chunk.len() <= packed::BYTES_MAX);
+        let stored_origin = format::encode_other(Kind::Origin, 4, &*origin);
+        for before in (0..chunk.len() + 1_000).step_by(977).chain([chunk.len() - 1, chunk.len()]) {
+            let gap = vec![0; CHUNK_BYTES - before];
+            let dir = store(&[stored_origin.clone(), gap, chunk.clone(), vec![0; CHUNK_BYTES]]);
+            let found = numbers(dir.path()).unwrap();
+            assert_eq!(found.first(), Some(&(1..3)), "{before} bytes before the end");
+        }
     }
 
     #[test]
@@ -353,9 +398,10 @@ mod tests {
         };
         let (first, link) = encode(1, &format::GENESIS, 1);
         let (kept, kept_link) = encode(2, &link, 2);
-        let (stale, _) = encode(2, &[9; 16], 3);
+        let (stale, _) = encode(2, &[9; 12], 3);
         let stored_origin = format::encode_other(Kind::Origin, 4, &*origin);
-        let dir = store(&[stored_origin, first, kept.clone(), stale.clone()]);
+        let stored = [&first, &kept, &stale].map(|value| packed::single(value).unwrap());
+        let dir = store(&[vec![stored_origin], stored.to_vec()].concat());
         let found = find(dir.path(), &(1..3)).unwrap();
         let record = found.record(2, Some(&link)).unwrap();
         assert_eq!((record.value, record.link), (kept, kept_link));

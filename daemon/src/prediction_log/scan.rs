@@ -75,7 +75,7 @@ impl Scan {
         }
         let mut read = 0;
         for item in chunk::descending(db, self.from).take(limit) {
-            let (id, value) = item?;
+            let chunk::Numbered { id, value, stored_bytes } = item?;
             read += 1;
             if self.from != u64::MAX {
                 self.lose(id + 1..self.from);
@@ -91,7 +91,7 @@ impl Scan {
                         origin: stored.origin,
                         inference_us: stored.inference_us,
                         defect: stored.defect,
-                        bytes: super::stored_bytes(&value),
+                        bytes: stored_bytes,
                     });
                 }
                 _ => self.lose(id..id + 1),

@@ -146,7 +146,7 @@ impl LogReader {
         let state = high_water::read(dir);
         let anchor = self.anchor()?;
         let newest = self.with_store(|db| {
-            Ok(chunk::descending(db, u64::MAX).next().transpose()?.map(|(id, _)| id))
+            Ok(chunk::descending(db, u64::MAX).next().transpose()?.map(|record| record.id))
         })?;
         let mut walk = Walk::new(&anchor, newest.unwrap_or(0), state.map(|state| state.next_id));
         while self.verify_step(&mut walk)? {}
@@ -175,7 +175,7 @@ impl LogReader {
                 return Ok(false);
             }
             for item in chunk::ascending(db, walk.next..=walk.end)?.take(STEP_RECORDS) {
-                let (id, value) = item?;
+                let chunk::Numbered { id, value, .. } = item?;
                 read += 1;
                 let content = match format::identify(&value) {
                     Ok((_, _, origin)) => db.get(origin_key(origin))?.and_then(origin_content),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use picket::image::{Image, JsonRange, MediaType};
 use serde_json::{Value, json};
 
 use crate::support::{cat_png, fixture, picket, run, start, start_with, stderr, stdout};
@@ -184,6 +185,51 @@ fn model_commands_describe_check_and_measure() {
     assert_eq!(unknown.status.code(), Some(64));
     let reason = "and not \"mmx\"";
     assert!(stderr(&unknown).contains(reason), "{}", stderr(&unknown));
+}
+
+/// The ten fixtures' logits are ONNX Runtime's (daemon/tests/data/cifar10/README.md).
+#[test]
+fn model_logits_are_those_of_another_runtime_image_by_image() {
+    let expected: Vec<(String, Vec<f32>)> = std::fs::read_to_string(fixture("cifar10/logits.txt"))
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let mut words = line.split(' ');
+            let label = words.next().unwrap().to_string();
+            (label, words.map(|number| number.parse().unwrap()).collect())
+        })
+        .collect();
+    let pixels = |label: &str| {
+        let png = std::fs::read(cifar(label)).unwrap();
+        let image = Image::decode(&png, MediaType::Png, JsonRange::default()).unwrap();
+        image.pixels().to_vec()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ten.rgb");
+    let mut raw: Vec<u8> = expected.iter().flat_map(|(label, _)| pixels(label)).collect();
+    std::fs::write(&file, &raw).unwrap();
+    let logits = |output: &Output| -> Vec<Vec<f32>> {
+        stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let output = run(["model", "logits", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let found = logits(&output);
+    assert_eq!(found.len(), 10);
+    for ((label, expected), found) in expected.iter().zip(&found) {
+        let apart = expected.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart <= 1e-4, "{label}: {expected:?}, found {found:?}");
+    }
+
+    raw.truncate(raw.len() - 1);
+    std::fs::write(&file, &raw).unwrap();
+    let torn = run(["model", "logits", file.to_str().unwrap()]);
+    assert_eq!(torn.status.code(), Some(65));
+    assert_eq!(logits(&torn).len(), 9, "what is whole is answered");
+    let reason = stderr(&torn);
+    assert!(reason.contains("image 9") && reason.contains("3071"), "{reason}");
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(run(["model", "logits", file.to_str().unwrap()]).status.code(), Some(65));
+    assert_eq!(run(["model", "logits", "/nonexistent"]).status.code(), Some(74));
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! What every engine stores: typical predictions as entries for Picket's log, and for the others
-//! the very bytes that Picket's log makes of them.
+//! the value that Picket's log makes of each before it packs those of one commit.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use picket::os::Stamp;
-use picket::prediction_log::{Body, Climb, Entry, LogReader, Origin, Predicted, PredictionLog};
+use picket::prediction_log::{
+    Body, Climb, Entry, LogReader, Origin, Predicted, PredictionLog, read_chunk,
+};
 
 use crate::engine::picket::RETENTION;
 
@@ -27,10 +29,7 @@ impl Records {
         let dir = dir.join("specimen");
         let entries = entries();
         let mut log = PredictionLog::open(&dir, RETENTION, &LogReader::default(), Climb::Derived)?;
-        // One at a time: records of one append share a value.
-        for entry in &entries {
-            log.append(&[std::slice::from_ref(entry)])?;
-        }
+        log.append(&[&entries])?;
         log.commit()?;
         drop(log);
         let values = stored_values(&dir, entries.len());
@@ -52,11 +51,13 @@ impl Records {
     }
 }
 
-/// The log keeps records under `r` and their number, big-endian: the largest keys of the store.
+/// The log keeps chunks of records under `r` and the number of the first, big-endian.
 fn stored_values(dir: &Path, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
     let db = sled::Config::new().path(dir).flush_every_ms(None).open()?;
-    let newest: Result<Vec<_>, _> = db.iter().values().rev().take(count).collect();
-    let values: Vec<Vec<u8>> = newest?.iter().rev().map(|value| value.to_vec()).collect();
+    let mut values = Vec::with_capacity(count);
+    for chunk in db.scan_prefix("r").values() {
+        values.extend(read_chunk(&chunk?)?.into_iter().map(|(_, value)| value));
+    }
     let complete = values.len() == count && values.iter().all(|value| value.len() >= 32);
     complete.then_some(values).context("the log's store has another form than this bench knows")
 }

@@ -11,8 +11,8 @@ mod unit;
 
 use std::path::Path;
 
-use clap::Args;
 use crate::config::Settings;
+use clap::Args;
 use serde::Serialize;
 
 use super::{CliError, Global, load, print};

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use crate::config::ModelSettings;
 use crate::http::ms;
 use crate::image::{IMAGE_BYTES, Image};
@@ -11,6 +10,7 @@ use crate::model::Model;
 use crate::os;
 use crate::qconv::Engine;
 use crate::tensor::InputTensor;
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::{CliError, Global, load_model, print, table};

@@ -28,30 +28,43 @@ pub fn tile(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>)
 /// `tile.is_sound(STEP)`.
 #[target_feature(enable = "avx2")]
 unsafe fn kernel(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    let mut sums = [biases(tile.bias); PIXELS];
+    let mut sums = [[_mm256_setzero_si256(); VECTORS]; PIXELS];
+    for (pixel, sums) in sums.iter_mut().enumerate() {
+        *sums = biases(tile.bias(pixel));
+    }
     // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
     // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
     unsafe {
         let mut weights = tile.weights.as_ptr();
-        for row in 0..tile.rows {
-            let mut windows = [tile.input.as_ptr(); PIXELS];
-            for (window, start) in windows.iter_mut().zip(tile.windows) {
-                *window = window.add(start + row * tile.row_step);
-            }
-            for at in (0..tile.row_len).step_by(STEP) {
-                let mut w = [_mm256_setzero_si256(); VECTORS];
-                for (vector, w) in w.iter_mut().enumerate() {
-                    let bytes = _mm_loadu_si128(weights.add(vector * SUMS * STEP).cast());
-                    *w = _mm256_cvtepi8_epi16(bytes);
-                }
-                weights = weights.add(LANES * STEP);
-                for (sums, window) in sums.iter_mut().zip(windows) {
-                    let x = _mm256_set1_epi32(window.add(at).cast::<i32>().read_unaligned());
-                    for (sum, w) in sums.iter_mut().zip(w) {
-                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, w));
+        // One pointer that moves, and where each window starts from it.
+        let (mut at, windows) = (tile.input.as_ptr(), tile.windows);
+        for _ in 0..tile.rows {
+            macro_rules! multiply {
+                ($columns:expr, $pixels:expr) => {
+                    for _ in 0..$columns / STEP {
+                        let mut w = [_mm256_setzero_si256(); VECTORS];
+                        for (vector, w) in w.iter_mut().enumerate() {
+                            let bytes = _mm_loadu_si128(weights.add(vector * SUMS * STEP).cast());
+                            *w = _mm256_cvtepi8_epi16(bytes);
+                        }
+                        weights = weights.add(LANES * STEP);
+                        for (sums, window) in sums[$pixels].iter_mut().zip(&windows[$pixels]) {
+                            let two = at.add(*window).cast::<i32>().read_unaligned();
+                            let x = _mm256_set1_epi32(two);
+                            for (sum, w) in sums.iter_mut().zip(w) {
+                                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, w));
+                            }
+                        }
+                        at = at.add(STEP);
                     }
-                }
+                };
             }
+            let [head, all, tail] = tile.columns();
+            multiply!(head, 1..);
+            multiply!(all, ..);
+            multiply!(tail, ..PIXELS - 1);
+            // Behind the last row nothing is read any more.
+            at = at.wrapping_add(tile.row_step - tile.row_len);
         }
     }
     for (sums, output) in sums.iter().zip(output) {

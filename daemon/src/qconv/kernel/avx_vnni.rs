@@ -25,30 +25,44 @@ macro_rules! kernel {
         /// `tile.is_sound(STEP)`.
         #[target_feature(enable = $features)]
         unsafe fn $name(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-            let mut sums = [biases(tile.bias); PIXELS];
+            let mut sums = [[_mm256_setzero_si256(); VECTORS]; PIXELS];
+            for (pixel, sums) in sums.iter_mut().enumerate() {
+                *sums = biases(tile.bias(pixel));
+            }
             // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each
             // window, and LANES · STEP weights for each STEP of them, which `weights` steps through
             // once.
             unsafe {
                 let mut weights = tile.weights.as_ptr();
-                for row in 0..tile.rows {
-                    let mut windows = [tile.input.as_ptr(); PIXELS];
-                    for (window, start) in windows.iter_mut().zip(tile.windows) {
-                        *window = window.add(start + row * tile.row_step);
-                    }
-                    for at in (0..tile.row_len).step_by(STEP) {
-                        let mut w = [_mm256_setzero_si256(); VECTORS];
-                        for (vector, w) in w.iter_mut().enumerate() {
-                            *w = _mm256_loadu_si256(weights.add(vector * SUMS * STEP).cast());
-                        }
-                        weights = weights.add(LANES * STEP);
-                        for (sums, window) in sums.iter_mut().zip(windows) {
-                            let four = window.add(at).cast::<i32>().read_unaligned();
-                            for (sum, w) in sums.iter_mut().zip(w) {
-                                *sum = $dot(*sum, _mm256_set1_epi32(four), w);
+                // One pointer that moves, and where each window starts from it.
+                let (mut at, windows) = (tile.input.as_ptr(), tile.windows);
+                for _ in 0..tile.rows {
+                    macro_rules! multiply {
+                        ($columns:expr, $pixels:expr) => {
+                            for _ in 0..$columns / STEP {
+                                let mut w = [_mm256_setzero_si256(); VECTORS];
+                                for (vector, w) in w.iter_mut().enumerate() {
+                                    let at = weights.add(vector * SUMS * STEP);
+                                    *w = _mm256_loadu_si256(at.cast());
+                                }
+                                weights = weights.add(LANES * STEP);
+                                let pixels = sums[$pixels].iter_mut().zip(&windows[$pixels]);
+                                for (sums, window) in pixels {
+                                    let four = at.add(*window).cast::<i32>().read_unaligned();
+                                    for (sum, w) in sums.iter_mut().zip(w) {
+                                        *sum = $dot(*sum, _mm256_set1_epi32(four), w);
+                                    }
+                                }
+                                at = at.add(STEP);
                             }
-                        }
+                        };
                     }
+                    let [head, all, tail] = tile.columns();
+                    multiply!(head, 1..);
+                    multiply!(all, ..);
+                    multiply!(tail, ..PIXELS - 1);
+                    // Behind the last row nothing is read any more.
+                    at = at.wrapping_add(tile.row_step - tile.row_len);
                 }
             }
             for (sums, output) in sums.iter().zip(output) {

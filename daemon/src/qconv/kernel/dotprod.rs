@@ -46,46 +46,56 @@ fn dot<const LANE: i32>(sums: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int32x4
 /// `tile.is_sound(STEP)`.
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    let mut sums = [biases(tile.bias); PIXELS];
+    let mut sums = [[vdupq_n_s32(0); 2]; PIXELS];
+    for (pixel, sums) in sums.iter_mut().enumerate() {
+        *sums = biases(tile.bias(pixel));
+    }
     // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
     // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
     unsafe {
         let mut weights = tile.weights.as_ptr();
         let mut x = [vdupq_n_u8(0); PIXELS];
         macro_rules! step {
-            ($lane:literal) => {
+            ($lane:literal, $pixels:expr) => {
                 let w = vld1q_s8_x2(weights);
                 weights = weights.add(LANES * STEP);
-                for (sums, x) in sums.iter_mut().zip(x) {
-                    sums[0] = dot::<$lane>(sums[0], w.0, x);
-                    sums[1] = dot::<$lane>(sums[1], w.1, x);
+                for (sums, x) in sums[$pixels].iter_mut().zip(&x[$pixels]) {
+                    sums[0] = dot::<$lane>(sums[0], w.0, *x);
+                    sums[1] = dot::<$lane>(sums[1], w.1, *x);
                 }
             };
         }
-        for row in 0..tile.rows {
-            let mut windows = [tile.input.as_ptr(); PIXELS];
-            for (window, start) in windows.iter_mut().zip(tile.windows) {
-                *window = window.add(start + row * tile.row_step);
+        // One pointer that moves, and where each window starts from it.
+        let (mut at, windows) = (tile.input.as_ptr(), tile.windows);
+        for _ in 0..tile.rows {
+            macro_rules! multiply {
+                ($columns:expr, $pixels:expr) => {
+                    for _ in 0..$columns / REGISTER {
+                        for (x, window) in x[$pixels].iter_mut().zip(&windows[$pixels]) {
+                            *x = vld1q_u8(at.add(*window));
+                        }
+                        step!(0, $pixels);
+                        step!(1, $pixels);
+                        step!(2, $pixels);
+                        step!(3, $pixels);
+                        at = at.add(REGISTER);
+                    }
+                    for _ in 0..$columns % REGISTER / STEP {
+                        for (x, window) in x[$pixels].iter_mut().zip(&windows[$pixels]) {
+                            let four = at.add(*window).cast::<u32>().read_unaligned();
+                            *x = vreinterpretq_u8_u32(vdupq_n_u32(four));
+                        }
+                        step!(0, $pixels);
+                        at = at.add(STEP);
+                    }
+                };
             }
-            let mut at = 0;
-            while at + REGISTER <= tile.row_len {
-                for (x, window) in x.iter_mut().zip(windows) {
-                    *x = vld1q_u8(window.add(at));
-                }
-                step!(0);
-                step!(1);
-                step!(2);
-                step!(3);
-                at += REGISTER;
-            }
-            while at < tile.row_len {
-                for (x, window) in x.iter_mut().zip(windows) {
-                    let four = window.add(at).cast::<u32>().read_unaligned();
-                    *x = vreinterpretq_u8_u32(vdupq_n_u32(four));
-                }
-                step!(0);
-                at += STEP;
-            }
+            let [head, all, tail] = tile.columns();
+            multiply!(head, 1..);
+            multiply!(all, ..);
+            multiply!(tail, ..PIXELS - 1);
+            // Behind the last row nothing is read any more.
+            at = at.wrapping_add(tile.row_step - tile.row_len);
         }
     }
     for (sums, output) in sums.iter().zip(output) {

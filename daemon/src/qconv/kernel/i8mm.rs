@@ -45,7 +45,8 @@ fn multiply(sums: int32x4_t, x: uint8x16_t, w: int8x16_t) -> int32x4_t {
 /// `tile.is_sound(STEP)`.
 #[target_feature(enable = "neon,i8mm")]
 unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    let mut sums = [biases(tile.bias); PIXEL_PAIRS];
+    // Its form cuts no columns, so that all pixels have the same.
+    let mut sums = [biases(tile.bias(0)); PIXEL_PAIRS];
     // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
     // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
     unsafe {

@@ -16,37 +16,56 @@ pub enum Order {
     ChannelLast,
 }
 
-/// Rows of a window, `first..last`.
+/// Rows or columns of a window, `first..last`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rows {
+pub(super) struct Extent {
     pub first: usize,
     pub last: usize,
 }
 
-impl Rows {
-    fn both(self, other: Rows) -> Rows {
+impl Extent {
+    /// Of a window that starts at `start` of the padded image: the part that reaches the image.
+    fn inside(geometry: &Geometry, axis: usize, start: usize) -> Extent {
+        let (before, kernel) = (geometry.pad_before[axis], geometry.kernel[axis]);
+        Extent {
+            first: before.saturating_sub(start).min(kernel),
+            last: (before + geometry.input[axis]).saturating_sub(start).min(kernel),
+        }
+    }
+
+    fn both(self, other: Extent) -> Extent {
         match (self.first < self.last, other.first < other.last) {
             (false, _) => other,
             (_, false) => self,
-            _ => Rows { first: self.first.min(other.first), last: self.last.max(other.last) },
+            _ => Extent { first: self.first.min(other.first), last: self.last.max(other.last) },
         }
     }
 }
 
-/// What the pixels of one tile share.
+/// A part of a window: rows and columns.
+type Part = (Extent, Extent);
+
+/// What a tile computes of its pixels' windows. Padding adds nothing but its zero point, which the
+/// bias can leave out with it: of a 3 × 3 window on 4 × 4 pixels that is every sixth row, and every
+/// sixth column.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
-    /// Those that reach the image for one of the pixels: a row of padding adds nothing but its zero
-    /// point, and of a 3 × 3 window on 4 × 4 pixels every sixth row is one.
-    pub rows: Rows,
-    /// Which of the layer's biases belongs to them.
-    bias: usize,
+    /// Those that reach the image for one of the pixels.
+    pub rows: Extent,
+    /// Columns that lie left of the image for the first pixel.
+    pub head: usize,
+    /// Columns that lie right of the image for the last pixel.
+    pub tail: usize,
+    /// Which of the layer's biases belong to the first pixel, to those between and to the last one.
+    biases: [usize; 3],
 }
 
 impl Span {
-    fn with_bias_of(self, ranges: &[Rows]) -> Span {
-        let bias = ranges.iter().position(|rows| *rows == self.rows);
-        Span { bias: bias.expect("every span's rows are among them"), ..self }
+    fn parts(&self, columns: usize) -> [Part; 3] {
+        let all = Extent { first: 0, last: columns };
+        let first = Extent { first: self.head, ..all };
+        let last = Extent { last: columns - self.tail, ..all };
+        [first, all, last].map(|columns| (self.rows, columns))
     }
 }
 
@@ -62,8 +81,8 @@ pub struct Layer {
     weights: Vec<i8>,
     /// Where they start, at an address that is a multiple of `CACHE_LINE`.
     weights_start: usize,
-    /// With the input's zero point multiplied out, for each of the ranges of rows that a span has;
-    /// filled up to whole blocks.
+    /// With the input's zero point multiplied out, for each part of a window that a span has; filled up
+    /// to whole blocks.
     biases: Vec<Vec<i32>>,
     scales: Vec<f32>,
     /// Where the window of each output pixel starts in the padded input, with its span's first row.
@@ -96,11 +115,18 @@ impl Layer {
         let mut scales = convolution.scales.clone();
         scales.resize(channels, 1.0);
         let weights = pack_weights(convolution, form, depth);
-        let spans = spans(&geometry, form.pixels);
-        let mut ranges: Vec<Rows> = spans.iter().map(|span| span.rows).collect();
-        ranges.sort_unstable();
-        ranges.dedup();
-        let biases = ranges.iter().map(|rows| fold_bias(convolution, form, channels, *rows));
+        let mut spans = spans(&geometry, form);
+        let columns = geometry.kernel[1];
+        let mut parts: Vec<Part> = spans.iter().flat_map(|span| span.parts(columns)).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        for span in &mut spans {
+            span.biases = span
+                .parts(columns)
+                .map(|part| parts.binary_search(&part).expect("every span's parts are among them"));
+        }
+        let sums = tap_sums(convolution);
+        let biases = parts.iter().map(|part| fold_bias(convolution, &sums, form, channels, *part));
         Ok(Layer {
             kernel,
             form,
@@ -110,7 +136,7 @@ impl Layer {
             biases: biases.collect(),
             scales,
             windows: windows(&geometry, depth, &spans, form.pixels),
-            spans: spans.into_iter().map(|span| span.with_bias_of(&ranges)).collect(),
+            spans,
             input: convolution.input,
             range: Range { low: (low - zero) as f32, high: (high - zero) as f32, zero },
             geometry,
@@ -179,33 +205,44 @@ impl Layer {
             "the input is as long as its shape says"
         );
         let [padded_height, padded_width] = self.geometry.padded();
-        let depth = self.depth;
-        let mut padded = vec![store(self.input.zero as u8); padded_height * padded_width * depth];
+        let (depth, zero) = (self.depth, store(self.input.zero as u8));
         let [top, left] = self.geometry.pad_before;
+        let mut padded = Vec::with_capacity(padded_height * padded_width * depth);
         for y in 0..height {
-            let start = ((y + top) * padded_width + left) * depth;
-            let row = &mut padded[start..start + width * depth];
+            // Up to the row's first pixel: what is left of the row before, and the border.
+            padded.resize(((y + top) * padded_width + left) * depth, zero);
             match order {
                 Order::ChannelLast => {
                     let bytes = &input[y * width * channels..][..width * channels];
                     if depth == channels {
-                        row.iter_mut().zip(bytes).for_each(|(to, from)| *to = store(*from));
+                        padded.extend(bytes.iter().map(|byte| store(*byte)));
                     } else {
-                        let pixels = row.chunks_exact_mut(depth).zip(bytes.chunks_exact(channels));
-                        pixels.for_each(|(pixel, bytes)| {
-                            pixel.iter_mut().zip(bytes).for_each(|(to, from)| *to = store(*from));
-                        });
+                        for pixel in bytes.chunks_exact(channels) {
+                            padded.extend(pixel.iter().map(|byte| store(*byte)));
+                            padded.resize(padded.len() + depth - channels, zero);
+                        }
                     }
                 }
+                Order::Planar if channels == 3 && depth == 4 => {
+                    // As every picture comes; one write for each pixel.
+                    let plane = |channel| &input[(channel * height + y) * width..][..width];
+                    let pixels = plane(0).iter().zip(plane(1)).zip(plane(2));
+                    padded.extend(pixels.flat_map(|((red, green), blue)| {
+                        [store(*red), store(*green), store(*blue), zero]
+                    }));
+                }
                 Order::Planar => {
+                    let start = padded.len();
+                    padded.resize(start + width * depth, zero);
                     for channel in 0..channels {
                         let bytes = &input[(channel * height + y) * width..][..width];
-                        let pixels = row.chunks_exact_mut(depth).zip(bytes);
+                        let pixels = padded[start..].chunks_exact_mut(depth).zip(bytes);
                         pixels.for_each(|(pixel, from)| pixel[channel] = store(*from));
                     }
                 }
             }
         }
+        padded.resize(padded_height * padded_width * depth, zero);
         padded
     }
 
@@ -232,9 +269,14 @@ impl Layer {
         self.form
     }
 
-    /// Of a span's rows.
-    pub(super) fn bias(&self, span: &Span) -> &[i32] {
-        &self.biases[span.bias]
+    /// Of a span's first pixel, of those between and of its last one.
+    pub(super) fn biases(&self, span: &Span) -> [&[i32]; 3] {
+        span.biases.map(|part| &*self.biases[part])
+    }
+
+    /// Input channels, filled up.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
     }
 
     pub(super) fn scales(&self) -> &[f32] {
@@ -285,20 +327,39 @@ fn pack_weights(convolution: &Convolution, form: Form, depth: usize) -> Vec<i8> 
     padded
 }
 
-/// Σ (x − x₀) w = Σ x w − x₀ Σ w: the second sum is known when the layer is packed. Of the weights in
-/// `rows` alone: in the others every x is x₀.
-fn fold_bias(convolution: &Convolution, form: Form, channels: usize, rows: Rows) -> Vec<i32> {
+/// The weights of all input channels, added up: `[output channel][kernel height][kernel width]`.
+fn tap_sums(convolution: &Convolution) -> Vec<i32> {
     let Geometry { in_channels, kernel: [height, width], .. } = convolution.geometry;
+    let mut sums = Vec::with_capacity(convolution.weights.len() / in_channels);
+    for weights in convolution.weights.chunks_exact(in_channels * height * width) {
+        let start = sums.len();
+        sums.resize(start + height * width, 0);
+        for window in weights.chunks_exact(height * width) {
+            let taps = sums[start..].iter_mut().zip(window);
+            taps.for_each(|(sum, weight)| *sum += i32::from(*weight));
+        }
+    }
+    sums
+}
+
+/// Σ (x − x₀) w = Σ x w − x₀ Σ w: the second sum is known when the layer is packed. Of the weights in
+/// this part of the window alone: in the rest every x is x₀.
+fn fold_bias(
+    convolution: &Convolution,
+    tap_sums: &[i32],
+    form: Form,
+    channels: usize,
+    (rows, columns): Part,
+) -> Vec<i32> {
+    let [height, width] = convolution.geometry.kernel;
     let offset = form.activation.offset(convolution.input.signed);
     let stored_zero = convolution.input.zero + offset;
-    let mut bias: Vec<i32> = convolution
-        .weights
-        .chunks_exact(in_channels * height * width)
+    let mut bias: Vec<i32> = tap_sums
+        .chunks_exact(height * width)
         .zip(&convolution.bias)
-        .map(|(weights, bias)| {
-            let windows = weights.chunks_exact(height * width);
-            let used = windows.flat_map(|window| &window[rows.first * width..rows.last * width]);
-            let sum: i32 = used.map(|weight| i32::from(*weight)).sum();
+        .map(|(window, bias)| {
+            let rows = window[rows.first * width..rows.last * width].chunks_exact(width);
+            let sum: i32 = rows.flat_map(|row| &row[columns.first..columns.last]).sum();
             bias.wrapping_sub(stored_zero.wrapping_mul(sum))
         })
         .collect();
@@ -316,19 +377,26 @@ fn windows(geometry: &Geometry, depth: usize, spans: &[Span], pixels: usize) -> 
     starts.zip(firsts).map(|(start, first)| start + first * row_step).collect()
 }
 
-/// Each pixel's window, cut to the rows that reach the image, and as many pixels at once as a tile has.
-fn spans(geometry: &Geometry, pixels: usize) -> Vec<Span> {
+/// As many pixels at once as a tile has, in the order of the output, and what it computes of them.
+fn spans(geometry: &Geometry, form: Form) -> Vec<Span> {
     let [height, width] = geometry.output();
-    let (stride, kernel) = (geometry.stride[0], geometry.kernel[0]);
-    let (above, end) = (geometry.pad_before[0], geometry.pad_before[0] + geometry.input[0]);
-    let rows = |y: usize| Rows {
-        first: above.saturating_sub(y * stride).min(kernel),
-        last: end.saturating_sub(y * stride).min(kernel),
+    let [down, across] = geometry.stride;
+    let part = |y: usize, x: usize| {
+        (Extent::inside(geometry, 0, y * down), Extent::inside(geometry, 1, x * across))
     };
-    let all: Vec<Rows> = (0..height).flat_map(|y| std::iter::repeat_n(rows(y), width)).collect();
-    let span = |rows: &[Rows]| {
-        let rows = rows.iter().copied().reduce(Rows::both).unwrap_or_default();
-        Span { rows, bias: 0 }
+    let parts: Vec<Part> = (0..height).flat_map(|y| (0..width).map(move |x| part(y, x))).collect();
+    let span = |parts: &[Part]| {
+        let rows = parts.iter().map(|(rows, _)| *rows).reduce(Extent::both).unwrap_or_default();
+        let mut span = Span { rows, head: 0, tail: 0, biases: [0; 3] };
+        if form.cuts_columns
+            && let [(_, first), .., (_, last)] = parts
+        {
+            let (head, tail) = (first.first, geometry.kernel[1] - last.last);
+            if head + tail <= geometry.kernel[1] {
+                (span.head, span.tail) = (head, tail);
+            }
+        }
+        span
     };
-    all.chunks(pixels).map(span).collect()
+    parts.chunks(form.pixels).map(span).collect()
 }

@@ -103,19 +103,22 @@ impl Kernel {
             Kernel::Avx2 => (16, 2, 2, 4, Activation::I16),
             Kernel::AvxVnni => (16, 4, 4, 4, Activation::U8),
             Kernel::Avx512Vnni => {
-                // Up to three registers of channels share each activation that is loaded; none of
-                // them may stay empty.
-                let registers = geometry.out_channels.div_ceil(16);
-                let shared = [3, 2, 1].into_iter().find(|shared| registers.is_multiple_of(*shared));
-                // A tile within one row of the output is spared the padding above and below.
+                // A tile within one row of the output is spared the padding around it.
                 let narrow = geometry.output()[1] % 8 == 4;
-                (16 * shared.unwrap_or(1), 4, 4, if narrow { 4 } else { 8 }, Activation::U8)
+                // As many registers of channels as there are sums for share each activation that
+                // is loaded; none of them may stay empty.
+                let (pixels, most) = if narrow { (4, 4) } else { (8, 3) };
+                let registers = geometry.out_channels.div_ceil(16);
+                let shared = (1..=most).rfind(|shared| registers.is_multiple_of(*shared));
+                (16 * shared.unwrap_or(1), 4, 4, pixels, Activation::U8)
             }
             Kernel::Neon => (8, 4, 1, 8, Activation::I16),
             Kernel::Dotprod => (8, 4, 4, 8, Activation::I8),
             Kernel::I8mm => (8, 8, 8, 8, Activation::I8),
         };
-        Form { lanes, step, adjacent, pixels, activation }
+        // A matrix multiply takes pixels in pairs: leaving one of them out saves nothing.
+        let cuts_columns = self != Kernel::I8mm;
+        Form { lanes, step, adjacent, pixels, cuts_columns, activation }
     }
 }
 
@@ -141,6 +144,8 @@ struct Form {
     adjacent: usize,
     /// Output pixels of a tile.
     pixels: usize,
+    /// Whether a tile's first and last pixel leave out columns of padding.
+    cuts_columns: bool,
     activation: Activation,
 }
 

@@ -26,38 +26,50 @@ pub fn tile(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>)
 /// `tile.is_sound(STEP)`.
 #[target_feature(enable = "neon")]
 unsafe fn kernel(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    let mut sums = [biases(tile.bias); PIXELS];
+    let mut sums = [[vdupq_n_s32(0); 2]; PIXELS];
+    for (pixel, sums) in sums.iter_mut().enumerate() {
+        *sums = biases(tile.bias(pixel));
+    }
     // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
     // and LANES weights for each of them, which `weights` steps through once.
     unsafe {
         let mut weights = tile.weights.as_ptr();
-        for row in 0..tile.rows {
-            let mut windows = [tile.input.as_ptr(); PIXELS];
-            for (window, start) in windows.iter_mut().zip(tile.windows) {
-                *window = window.add(start + row * tile.row_step);
+        // One pointer that moves, and where each window starts from it.
+        let (mut at, windows) = (tile.input.as_ptr(), tile.windows);
+        for _ in 0..tile.rows {
+            let mut x = [vdup_n_s16(0); PIXELS];
+            // One channel of the step for all pixels: its 8 weights are widened once.
+            macro_rules! channel {
+                ($lane:literal, $pixels:expr) => {
+                    let w = vmovl_s8(vld1_s8(weights.add($lane * LANES)));
+                    let (w_low, w_high) = (vget_low_s16(w), vget_high_s16(w));
+                    for (sums, x) in sums[$pixels].iter_mut().zip(&x[$pixels]) {
+                        sums[0] = vmlal_lane_s16::<$lane>(sums[0], w_low, *x);
+                        sums[1] = vmlal_lane_s16::<$lane>(sums[1], w_high, *x);
+                    }
+                };
             }
-            for at in (0..tile.row_len).step_by(STEP) {
-                let mut x = [vdup_n_s16(0); PIXELS];
-                for (x, window) in x.iter_mut().zip(windows) {
-                    *x = vld1_s16(window.add(at));
-                }
-                // One channel of the step for all pixels: its 8 weights are widened once.
-                macro_rules! channel {
-                    ($lane:literal) => {
-                        let w = vmovl_s8(vld1_s8(weights.add($lane * LANES)));
-                        let (w_low, w_high) = (vget_low_s16(w), vget_high_s16(w));
-                        for (sums, x) in sums.iter_mut().zip(x) {
-                            sums[0] = vmlal_lane_s16::<$lane>(sums[0], w_low, x);
-                            sums[1] = vmlal_lane_s16::<$lane>(sums[1], w_high, x);
+            macro_rules! multiply {
+                ($columns:expr, $pixels:expr) => {
+                    for _ in 0..$columns / STEP {
+                        for (x, window) in x[$pixels].iter_mut().zip(&windows[$pixels]) {
+                            *x = vld1_s16(at.add(*window));
                         }
-                    };
-                }
-                channel!(0);
-                channel!(1);
-                channel!(2);
-                channel!(3);
-                weights = weights.add(LANES * STEP);
+                        channel!(0, $pixels);
+                        channel!(1, $pixels);
+                        channel!(2, $pixels);
+                        channel!(3, $pixels);
+                        weights = weights.add(LANES * STEP);
+                        at = at.add(STEP);
+                    }
+                };
             }
+            let [head, all, tail] = tile.columns();
+            multiply!(head, 1..);
+            multiply!(all, ..);
+            multiply!(tail, ..PIXELS - 1);
+            // Behind the last row nothing is read any more.
+            at = at.wrapping_add(tile.row_step - tile.row_len);
         }
     }
     for (sums, output) in sums.iter().zip(output) {

@@ -6,14 +6,16 @@ const LANES: usize = 8;
 const PIXELS: usize = 4;
 
 pub fn tile(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    let mut sums = [*tile.bias; PIXELS];
+    let mut sums: [_; PIXELS] = std::array::from_fn(|pixel| *tile.bias(pixel));
     let (weights, _) = tile.weights.as_chunks::<LANES>();
     for (row, weights) in weights.chunks_exact(tile.row_len).enumerate() {
-        for (sums, start) in sums.iter_mut().zip(tile.windows) {
-            let window = &tile.input[start + row * tile.row_step..][..tile.row_len];
+        for (pixel, (sums, start)) in sums.iter_mut().zip(tile.windows).enumerate() {
+            let first = if pixel == 0 { tile.head } else { 0 };
+            let last = tile.row_len - if pixel + 1 == PIXELS { tile.tail } else { 0 };
+            let window = &tile.input[start + row * tile.row_step..][first..last];
             // A copy that nothing else can point to stays in registers.
             let mut row_sums = *sums;
-            for (x, weights) in window.iter().zip(weights) {
+            for (x, weights) in window.iter().zip(&weights[first..last]) {
                 for (sum, weight) in row_sums.iter_mut().zip(weights) {
                     *sum = sum.wrapping_add(i32::from(*x) * i32::from(*weight));
                 }

@@ -1,7 +1,7 @@
 //! The work that kernels share: a layer cut into tiles, one call of a kernel for each.
 
 use super::Layer;
-use super::layer::Rows;
+use super::layer::Extent;
 
 /// Where a sum ends up: `saturate(round(sum · scale) + zero)`, rounded half to even in f32, which is
 /// ONNX's rule and ONNX Runtime's order. Saturated first, to whole numbers, the result is the same
@@ -34,9 +34,14 @@ pub struct Tile<'a, E, const LANES: usize, const PIXELS: usize> {
     pub row_step: usize,
     /// Elements in a row, a multiple of the form's step.
     pub row_len: usize,
+    /// Elements at the start of a row that the first pixel leaves out, whole steps of them.
+    pub head: usize,
+    /// Elements at the end of a row that the last pixel leaves out, whole steps of them.
+    pub tail: usize,
     /// `rows · row_len · LANES` of them, in the order in which they are used.
     pub weights: &'a [i8],
-    pub bias: &'a [i32; LANES],
+    /// Of the first pixel, of those between and of the last one.
+    pub biases: [&'a [i32; LANES]; 3],
     pub scales: &'a [f32; LANES],
     pub range: Range,
 }
@@ -49,9 +54,27 @@ impl<E, const LANES: usize, const PIXELS: usize> Tile<'_, E, LANES, PIXELS> {
     pub fn is_sound(&self, step: usize) -> bool {
         let last = self.windows.iter().fold(0, |last, start| last.max(*start));
         let last_row = last + self.rows.saturating_sub(1) * self.row_step;
-        self.row_len.is_multiple_of(step)
+        [self.row_len, self.head, self.tail].iter().all(|len| len.is_multiple_of(step))
+            && self.head + self.tail <= self.row_len
             && last_row + self.row_len <= self.input.len()
             && self.rows * self.row_len * LANES == self.weights.len()
+    }
+
+    /// Of one of its pixels.
+    #[inline(always)]
+    pub fn bias(&self, pixel: usize) -> &[i32; LANES] {
+        let [first, between, last] = self.biases;
+        match pixel {
+            0 => first,
+            _ if pixel + 1 == PIXELS => last,
+            _ => between,
+        }
+    }
+
+    /// How many elements of a row are used by all pixels but the first, by all, by all but the last.
+    #[inline(always)]
+    pub fn columns(&self) -> [usize; 3] {
+        [self.head, self.row_len - self.head - self.tail, self.tail]
     }
 }
 
@@ -81,22 +104,32 @@ pub fn drive<E, const LANES: usize, const PIXELS: usize>(
         let first_channel = block * LANES;
         let pixels = output.chunks_mut(PIXELS * channels).zip(windows.chunks(PIXELS));
         for ((pixels, starts), span) in pixels.zip(layer.spans()) {
-            let Rows { first, last } = span.rows;
-            // What is left over at the end computes its last pixel several times.
-            let mut windows = [starts[starts.len() - 1]; PIXELS];
-            windows[..starts.len()].copy_from_slice(starts);
-            let (bias, _) = layer.bias(span).as_chunks::<LANES>();
+            let Extent { first, last } = span.rows;
+            let windows = starts.first_chunk().copied().unwrap_or_else(|| {
+                // What is left over at the end computes its last pixel several times.
+                let last = starts.len() - 1;
+                std::array::from_fn(|pixel| starts[pixel.min(last)])
+            });
             let work = Tile {
                 input,
                 windows,
                 rows: last - first,
                 row_step: layer.row_step(),
                 row_len: layer.row_len(),
+                head: span.head * layer.depth(),
+                tail: span.tail * layer.depth(),
                 weights: &weights[first * row_weights..last * row_weights],
-                bias: &bias[block],
+                biases: layer.biases(span).map(|biases| &biases.as_chunks().0[block]),
                 scales,
                 range: layer.range(),
             };
+            // One block and no pixel left over: the bytes are in their place.
+            if channels == LANES
+                && let Some(result) = pixels.as_chunks_mut().0.first_chunk_mut()
+            {
+                tile(&work, result);
+                continue;
+            }
             tile(&work, &mut result);
             for (pixel, values) in pixels.chunks_exact_mut(channels).zip(&result) {
                 let pixel = &mut pixel[first_channel..];

@@ -1,0 +1,54 @@
+//! `picket model logits`: what the model makes of images, before softmax and verdict; to be held
+//! against another runtime's numbers for the same file.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use crate::config::ModelSettings;
+use crate::image::{IMAGE_BYTES, Image};
+use crate::qconv::Engine;
+use crate::tensor::InputTensor;
+use clap::Args;
+
+use super::{CliError, Global, load_model, print};
+
+#[derive(Args)]
+pub struct LogitsArgs {
+    /// 32x32 RGB8 images one behind the other, 3072 bytes each; - reads stdin
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What computes the quantised convolutions, if not the fastest that this CPU has
+    #[arg(long)]
+    kernel: Option<Engine>,
+    #[command(flatten)]
+    model: ModelSettings,
+}
+
+/// One line for each image: a JSON array of its 10 logits.
+pub fn run(args: LogitsArgs, global: &Global) -> Result<(), CliError> {
+    let LogitsArgs { file, kernel, model } = args;
+    let model = load_model(model, kernel.unwrap_or_else(Engine::best), global)?;
+    let name = file.display().to_string();
+    let unreadable = || CliError::io(format!("cannot read {name}"));
+    let source: Box<dyn Read> = if file == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(File::open(&file).map_err(unreadable())?)
+    };
+    let mut source = BufReader::new(source);
+    let mut pixels = Vec::with_capacity(IMAGE_BYTES);
+    for index in 0_u64.. {
+        pixels.clear();
+        let next = source.by_ref().take(IMAGE_BYTES as u64).read_to_end(&mut pixels);
+        if next.map_err(unreadable())? == 0 && index > 0 {
+            break;
+        }
+        let image = Image::from_rgb8(&pixels)
+            .map_err(|source| CliError::Image { file: format!("{name}, image {index}"), source })?;
+        let logits = model.run(&InputTensor::new(&image, model.info().input))?;
+        let line = serde_json::to_string(&logits.0).expect("ten numbers are JSON");
+        print(&format!("{line}\n"))?;
+    }
+    Ok(())
+}
