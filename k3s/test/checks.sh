@@ -27,6 +27,7 @@ prepare() {
 }
 
 undo() {
+  kube uncordon $node >/dev/null
   kube delete --ignore-not-found --wait deployment/picket daemonset/picket >/dev/null
   until_true "no pod is left" no_pod
   kube delete --ignore-not-found --wait persistentvolumeclaim --all >/dev/null
