@@ -11,4 +11,4 @@ dir=$(realpath -m "${1:?manual: where to?}")
 cd "$project"
 date=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 # In cargo's environment it would have crates with C code built anew whenever it comes or goes.
-env -u SOURCE_DATE_EPOCH cargo run --quiet --locked --profile manual --package picket-manual -- "$dir" "$date"
+env -u SOURCE_DATE_EPOCH cargo run --quiet --locked --package picket-manual -- "$dir" "$date"

@@ -22,7 +22,7 @@ pub enum ModelCommand {
     Check(CheckArgs),
     /// Measure inference alone, without decoding or HTTP
     Bench(bench::BenchArgs),
-    /// Print the logits of raw images, to be compared with another runtime's
+    /// Print the logits of raw images, to compare with another runtime
     Logits(logits::LogitsArgs),
 }
 

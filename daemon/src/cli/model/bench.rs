@@ -23,6 +23,7 @@ const NODE_RUNS_MAX: usize = 10_000;
 
 #[derive(Args)]
 pub struct BenchArgs {
+    /// One JSON object instead of text
     #[arg(long)]
     json: bool,
     /// Images in all
