@@ -7,6 +7,9 @@ store=/var/lib/picket/log
 acknowledged_min=200
 # A process that stands still is killed after WatchdogSec=30 and TimeoutAbortSec=5.
 watchdog_patience=180
+# An emulated board makes some twenty predictions a second.
+footprint_predictions=2000
+footprint_records=100000
 
 wrong() {
   echo "FAILED $*" >&2
@@ -146,6 +149,23 @@ check_disabled_stays_disabled() {
   inside 'systemctl enable --now picket.socket picket-probe.socket picket.service' >/dev/null
   unit_is picket.service active active
   echo 'disabled by the administrator, upgraded: still disabled and stopped'
+}
+
+# What it takes of the board, before and after some work: memory as the kernel counts it, MiB.
+rss() { echo "$(($(inside "sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' /proc/$(show MainPID)/status") / 1024)) MiB"; }
+start_ms() { inside 'journalctl -u picket -b -o cat --no-pager' | sed -n 's/.*ready start_ms=\([0-9]*\).*/\1/p' | tail -n 1; }
+
+check_footprint() {
+  local filled
+  inside 'systemctl restart picket'
+  until_true 60 'ready again' get "$probe/ready"
+  echo "start to ready $(start_ms) ms, RSS $(rss); binary $(inside 'stat -Lc %s /usr/bin/picket') bytes, package $(inside 'stat -c %s /root/picket.deb')"
+  filled=$(python3 "$project/daemon/benches/fill.py" "$api" "$probe" --predictions $footprint_predictions --records $footprint_records) ||
+    wrong "fill: $filled"
+  echo "after $footprint_predictions predictions and $footprint_records records by POST /log: RSS $(rss), $filled"
+  inside 'systemctl restart picket'
+  until_true 60 'ready again' get "$probe/ready"
+  echo "restarted with them: start to ready $(start_ms) ms, RSS $(rss)"
 }
 
 check_removal() {
