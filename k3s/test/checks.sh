@@ -240,7 +240,7 @@ pod_gone() { ! kube get pod "$1" >/dev/null 2>&1; }
 check_node_drain() {
   local old
   old=$(name_of_pod)
-  kube drain $node --ignore-daemonsets --timeout=60s >"$work/drain" 2>&1 || wrong "$(tail -n 2 "$work/drain")"
+  kube drain $node --ignore-daemonsets --timeout=${patience}s >"$work/drain" 2>&1 || wrong "$(tail -n 2 "$work/drain")"
   pod_gone "$old" || wrong "still there"
   not_scheduled || until_true "the next one waits" not_scheduled
   kube uncordon $node >/dev/null
