@@ -152,7 +152,7 @@ check_disabled_stays_disabled() {
 }
 
 # What it takes of the board, before and after some work: memory as the kernel counts it, MiB.
-rss() { echo "$(($(inside "sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' /proc/$(show MainPID)/status") / 1024)) MiB"; }
+rss() { echo "$(inside "awk '/^VmRSS:/ { print int(\$2 / 1024) }' /proc/$(show MainPID)/status") MiB"; }
 start_ms() { inside 'journalctl -u picket -b -o cat --no-pager' | sed -n 's/.*ready start_ms=\([0-9]*\).*/\1/p' | tail -n 1; }
 
 check_footprint() {
