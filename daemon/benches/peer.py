@@ -20,12 +20,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from pydantic_core import from_json, to_json
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "model"))
+from reference import session  # noqa: E402
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SHAPE = (1, 3, 32, 32)
@@ -48,12 +50,7 @@ class Model:
     """One session, shared by every thread."""
 
     def __init__(self, path: Path):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = THREADS_PER_INFERENCE
-        options.log_severity_level = 3  # errors
-        self._session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
-        )
+        self._session = session(path, THREADS_PER_INFERENCE)
         (model_input,) = self._session.get_inputs()
         self._input = model_input.name
         self._kind = model_input.type

@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Iterator, NamedTuple
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from cifar10 import CACHE, LABELS, Cifar10, FetchError, fetch
+from reference import session
 
 # The file that is compiled into the daemon.
 MODEL = Path(__file__).resolve().parent / "cifar10-int8.onnx"
@@ -277,14 +277,12 @@ def run_logits(picket: Path, images: np.ndarray) -> np.ndarray:
 
 
 def run_onnx_runtime(images: np.ndarray) -> Outcome:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
-    (model_input,) = session.get_inputs()
+    reference = session(MODEL)
+    (model_input,) = reference.get_inputs()
     tensor = to_input(images, model_input.type, model_input.shape)
     fixed = model_input.shape[0] if isinstance(model_input.shape[0], int) else BATCH_IMAGES
     logits = np.concatenate([
-        session.run(None, {model_input.name: tensor[at:at + fixed]})[0]
+        reference.run(None, {model_input.name: tensor[at:at + fixed]})[0]
         for at in range(0, len(tensor), fixed)
     ])
     return Outcome(logits.argmax(axis=1), softmax(logits), logits)

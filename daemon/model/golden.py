@@ -14,30 +14,31 @@ import pathlib
 import shutil
 
 import numpy as np
-import onnxruntime
 from PIL import Image
+
+from reference import session
 
 HERE = pathlib.Path(__file__).parent
 FIXTURES = HERE.parent / "tests/data/cifar10"
 
 
-def logits(session: onnxruntime.InferenceSession, picture: pathlib.Path) -> list[str]:
+def logits(reference, picture: pathlib.Path) -> list[str]:
     pixels = np.asarray(Image.open(picture).convert("RGB"))
     assert pixels.shape == (32, 32, 3), pixels.shape
     # The model card's preprocessing: raw pixels, NCHW.
     tensor = pixels.transpose(2, 0, 1)[None]
-    found = session.run(None, {session.get_inputs()[0].name: tensor})[0][0]
+    found = reference.run(None, {reference.get_inputs()[0].name: tensor})[0][0]
     return [f"{logit:.6f}" for logit in found]
 
 
 def main() -> None:
     shutil.copyfile(FIXTURES / "cat.png", HERE / "golden.png")
-    session = onnxruntime.InferenceSession(HERE / "cifar10-int8.onnx")
-    golden = logits(session, HERE / "golden.png")
+    reference = session(HERE / "cifar10-int8.onnx")
+    golden = logits(reference, HERE / "golden.png")
     (HERE / "golden.logits").write_text("".join(f"{logit}\n" for logit in golden))
     print("golden logits", *golden)
     pictures = sorted(FIXTURES.glob("*.png"))
-    lines = [" ".join([picture.stem, *logits(session, picture)]) for picture in pictures]
+    lines = [" ".join([picture.stem, *logits(reference, picture)]) for picture in pictures]
     (FIXTURES / "logits.txt").write_text("\n".join(lines) + "\n")
     print(len(lines), "fixtures")
 

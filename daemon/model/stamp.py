@@ -13,7 +13,8 @@ import argparse
 
 import numpy as np
 import onnx
-import onnxruntime
+
+from reference import session
 
 CIFAR10 = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
 
@@ -25,16 +26,14 @@ def golden_image() -> np.ndarray:
 
 def stamp(model: onnx.ModelProto, **properties: str) -> np.ndarray:
     """Replaces the model's metadata by these properties and the golden logits, which it returns."""
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    (entry,) = session.get_inputs()
+    reference = session(model.SerializeToString())
+    (entry,) = reference.get_inputs()
     pixels = golden_image().transpose(2, 0, 1)[None]
     if entry.type == "tensor(int8)":
         pixels = (pixels.astype(np.int16) - 128).astype(np.int8)
     elif entry.type == "tensor(float)":
         pixels = pixels.astype(np.float32)
-    (logits,) = session.run(None, {entry.name: pixels})[0]
+    (logits,) = reference.run(None, {entry.name: pixels})[0]
     del model.metadata_props[:]
     stated = ",".join(f"{x:.5f}" for x in logits)
     onnx.helper.set_model_props(model, {**properties, "golden_logits": stated})

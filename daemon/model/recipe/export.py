@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from reference import session  # noqa: E402
 from stamp import CIFAR10, stamp  # noqa: E402
 
 from net import CLASSES
@@ -77,11 +77,9 @@ def graph(quantised: dict, temperature: float) -> onnx.ModelProto:
 
 def logits_of(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     """ONNX Runtime's logits [N, 10] for uint8 images [N, 3, 32, 32]."""
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    reference = session(model.SerializeToString())
     batches = [images[at : at + 250] for at in range(0, len(images), 250)]
-    return np.concatenate([session.run(None, {"pixels": batch})[0] for batch in batches])
+    return np.concatenate([reference.run(None, {"pixels": batch})[0] for batch in batches])
 
 
 def best_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cifar10 import LABELS, fetch  # noqa: E402
+from reference import session  # noqa: E402
 
 HERE = Path(__file__).resolve()
 DOCS = HERE.parents[3] / "docs"
@@ -33,12 +33,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return raised / raised.sum(1, keepdims=True)
 
 
-def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:
+def run(reference, images: np.ndarray) -> np.ndarray:
     """uint8 [N, 32, 32, 3] to logits [N, 10]."""
-    (entry,) = session.get_inputs()
+    (entry,) = reference.get_inputs()
     planar = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     batches = [planar[at : at + 250] for at in range(0, len(planar), 250)]
-    return np.concatenate([session.run(None, {entry.name: batch})[0] for batch in batches])
+    return np.concatenate([reference.run(None, {entry.name: batch})[0] for batch in batches])
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -108,9 +108,8 @@ def picture(confusion: np.ndarray) -> str:
 def tables(path: Path, temperature: float, x_test: np.ndarray, y_test: np.ndarray) -> tuple[str, str]:
     """The card's block, and the picture."""
     model = path.read_bytes()
-    options = onnxruntime.SessionOptions()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    logits = run(session, x_test)
+    reference = session(model)
+    logits = run(reference, x_test)
     probabilities = softmax(logits)
     said = probabilities.argmax(1)
     right = said == y_test
@@ -164,7 +163,7 @@ def tables(path: Path, temperature: float, x_test: np.ndarray, y_test: np.ndarra
         "|---|---|---|---|",
     ]
     for name, images in strangers(x_test).items():
-        found = softmax(run(session, images))
+        found = softmax(run(reference, images))
         sure = found.max(1)
         most = np.bincount(found.argmax(1), minlength=len(LABELS))
         label = LABELS[int(most.argmax())]

@@ -9,15 +9,18 @@ the attribute; 1x1 with stride 2; max pooling (not ours); 3x3 with stride 2 behi
 with another value than the zero point (not ours) before a convolution; a dilated convolution (not
 ours); scales per tensor without a bias.
 """
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parents[2] / "model"))
+from reference import session  # noqa: E402
+
 CLASSES = 10
 rng = np.random.default_rng(7)
 
@@ -91,8 +94,7 @@ def main() -> None:
     onnx.save(model, HERE / "mixed.onnx")
 
     pixels = np.asarray(Image.open(HERE.parents[2] / "model/golden.png").convert("RGB"))
-    session = onnxruntime.InferenceSession(HERE / "mixed.onnx")
-    found = session.run(None, {"x": pixels.transpose(2, 0, 1)[None]})[0][0]
+    found = session(HERE / "mixed.onnx").run(None, {"x": pixels.transpose(2, 0, 1)[None]})[0][0]
     (HERE / "mixed.logits").write_text("".join(f"{logit:.6f}\n" for logit in found))
     print(*(f"{logit:.6f}" for logit in found))
 
