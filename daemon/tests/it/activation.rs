@@ -134,7 +134,7 @@ fn sockets_that_nobody_would_serve_are_refused_by_name() {
 fn a_restart_under_load_fails_no_request() {
     const RESTARTS: usize = 3;
     const CLIENTS: usize = 4;
-    const ANSWERS_BETWEEN: usize = 100;
+    const ANSWERS_BETWEEN: usize = 30;
     let state = tempfile::tempdir().unwrap();
     let sockets = sockets();
     let api = sockets.0.local_addr().unwrap();

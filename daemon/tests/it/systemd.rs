@@ -1,15 +1,17 @@
 //! What the service manager is told, received on a real notification socket.
 
 use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::support::{Launch, PATIENCE, cat_png, embedded_model};
 
-/// The receiving end of a service's messages.
+/// The receiving end of a service's messages. It reads them as they come, as systemd does: the kernel
+/// holds ten, and a service that is slow to start would wait with its eleventh for the test.
 pub struct ServiceManager {
-    socket: UnixDatagram,
+    messages: mpsc::Receiver<String>,
     dir: tempfile::TempDir,
 }
 
@@ -17,7 +19,18 @@ impl ServiceManager {
     pub fn new() -> ServiceManager {
         let dir = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
-        ServiceManager { socket, dir }
+        let (read, messages) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut message = [0; 4096];
+            // An empty one is from the end of this manager.
+            while let Ok(length @ 1..) = socket.recv(&mut message) {
+                let text = String::from_utf8(message[..length].to_vec()).unwrap();
+                if read.send(text).is_err() {
+                    break;
+                }
+            }
+        });
+        ServiceManager { messages, dir }
     }
 
     pub fn launch(&self) -> Launch {
@@ -31,10 +44,7 @@ impl ServiceManager {
 
     /// The next message, if one comes in time.
     pub fn receive_within(&self, time: Duration) -> Option<String> {
-        self.socket.set_read_timeout(Some(time)).unwrap();
-        let mut message = [0; 4096];
-        let length = self.socket.recv(&mut message).ok()?;
-        Some(String::from_utf8(message[..length].to_vec()).unwrap())
+        self.messages.recv_timeout(time).ok()
     }
 
     /// Everything up to the first message that holds `line`.
@@ -68,6 +78,13 @@ impl ServiceManager {
             messages.extend(self.receive_within(left));
         }
         messages
+    }
+}
+
+impl Drop for ServiceManager {
+    fn drop(&mut self) {
+        let _ = UnixDatagram::unbound()
+            .and_then(|end| end.send_to(&[], self.dir.path().join("notify")));
     }
 }
 
