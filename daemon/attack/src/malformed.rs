@@ -164,8 +164,10 @@ fn count(mut answers: &[u8], tally: &Tally) -> Result<u64, String> {
             .position(|window| window == b"\r\n\r\n")
             .ok_or_else(|| format!("half a head: {}", shown()))?;
         let head = String::from_utf8_lossy(&answers[..end]).to_ascii_lowercase();
-        let status: u16 = head
-            .strip_prefix("http/1.1 ")
+        // A flipped bit makes HTTP/1.0 of a request's version, and the answer then has it too.
+        let status: u16 = ["http/1.1 ", "http/1.0 "]
+            .iter()
+            .find_map(|version| head.strip_prefix(version))
             .and_then(|rest| rest.get(..3)?.parse().ok())
             .ok_or_else(|| format!("no status: {}", shown()))?;
         let mut rest = &answers[end + 4..];
