@@ -219,9 +219,9 @@ impl Model {
         if let Some(expected) = golden {
             check_golden(&digest, &found, expected, GOLDEN_TOLERANCE)?;
         }
-        self.proof = self.run_sample().map_err(unfit)?;
+        let sample = self.sample().map_err(unfit)?;
         let started = Instant::now();
-        self.run(&input).map_err(unfit)?;
+        self.proof = self.run(&sample).map_err(unfit)?;
         self.info.run_time = started.elapsed();
         Ok(())
     }
@@ -236,7 +236,7 @@ impl Model {
     /// # Errors
     /// `Damaged` when the logits are not those that the model gave at load; as `run`.
     pub fn prove(&self) -> Result<(), ModelError> {
-        let found = self.run_sample()?;
+        let found = self.run(&self.sample()?)?;
         let pairs = || found.0.iter().zip(self.proof.0);
         if pairs().all(|(found, at_load)| found.to_bits() == at_load.to_bits()) {
             return Ok(());
@@ -245,10 +245,10 @@ impl Model {
         Err(ModelError::Damaged { difference: differences.fold(0.0, f32::max) })
     }
 
-    fn run_sample(&self) -> Result<Logits, ModelError> {
+    fn sample(&self) -> Result<InputTensor, ModelError> {
         let image = Image::decode(SAMPLE, MediaType::Png, JsonRange::default())
             .map_err(|error| ModelError::Run(format!("the golden sample: {error}")))?;
-        self.run(&InputTensor::new(&image, self.info.input))
+        Ok(InputTensor::new(&image, self.info.input))
     }
 
     /// One forward pass, batch of one.

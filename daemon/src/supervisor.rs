@@ -45,6 +45,9 @@ const DRAIN_RESERVE: Duration = Duration::from_millis(500);
 /// The main thread and the signals' thread beat this often while they wait.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a burst of records or a large picture leaves of the heap is given back this often.
+const TRIM_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Signals that wait for the main thread.
 const REQUESTS_MAX: usize = 4;
 
@@ -89,8 +92,15 @@ pub fn run(
     let heartbeat = health.heartbeat("supervisor", START_STEP_MAX);
     let mut daemon = Daemon::start(config, deadlines, health, &heartbeat, sockets)?;
     heartbeat.set_deadline(deadlines.runtime);
+    os::trim_heap();
+    os::unmap_code_of_start();
+    let mut trimmed = Instant::now();
     let signal = loop {
         heartbeat.beat();
+        if trimmed.elapsed() >= TRIM_INTERVAL {
+            os::trim_heap();
+            trimmed = Instant::now();
+        }
         match requests.recv_timeout(BEAT_INTERVAL) {
             Ok(Request::Stop(signal)) => break signal,
             Ok(Request::Reload) => {

@@ -193,7 +193,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
 }
 
 fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
-    os::give_memory_back();
+    os::keep_heap_small();
     // Before any thread starts: each inherits the mask.
     let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
     let sockets = Sockets::take().map_err(RunError::Sockets)?;
