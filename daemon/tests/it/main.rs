@@ -14,6 +14,7 @@ mod freeze;
 mod hostile;
 mod liveness;
 mod log_output;
+mod memory;
 mod models;
 mod packaging;
 mod probes;
