@@ -250,7 +250,7 @@ pub fn keep_heap_small() {
     #[cfg(target_env = "gnu")]
     const MMAP_THRESHOLD: i32 = 128 << 10;
     /// With one, threads wait for each other: a tenth fewer predictions a second on two cores, and
-    /// /metrics takes twice as long. With two, no loss was seen.
+    /// /metrics takes twice as long; with two, a fiftieth at most.
     #[cfg(target_env = "gnu")]
     const HEAPS_MAX: i32 = 2;
     // SAFETY: mallopt takes two integers and no pointer; an unknown value changes nothing.
