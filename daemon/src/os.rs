@@ -250,7 +250,8 @@ pub fn keep_heap_small() {
     #[cfg(target_env = "gnu")]
     const MMAP_THRESHOLD: i32 = 128 << 10;
     /// With one, threads wait for each other: a tenth fewer predictions a second on two cores, and
-    /// /metrics takes twice as long; with two, a fiftieth at most.
+    /// /metrics takes twice as long; with two, a fiftieth and a
+    /// third at most.
     #[cfg(target_env = "gnu")]
     const HEAPS_MAX: i32 = 2;
     // SAFETY: mallopt takes two integers and no pointer; an unknown value changes nothing.
@@ -261,8 +262,8 @@ pub fn keep_heap_small() {
     }
 }
 
-/// Gives pages of the heap that hold nothing back to the system; some milliseconds in which other
-/// threads wait to allocate. By itself glibc does so at the end of a heap only.
+/// Gives pages of the heap that hold nothing back to the system. Other threads that want to allocate
+/// wait meanwhile. By itself glibc does so at the end of a heap only.
 #[allow(unsafe_code)]
 pub fn trim_heap() {
     // SAFETY: malloc_trim takes an integer, and what is allocated stays where it is.

@@ -26,13 +26,13 @@ pub(super) fn fill_last_leaf(db: &sled::Db) -> sled::Result<()> {
     Ok(())
 }
 
-/// How often a chunk is asked for once it has been read or written: see `asked_for`.
+/// How often a chunk is asked for once it has been read or written: see `ask_again`.
 const REQUESTS: usize = 8;
 
 /// Gives sled's page cache reason to look at its size. It is made of 256 shards, and sled looks at one
 /// only after 64 requests for its pages; of a log that is read or written in order each page, eight
 /// chunks, is asked for a few times and never again: a million records took 110 MB.
-fn asked_for(db: &sled::Db, key: &[u8]) -> sled::Result<()> {
+fn ask_again(db: &sled::Db, key: &[u8]) -> sled::Result<()> {
     (0..REQUESTS).try_for_each(|_| db.contains_key(key).map(drop))
 }
 
@@ -76,7 +76,7 @@ impl Chunk {
         let key = record_key(first_id);
         let stored_bytes = key.len() + chunk.len();
         db.insert(key, chunk)?;
-        asked_for(db, &key)?;
+        ask_again(db, &key)?;
         Ok(stored_bytes)
     }
 }
@@ -151,7 +151,7 @@ fn each_record(
     backwards: bool,
 ) -> impl Fn(sled::Result<(sled::IVec, sled::IVec)>) -> Vec<sled::Result<Numbered>> {
     move |item| {
-        let chunk = item.and_then(|(key, bytes)| asked_for(db, &key).map(|()| (key, bytes)));
+        let chunk = item.and_then(|(key, bytes)| ask_again(db, &key).map(|()| (key, bytes)));
         let (key, bytes) = match chunk {
             Ok(chunk) => chunk,
             Err(error) => return vec![Err(error)],
