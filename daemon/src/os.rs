@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::libc::{off_t, rlim_t};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
@@ -216,7 +217,7 @@ pub fn disk_space(dir: &Path) -> std::io::Result<DiskSpace> {
 /// # Errors
 /// When there are not as many, or the file system can't promise them.
 pub fn preallocate(file: &File, bytes: u64) -> std::io::Result<()> {
-    let bytes = i64::try_from(bytes).map_err(std::io::Error::other)?;
+    let bytes = off_t::try_from(bytes).map_err(std::io::Error::other)?;
     Ok(nix::fcntl::posix_fallocate(file, 0, bytes)?)
 }
 
@@ -342,14 +343,13 @@ pub fn is_refusal(error: &std::io::Error) -> bool {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn raise_open_files(wanted: u64) -> std::io::Result<u64> {
+pub fn raise_open_files(wanted: usize) -> std::io::Result<usize> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let raised = wanted.min(hard);
-    if raised <= soft {
-        return Ok(soft);
+    let raised = rlim_t::try_from(wanted).unwrap_or(hard).min(hard);
+    if raised > soft {
+        setrlimit(Resource::RLIMIT_NOFILE, raised, hard)?;
     }
-    setrlimit(Resource::RLIMIT_NOFILE, raised, hard)?;
-    Ok(raised)
+    Ok(usize::try_from(raised.max(soft)).unwrap_or(usize::MAX))
 }
 
 /// Bounds what the kernel keeps for each of a listener's connections of bytes that the client does

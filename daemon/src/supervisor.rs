@@ -389,8 +389,7 @@ impl Secrets {
 fn room_for_connections(api: &ApiConfig) -> usize {
     let turned_away = 3 * server::TURNED_AWAY_MAX;
     let others = OTHER_FILES_MAX + PROBE_CONNECTIONS_MAX + CONTROL_CONNECTIONS_MAX + turned_away;
-    let files = os::raise_open_files((others + api.max_connections) as u64);
-    let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let files = os::raise_open_files(others + api.max_connections).unwrap_or(usize::MAX);
     let possible = files.saturating_sub(others).max(1);
     if possible < api.max_connections {
         let asked = api.max_connections;

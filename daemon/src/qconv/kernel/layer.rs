@@ -190,6 +190,7 @@ impl Layer {
     }
 
     /// For kernels of 8 bits. Adding or subtracting 128 is a flip of the top bit.
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
     pub(super) fn offset(&self, input: &[u8], order: Order) -> Vec<u8> {
         let flip = if self.form.activation.offset(self.input.signed) == 0 { 0 } else { 0x80 };
         self.arrange(input, order, |byte| byte ^ flip)

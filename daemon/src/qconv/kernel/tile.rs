@@ -73,6 +73,7 @@ impl<E, const LANES: usize, const PIXELS: usize> Tile<'_, E, LANES, PIXELS> {
 
     /// How many elements of a row are used by all pixels but the first, by all, by all but the last.
     #[inline(always)]
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
     pub fn columns(&self) -> [usize; 3] {
         [self.head, self.row_len - self.head - self.tail, self.tail]
     }
