@@ -3,20 +3,23 @@
 # store's files, written by one instruction set and read by the other. One line `ok NAME: what was seen`
 # for each check and core.
 #
-#   rig.sh --here FILE --arm FILE [CORE…]
+#   rig.sh --here FILE --arm FILE [--qemu NAME] [CORE…]
 #
-# --arm is an aarch64 binary, static or with QEMU_LD_PREFIX set. Needs qemu-user, curl, Python.
+# --arm is a binary for aarch64, or for what --qemu runs (qemu-arm-static, as armv7's cortex-a7, say),
+# static or with QEMU_LD_PREFIX set. Needs qemu-user, curl, Python.
 set -eEuo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=$(cd "$here/../data/cifar10" && pwd)
 
 native=
 arm=
+qemu=qemu-aarch64-static
 cores=()
 while [ $# -gt 0 ]; do
   case $1 in
     --here) native=$(realpath "$2"); shift 2 ;;
     --arm) arm=$(realpath "$2"); shift 2 ;;
+    --qemu) qemu=$2; shift 2 ;;
     -*) echo "rig: there is no option $1" >&2; exit 64 ;;
     *) cores+=("$1"); shift ;;
   esac
@@ -43,7 +46,7 @@ picket_of() {
   [ -z "${QEMU_LD_PREFIX:-}" ] || picket+=("QEMU_LD_PREFIX=$QEMU_LD_PREFIX")
   case $1 in
     here) picket+=("$native") ;;
-    *) picket+=(qemu-aarch64-static -cpu "$1" "$arm") ;;
+    *) picket+=("$qemu" -cpu "$1" "$arm") ;;
   esac
 }
 
