@@ -2,7 +2,8 @@
 # installed, no foreign architecture is added to this system, rustup downloads nothing. To be sourced:
 # `cross_toolchain ARCH FOLDER` sets what cargo, the cc crate, pkg-config and qemu-user look for, and arch,
 # triple and target (the names that Debian, GNU and Rust have for it), sysroot (the target's libraries)
-# and lld (the folder of the linker). Needs apt with Debian's or Ubuntu's sources; 1 GB, rustc in it.
+# and lld (the folder of the linker). Needs apt with Debian's or Ubuntu's sources; 1 GB, rustc in it. Gives 69
+# where the archive has no such toolchain or its lists do not fit together.
 # shellcheck shell=bash disable=SC2034  # set for who sources this
 
 # architecture ARCH: sets the names.
@@ -80,7 +81,10 @@ Acquire::Retries "3";
 APT::Sandbox::User "root";
 CONF
   export APT_CONFIG=$folder/apt.conf
-  apt-get -qq update
+  apt-get -qq update || {
+    echo "toolchain: the archive's lists of packages for $arch can't be had now" >&2
+    return 69
+  }
 }
 
 # complete NAME COMMAND…: runs it once for this folder.
@@ -99,7 +103,7 @@ cross_toolchain() {
   folder=$(cd "$folder" && pwd)
   if [ ! -e "$folder/sysroot.complete" ] || { ! rust_has_target && [ ! -e "$folder/rust.complete" ]; }; then
     echo "==> unpacking a toolchain for $arch into $folder" >&2
-    package_state
+    package_state || return
     gcc=$(depends "gcc-$triple" "gcc-[0-9]*-$triple")
     [ -n "$gcc" ] || { echo "toolchain: this system has no cross compiler for $triple" >&2; return 69; }
     complete gcc unpack_gcc "$gcc"
