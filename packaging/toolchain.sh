@@ -125,7 +125,8 @@ cross_toolchain() {
   if [ -e "$folder/rust.complete" ]; then
     # By path: the names on PATH may be rustup's.
     export RUSTC=$folder/tools/usr/bin/rustc CARGO=$folder/tools/usr/bin/cargo
-    lld=$(compgen -G "$folder/tools/usr/lib/llvm-*/bin")
+    # The newest: a fetch that broke off may have left another's.
+    lld=$(compgen -G "$folder/tools/usr/lib/llvm-*/bin" | sort -V | tail -n 1)
   else
     lld=$(compgen -G "$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/*/bin/gcc-ld")
   fi
