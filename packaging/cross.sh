@@ -34,7 +34,9 @@ lower=${target//-/_}
 flags=CARGO_TARGET_${lower^^}_RUSTFLAGS
 export "$flags=${!flags:-} --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$PWD=/picket"
 flags=CFLAGS_$lower
-export "$flags=${!flags:-} -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$PWD=/picket"
+# gcc writes down where it is by the path without links.
+registry=$(realpath -m "${CARGO_HOME:-$HOME/.cargo}/registry")
+export "$flags=${!flags:-} -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$registry=/cargo/registry -ffile-prefix-map=$PWD=/picket"
 
 # What follows concerns the last crate only, so that both flavours share what is built of the others.
 last=()

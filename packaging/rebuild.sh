@@ -15,12 +15,9 @@ git clone --quiet --no-hardlinks "$project" "$work/clone"
 git -C "$work/clone" checkout --quiet --detach "$(git -C "$project" rev-parse HEAD)"
 # Toolchains for other architectures, Python packages.
 [ ! -d "$project/.cache" ] || ln -s "$project/.cache" "$work/clone/.cache"
-# The generator of the manual, built by the dev profile, is a tool like the compiler.
-mkdir -p "$project/target/debug" "$work/clone/target"
-ln -s "$project/target/debug" "$work/clone/target/debug"
-# Another path to the same crates: it must not show in what is built.
+# The same crates in another place, which must not show in what is built.
 mkdir "$work/cargo"
-for entry in "${CARGO_HOME:-$HOME/.cargo}"/*; do ln -s "$entry" "$work/cargo/"; done
+cp -a --reflink=auto "${CARGO_HOME:-$HOME/.cargo}/." "$work/cargo"
 
 echo "==> building again in $work/clone" >&2
 (
