@@ -221,8 +221,8 @@ once initrd make_initrd
 once image make_image
 [ -n "$previous" ] || pack_previous
 cp --sparse=always "$cache/disk.img" "$work/disk.img"
-# As from a memory stick: the packages, and two blocks for the check of the rig itself.
-head -c 4096 /dev/zero >"$work/blank"
+# As from a memory stick: the packages, and for the check of the rig itself two files of a block for each cut.
+head -c $((cuts_max * 4096)) /dev/zero >"$work/blank"
 {
   echo "write $previous /root/previous.deb"
   echo "write $deb /root/picket.deb"
