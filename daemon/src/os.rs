@@ -245,6 +245,9 @@ pub fn mount_id(dir: &Path) -> Option<u64> {
 /// was 27 MB more. And it gives threads heaps of their own, eight for each core, with holes that no
 /// other can use: 7 MB after 100,000 predictions. To be called before other threads allocate; other C
 /// libraries have no such habits.
+///
+/// And has the kernel keep to small pages. Where it gives huge ones to all who do not decline, as Debian's
+/// does, it fills the heap's holes in: 48 MB instead of 27 a minute after 100,000 records in a burst.
 #[allow(unsafe_code)]
 pub fn keep_heap_small() {
     /// glibc's own value before it begins to adapt, bytes.
@@ -255,6 +258,8 @@ pub fn keep_heap_small() {
     /// third at most.
     #[cfg(target_env = "gnu")]
     const HEAPS_MAX: i32 = 2;
+    // A kernel that has none refuses.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     // SAFETY: mallopt takes two integers and no pointer; an unknown value changes nothing.
     #[cfg(target_env = "gnu")]
     unsafe {

@@ -13,7 +13,7 @@ data=$(cd "$here/../data/cifar10" && pwd)
 
 native=
 arm=
-qemu=qemu-aarch64-static
+qemu="qemu-aarch64-static"
 cores=()
 while [ $# -gt 0 ]; do
   case $1 in

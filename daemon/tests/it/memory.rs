@@ -43,3 +43,11 @@ fn a_log_of_many_records_takes_little_memory_at_the_next_start() {
     let grown = daemon.metric("process_resident_memory_bytes") - empty;
     assert!(grown < GROWTH_MAX_BYTES, "{grown} bytes more than with an empty log");
 }
+
+#[test]
+fn the_kernel_fills_no_hole_of_the_heap_with_huge_pages() {
+    let state = tempfile::tempdir().unwrap();
+    let daemon = Launch::on(state.path()).start();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    assert!(status.contains("THP_enabled:\t0"), "{status}");
+}
