@@ -26,7 +26,7 @@ done
 [ -n "$name" ] || { echo "cross: for which architecture? aarch64, armv7, x86_64, riscv64" >&2; exit 64; }
 cross_toolchain "$name" .cache/cross
 
-build=(--release --locked --package picket --bin picket --target "$target" --target-dir target/cross)
+build=(--release --locked "${build_std[@]}" --package picket --bin picket --target "$target" --target-dir target/cross)
 binaries=target/cross/$target/release
 # Panics name source files. Where this checkout, cargo's registry and the build's own files lie must not
 # show: whoever builds the same commit elsewhere gets the same bytes. Of what fits, the last one counts.
@@ -44,7 +44,10 @@ if [ "$arch" != amd64 ]; then
   last+=(-Clink-arg=-fuse-ld=lld "-Clink-arg=-B$lld")
 fi
 case $flavour in
-  device) build+=(--features journald) ;;
+  device)
+    [ "$arch" != riscv64 ] || { echo "cross: Debian 12 has no libsystemd for riscv64: --flavour=container" >&2; exit 69; }
+    build+=(--features journald)
+    ;;
   container) last+=(-Ctarget-feature=+crt-static) ;;
   *) echo "cross: there is no flavour $flavour, only device and container" >&2; exit 64 ;;
 esac

@@ -1,9 +1,10 @@
 # A toolchain for another architecture out of Debian's packages, unpacked into one folder: nothing is
 # installed, no foreign architecture is added to this system, rustup downloads nothing. To be sourced:
 # `cross_toolchain ARCH FOLDER` sets what cargo, the cc crate, pkg-config and qemu-user look for, and arch,
-# triple and target (the names that Debian, GNU and Rust have for it), sysroot (the target's libraries)
-# and lld (the folder of the linker). Needs apt with Debian's or Ubuntu's sources; 1 GB, rustc in it. Gives 69
-# where the archive has no such toolchain or its lists do not fit together.
+# triple and target (the names that Debian, GNU and Rust have for it), sysroot (the target's libraries), lld
+# (the folder of the linker) and build_std (cargo's arguments where it builds the standard library, too).
+# Needs apt with Debian's or Ubuntu's sources; 1 GB, rustc in it. Gives 69 where the archive has no such
+# toolchain or its lists do not fit together.
 # shellcheck shell=bash disable=SC2034  # set for who sources this
 
 # architecture ARCH: sets the names.
@@ -52,18 +53,21 @@ unpack_gcc() {
   done
 }
 
-# Debian 12 keeps a current compiler for its browsers, rustc-web, and the linker of the same LLVM.
+# Debian 12 keeps a current compiler for its browsers, rustc-web, and the linker of the same LLVM. Where it has
+# no standard library for $arch, the library's source: cargo builds it.
 unpack_rust() {
-  local std llvm
+  local std llvm library=libstd-rust-web-dev:$arch
+  [ "$arch" != riscv64 ] || library=rust-web-src
   std=$(depends libstd-rust-web-dev 'libstd-rust-web-[0-9.]*')
   llvm=$(depends "$std" 'libllvm[0-9]*')
   unpack "$folder/tools" rustc-web cargo-web "$std:amd64" libstd-rust-web-dev:amd64 \
-    "libstd-rust-web-dev:$arch" "$llvm:amd64" "lld-${llvm#libllvm}" \
+    "$library" "$llvm:amd64" "lld-${llvm#libllvm}" \
     libgit2-1.5 libmbedcrypto7 libmbedtls14 libmbedx509-1 libhttp-parser2.9 libssh2-1
 }
 
-# What the device's flavour links and what qemu-user loads.
+# What the device's flavour links and what qemu-user loads. Debian 12 has no libraries for riscv64.
 unpack_sysroot() {
+  [ "$arch" != riscv64 ] || return 0
   local libraries=(libsystemd-dev libsystemd0 libcap2 libgcrypt20 libgpg-error0 liblz4-1 liblzma5
     libzstd1 libc6 libgcc-s1)
   unpack "$folder/sysroot" "${libraries[@]/%/:$arch}"
@@ -98,6 +102,7 @@ complete() {
 cross_toolchain() {
   architecture "$1"
   local folder=$2/$arch gcc lower
+  build_std=()
   [ "$arch" != amd64 ] || return 0
   mkdir -p "$folder"
   folder=$(cd "$folder" && pwd)
@@ -107,9 +112,9 @@ cross_toolchain() {
     gcc=$(depends "gcc-$triple" "gcc-[0-9]*-$triple")
     [ -n "$gcc" ] || { echo "toolchain: this system has no cross compiler for $triple" >&2; return 69; }
     complete gcc unpack_gcc "$gcc"
-    [ "$arch" = riscv64 ] || complete sysroot unpack_sysroot
+    complete sysroot unpack_sysroot
     if ! rust_has_target; then
-      if [ "$arch" = riscv64 ] || [ -z "$(depends libstd-rust-web-dev 'libstd-rust-web-[0-9.]*')" ]; then
+      if [ -z "$(depends libstd-rust-web-dev 'libstd-rust-web-[0-9.]*')" ]; then
         echo "toolchain: neither rustc nor this system's packages have $target" >&2
         return 69
       fi
@@ -123,6 +128,11 @@ cross_toolchain() {
   export LD_LIBRARY_PATH=$folder/tools/usr/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
   sysroot=$folder/sysroot
   if [ -e "$folder/rust.complete" ]; then
+    if ! [ -d "$folder/tools/usr/lib/rustlib/$target" ]; then
+      build_std=(-Z "build-std=std,panic_unwind")
+      # The compiler's own sources may use what is not stable, in a release of it as in a nightly.
+      export RUSTC_BOOTSTRAP=1
+    fi
     # By path: the names on PATH may be rustup's.
     export RUSTC=$folder/tools/usr/bin/rustc CARGO=$folder/tools/usr/bin/cargo
     # The newest: a fetch that broke off may have left another's.
