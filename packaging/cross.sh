@@ -24,6 +24,10 @@ for argument in "$@"; do
   esac
 done
 [ -n "$name" ] || { echo "cross: for which architecture? aarch64, armv7, x86_64, riscv64" >&2; exit 64; }
+if [ "$name-$flavour" = riscv64-device ]; then
+  echo "cross: Debian 12 has no libsystemd for riscv64: --flavour=container" >&2
+  exit 69
+fi
 cross_toolchain "$name" .cache/cross
 
 build=(--release --locked "${build_std[@]}" --package picket --bin picket --target "$target" --target-dir target/cross)
@@ -44,10 +48,7 @@ if [ "$arch" != amd64 ]; then
   last+=(-Clink-arg=-fuse-ld=lld "-Clink-arg=-B$lld")
 fi
 case $flavour in
-  device)
-    [ "$arch" != riscv64 ] || { echo "cross: Debian 12 has no libsystemd for riscv64: --flavour=container" >&2; exit 69; }
-    build+=(--features journald)
-    ;;
+  device) build+=(--features journald) ;;
   container) last+=(-Ctarget-feature=+crt-static) ;;
   *) echo "cross: there is no flavour $flavour, only device and container" >&2; exit 64 ;;
 esac
