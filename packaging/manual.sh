@@ -3,7 +3,7 @@
 #
 #   manual.sh DIR
 #
-# Leaves in DIR what belongs below /usr/share. Builds and runs packaging/manual on this machine.
+# Leaves in DIR what belongs below /usr/share. Builds and runs daemon/tools/manual on this machine.
 set -euo pipefail
 umask 022
 project=$(cd "$(dirname "$0")/.." && pwd)

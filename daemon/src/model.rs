@@ -36,14 +36,14 @@ const LABEL_BYTES_MAX: usize = 128;
 /// values differently by one step; a damaged file or a wrong kernel is off by whole units.
 const GOLDEN_TOLERANCE: f32 = 0.25;
 
-/// The model compiled into the binary; its card is daemon/model/README.md.
-const EMBEDDED: &[u8] = include_bytes!("../model/cifar10-int8.onnx");
+/// The model compiled into the binary; its card is daemon/training/README.md.
+const EMBEDDED: &[u8] = include_bytes!("../crates/classifier/embedded/cifar10-int8.onnx");
 
 /// The picture that proves a model: at load, and again and again while it serves.
-const SAMPLE: &[u8] = include_bytes!("../model/golden.png");
+const SAMPLE: &[u8] = include_bytes!("../crates/classifier/embedded/golden.png");
 
-/// What ONNX Runtime 1.32.0 gave for it with the embedded model (daemon/model/golden.py).
-const SAMPLE_LOGITS: &str = include_str!("../model/golden.logits");
+/// What ONNX Runtime 1.32.0 gave for it with the embedded model (daemon/training/golden.py).
+const SAMPLE_LOGITS: &str = include_str!("../crates/classifier/embedded/golden.logits");
 
 /// Largest accepted difference from `SAMPLE_LOGITS`: two runtimes that round alike differ by the
 /// order in which they add floats, some 1e-6.
@@ -330,7 +330,7 @@ fn golden_logits(stated: &str) -> Result<[f32; CLASSES], String> {
         .map_err(|_| format!("it states {count} golden logits, exactly {CLASSES} are needed"))
 }
 
-/// The image that daemon/model/stamp.py runs to state a model's golden logits.
+/// The image that daemon/training/stamp.py runs to state a model's golden logits.
 fn golden_image() -> Image {
     let bytes: Vec<u8> = (0..IMAGE_BYTES).map(|i| (31 * i * i + 7 * i) as u8).collect();
     Image::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes")

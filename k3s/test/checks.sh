@@ -118,7 +118,7 @@ check_ready() {
   not_ready || wrong "ready without a model"
   out_of_service || wrong "in service without a model"
   began=$(now)
-  timeout 10 sh -c 'cat "$1" >"$2"' - "$project/daemon/model/cifar10-int8.onnx" "$state/model.onnx" ||
+  timeout 10 sh -c 'cat "$1" >"$2"' - "$project/daemon/crates/classifier/embedded/cifar10-int8.onnx" "$state/model.onnx" ||
     wrong "nobody reads the model"
   until_true "ready" is_ready
   until_true "in service" in_service

@@ -141,7 +141,7 @@ fn model_exit(error: &ModelError) -> u8 {
     }
 }
 
-/// What the program takes, for who writes manual and completions from it (`packaging/manual`).
+/// What the program takes, for who writes manual and completions from it (`daemon/tools/manual`).
 pub fn command() -> clap::Command {
     Cli::command()
 }

@@ -162,7 +162,7 @@ check_footprint() {
   inside 'systemctl restart picket'
   until_true 60 'ready again' get "$probe/ready"
   echo "start to ready $(start_ms) ms, RSS $(rss); binary $(inside 'stat -Lc %s /usr/bin/picket') bytes, package $(inside 'stat -c %s /root/picket.deb')"
-  filled=$(python3 "$project/daemon/benches/fill.py" "$api" "$probe" --predictions $footprint_predictions --records $footprint_records) ||
+  filled=$(python3 "$project/daemon/tools/benches/fill.py" "$api" "$probe" --predictions $footprint_predictions --records $footprint_records) ||
     wrong "fill: $filled"
   echo "after $footprint_predictions predictions and $footprint_records records by POST /log: RSS $(rss), $filled"
   inside 'systemctl restart picket'

@@ -356,5 +356,5 @@ fn a_second_daemon_on_the_same_store_is_refused() {
 }
 
 fn embedded() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("model/cifar10-int8.onnx")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/classifier/embedded/cifar10-int8.onnx")
 }

@@ -254,7 +254,7 @@ class Rig:
 
     def damaged_memory(self) -> None:
         broken, mark = time.monotonic(), len(self.receiver.told)
-        golden = (PROJECT / "daemon" / "model" / "golden.logits").read_text().split()
+        golden = (PROJECT / "daemon/crates/classifier/embedded/golden.logits").read_text().split()
         places = self.daemon.damage_model([float(each) for each in golden])
         if not places:
             raise Failed("the golden sample's logits are nowhere in the daemon's memory")
@@ -276,7 +276,7 @@ class Rig:
         mended = time.monotonic()
         self.expect_gone(["PicketDown"], mended, mark)
         self.expect(["PicketModelNotLoaded"], mended, mark)
-        pipe.write_bytes((PROJECT / "daemon" / "model" / "cifar10-int8.onnx").read_bytes())
+        pipe.write_bytes((PROJECT / "daemon/crates/classifier/embedded/cifar10-int8.onnx").read_bytes())
         self.expect_gone(["PicketModelNotLoaded"], time.monotonic(), mark)
 
     def restart_loop(self) -> None:

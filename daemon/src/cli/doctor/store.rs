@@ -82,13 +82,13 @@ fn model(config: &Config) -> Finding {
             let info = pipeline.model.info();
             let fact = format!("{} {}", info.version, info.digest);
             if let Some(warning) = info.stock_warning() {
-                let advice = "quantise it to QLinearConv, as daemon/model does";
+                let advice = "quantise it to QLinearConv, as daemon/training does";
                 return Finding::warn("model", format!("{fact}: {warning}"), advice);
             }
             if info.golden_checked {
                 return Finding::ok("model", format!("{fact}, the golden sample comes out right"));
             }
-            let advice = "put golden logits into the file, as daemon/model does";
+            let advice = "put golden logits into the file, as daemon/training does";
             Finding::warn("model", format!("{fact}, without a golden sample to check"), advice)
         }
         Err(error) => Finding::fail(

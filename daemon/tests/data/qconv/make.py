@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parents[2] / "model"))
+sys.path.append(str(HERE.parents[2] / "training"))
 from reference import session  # noqa: E402
 
 CLASSES = 10
@@ -93,7 +93,7 @@ def main() -> None:
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, HERE / "mixed.onnx")
 
-    pixels = np.asarray(Image.open(HERE.parents[2] / "model/golden.png").convert("RGB"))
+    pixels = np.asarray(Image.open(HERE.parents[2] / "crates/classifier/embedded/golden.png").convert("RGB"))
     found = session(HERE / "mixed.onnx").run(None, {"x": pixels.transpose(2, 0, 1)[None]})[0][0]
     (HERE / "mixed.logits").write_text("".join(f"{logit:.6f}\n" for logit in found))
     print(*(f"{logit:.6f}" for logit in found))

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, NamedTuple
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "model"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "training"))
 
 from accuracy import ServiceError, end_on_sigterm, picket_command, serve
 from fill import BATCH_RECORDS, Refused, metric, post, predict

@@ -33,7 +33,7 @@ from cifar10 import CACHE, LABELS, Cifar10, FetchError, fetch
 from reference import session
 
 # The file that is compiled into the daemon.
-MODEL = Path(__file__).resolve().parent / "cifar10-int8.onnx"
+MODEL = Path(__file__).resolve().parents[1] / "crates/classifier/embedded/cifar10-int8.onnx"
 
 CONNECTIONS = 4
 IMAGES_MAX = 10_000

@@ -28,8 +28,8 @@ import onnx
 import to_tflite
 
 HERE = Path(__file__).resolve().parent
-MODEL = HERE.parent / "model/cifar10-int8.onnx"
-CACHE = HERE.parents[1] / ".cache/bench"
+MODEL = HERE.parents[1] / "crates/classifier/embedded/cifar10-int8.onnx"
+CACHE = HERE.parents[2] / ".cache/bench"
 
 ROUNDS = 7
 ITERATIONS = 4000

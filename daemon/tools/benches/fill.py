@@ -13,7 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
-PICTURE = Path(__file__).resolve().parents[1] / "tests/data/cifar10/cat.png"
+PICTURE = Path(__file__).resolve().parents[2] / "tests/data/cifar10/cat.png"
 CONNECTIONS = 4
 # What POST /log takes at once, and when filling is given up.
 BATCH_RECORDS = 1_000

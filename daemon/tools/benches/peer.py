@@ -26,7 +26,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from pydantic_core import from_json, to_json
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "model"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "training"))
 from reference import session  # noqa: E402
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

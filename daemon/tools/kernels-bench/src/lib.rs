@@ -3,5 +3,5 @@
 
 #![deny(unsafe_code)]
 
-#[path = "../../src/qconv/kernel/mod.rs"]
+#[path = "../../../src/qconv/kernel/mod.rs"]
 pub mod kernel;

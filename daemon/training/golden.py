@@ -18,7 +18,8 @@ from PIL import Image
 
 from reference import session
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).resolve().parent
+EMBEDDED = HERE.parent / "crates/classifier/embedded"
 FIXTURES = HERE.parent / "tests/data/cifar10"
 
 
@@ -32,10 +33,10 @@ def logits(reference, picture: pathlib.Path) -> list[str]:
 
 
 def main() -> None:
-    shutil.copyfile(FIXTURES / "cat.png", HERE / "golden.png")
-    reference = session(HERE / "cifar10-int8.onnx")
-    golden = logits(reference, HERE / "golden.png")
-    (HERE / "golden.logits").write_text("".join(f"{logit}\n" for logit in golden))
+    shutil.copyfile(FIXTURES / "cat.png", EMBEDDED / "golden.png")
+    reference = session(EMBEDDED / "cifar10-int8.onnx")
+    golden = logits(reference, EMBEDDED / "golden.png")
+    (EMBEDDED / "golden.logits").write_text("".join(f"{logit}\n" for logit in golden))
     print("golden logits", *golden)
     pictures = sorted(FIXTURES.glob("*.png"))
     lines = [" ".join([picture.stem, *logits(reference, picture)]) for picture in pictures]

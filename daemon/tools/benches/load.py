@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-MODEL_DIR = HERE.parent / "model"
+MODEL_DIR = HERE.parents[1] / "training"
 sys.path.append(str(MODEL_DIR))
 
 import argparse

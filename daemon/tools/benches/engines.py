@@ -38,7 +38,7 @@ def onnxruntime(model: str) -> tuple[Run, str]:
     options = engine.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Right answers on x86 without VNNI as well: daemon/model/reference.py.
+    # Right answers on x86 without VNNI as well: daemon/training/reference.py.
     options.add_session_config_entry("session.x64quantprecision", "1")
     session = engine.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     feed = session.get_inputs()[0]
