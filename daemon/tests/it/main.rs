@@ -22,6 +22,5 @@ mod reload;
 mod shutdown;
 mod support;
 mod systemd;
-mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
