@@ -68,8 +68,12 @@ impl<'ast> Visit<'ast> for Functions {
     }
 }
 
-/// `mod.rs` and `lib.rs` declare, offer and dispatch; types and what they do live in files of their own.
+/// `mod.rs` and `lib.rs` declare, offer and dispatch; types and what they do live in files of their own. A
+/// crate of one file has no face.
 pub fn faces(krate: &Crate) -> Vec<Violation> {
+    if krate.production().count() == 1 {
+        return Vec::new();
+    }
     let face =
         |source: &&Source| source.path.ends_with("/mod.rs") || source.path.ends_with("/lib.rs");
     krate.production().filter(face).flat_map(definitions).collect()
