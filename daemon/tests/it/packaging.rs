@@ -140,7 +140,8 @@ fn the_package_starts_stops_and_purges_every_unit() {
 #[test]
 fn every_setting_is_in_the_documentation() {
     let docs = read("docs/configuration.md");
-    let help = stdout(&run(["serve", "--help"]));
+    let help = run(["serve", "--help"]);
+    let help = stdout(&help);
     let variables: Vec<&str> = help
         .split("[env: ")
         .skip(1)
