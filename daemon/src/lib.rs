@@ -16,30 +16,16 @@
 
 pub mod cli;
 pub mod config;
+pub mod diagnostics;
 pub mod endpoint;
 pub mod health;
 pub mod http;
-pub mod image;
-pub mod live;
-pub mod log_batch;
-pub mod log_output;
+pub mod inference;
+pub mod life;
 pub mod metrics;
-pub mod model;
 pub mod os;
-pub mod pipeline;
-pub mod prediction;
-pub mod prediction_log;
-pub mod qconv;
-mod queue;
+pub mod recording;
 pub mod registry;
-mod reload;
-pub mod supervisor;
-pub mod systemd;
-pub mod tensor;
-mod watchdog;
-pub mod wear;
-pub mod worker;
-pub mod writer;
 
 /// Version of the package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -47,15 +33,3 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const COMMIT: &str = env!("PICKET_COMMIT");
 /// Target triple that the binary was built for.
 pub const TARGET: &str = env!("PICKET_TARGET");
-
-/// An error and its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::config::Settings;
-use crate::prediction_log::VerifyReport;
 use clap::{Args, Subcommand, ValueEnum};
+use picket_records::VerifyReport;
 use serde_json::Value;
 
 use super::source::{Source, verify};

@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{Config, ConfigError, Settings, Sources, Surroundings};
-use crate::image::DecodeError;
-use crate::log_output::{self, LogFormat, LogLevel};
-use crate::model::ModelError;
+use crate::diagnostics::{self, LogFormat, LogLevel};
+use crate::life::supervisor::{self, RunError};
+use crate::life::systemd::Sockets;
 use crate::os::{self, Signals};
-use crate::prediction_log::LogError;
-use crate::supervisor::{self, RunError};
-use crate::systemd::Sockets;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use picket_classifier::ModelError;
+use picket_picture::DecodeError;
+use picket_records::LogError;
 
 /// Exit codes of sysexits.h.
 pub mod exit {
@@ -163,8 +163,8 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             // Journald takes the number as the priority (sd-daemon(3)).
-            let severity = if log_output::stderr_is_the_journal() { "<3>" } else { "" };
-            eprintln!("{severity}picket: {}", crate::chain(&error));
+            let severity = if diagnostics::stderr_is_the_journal() { "<3>" } else { "" };
+            eprintln!("{severity}picket: {}", picket_base::chain(&error));
             ExitCode::from(error.exit_code())
         }
     }
@@ -197,7 +197,7 @@ fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
     // Before any thread starts: each inherits the mask.
     let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
     let sockets = Sockets::take().map_err(RunError::Sockets)?;
-    let _output = log_output::init(global.log_level, global.log_format);
+    let _output = diagnostics::init(global.log_level, global.log_format);
     let surroundings = Surroundings::from_environment();
     let sources = Sources { flags: settings, file: global.config.clone(), surroundings };
     let config = sources.load()?;

@@ -5,12 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::config::{ModelSettings, Settings, VerdictSettings};
-use crate::http::{ModelView, PredictionView, TimingView, ms};
-use crate::image::MediaType;
-use crate::pipeline::{Pipeline, PredictError, StageTimes};
-use crate::prediction::Prediction;
-use crate::supervisor::load_pipeline;
+use crate::http::api::{ModelView, PredictionView, TimingView, ms};
+use crate::inference::Prediction;
+use crate::inference::{Pipeline, PredictError, StageTimes};
+use crate::life::supervisor::load_pipeline;
 use clap::Args;
+use picket_picture::MediaType;
 use serde::Serialize;
 
 use super::{CliError, Global, load, print, table};
@@ -65,7 +65,7 @@ pub fn run(args: PredictArgs, global: &Global) -> Result<(), CliError> {
             ]),
             Err(error) => match &failure {
                 None => failure = Some(error),
-                Some(_) => eprintln!("picket: {}", crate::chain(&error)),
+                Some(_) => eprintln!("picket: {}", picket_base::chain(&error)),
             },
         }
     }

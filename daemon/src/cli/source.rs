@@ -5,11 +5,13 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 
-use crate::prediction_log::{self, LogError, PAGE_RECORDS_MAX, Query, Store, VerifyReport};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use picket_records::{
+    self as prediction_log, LogError, PAGE_RECORDS_MAX, Query, Store, VerifyReport,
+};
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::health::{Health, Reason, Subsystem};
-use crate::os;
+use picket_base::clock;
 
 pub(super) struct HealthMetrics {
     alive: IntGaugeVec,
@@ -92,6 +92,6 @@ impl HealthMetrics {
             self.not_ready.with_label_values(&[label]).set(i64::from(current));
         }
         self.registry_configured.set(i64::from(health.registry().is_some()));
-        self.clock_synchronised.set(i64::from(os::wall_clock_is_synchronised()));
+        self.clock_synchronised.set(i64::from(clock::wall_clock_is_synchronised()));
     }
 }

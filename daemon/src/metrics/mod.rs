@@ -2,6 +2,7 @@
 //! rest is named `picket_` by the Prometheus guides.
 
 mod health;
+pub mod wear;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,10 +13,10 @@ use prometheus::{
 };
 
 use crate::health::{Health, LogState};
-use crate::os;
-use crate::prediction_log::{Retention, Step};
-use crate::wear::Wear;
+use crate::metrics::wear::Wear;
 use health::HealthMetrics;
+use picket_base::disk;
+use picket_records::{Retention, Step};
 
 /// `service` label of the logging families: the name that the replaced service had.
 const LOGGING_SERVICE: &str = "cloud-logging-api";
@@ -132,7 +133,7 @@ impl Metrics {
 
     /// Asked of the kernel at every scrape, so that an idle daemon is told of too.
     fn update_wear(&self) {
-        let Some(total) = os::written_bytes() else { return };
+        let Some(total) = disk::written_bytes() else { return };
         self.written_bytes.inc_by(total.saturating_sub(self.written_bytes.get()));
         let mut wear = self.wear.lock().expect("nothing that holds the wear panics");
         let rates = wear.rates(Instant::now(), total, self.logged.get());
@@ -358,7 +359,7 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         written_bytes,
         bytes_per_record,
         bytes_per_day,
-        wear: Mutex::new(Wear::since(Instant::now(), os::written_bytes().unwrap_or(0), 0)),
+        wear: Mutex::new(Wear::since(Instant::now(), disk::written_bytes().unwrap_or(0), 0)),
         health: HealthMetrics::new(&registry)?,
         rejected,
         connections,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use picket::image::{Image, JsonRange, MediaType};
+use picket_picture::{Image, JsonRange, MediaType};
 use serde_json::{Value, json};
 
 use crate::support::{cat_png, fixture, picket, run, start, start_with, stderr, stdout};

@@ -45,7 +45,11 @@ pub fn cat_png() -> Vec<u8> {
 }
 
 pub fn embedded_model() -> Vec<u8> {
-    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/crates/classifier/embedded/cifar10-int8.onnx")).unwrap()
+    std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/crates/classifier/embedded/cifar10-int8.onnx"
+    ))
+    .unwrap()
 }
 
 /// 32×32 RGB8 of one colour: the simplest body that is a picture.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::os;
+use picket_base::disk;
 
 use super::{Finding, read, size};
 
@@ -133,7 +133,7 @@ fn options(mount: &Mount) -> Option<Finding> {
 }
 
 fn room(config: &Config, dir: &Path) -> Finding {
-    let space = match os::disk_space(dir) {
+    let space = match disk::disk_space(dir) {
         Ok(space) => space,
         Err(error) => {
             let advice = "the disk does not answer: look into dmesg";
@@ -156,7 +156,7 @@ fn room(config: &Config, dir: &Path) -> Finding {
 fn used_bytes(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let metadata = entries.filter_map(|entry| entry.metadata().ok());
-    metadata.filter(std::fs::Metadata::is_file).map(|m| os::allocated_bytes(&m)).sum()
+    metadata.filter(std::fs::Metadata::is_file).map(|m| disk::allocated_bytes(&m)).sum()
 }
 
 fn wear(root: &Path, mount: &Mount) -> Finding {

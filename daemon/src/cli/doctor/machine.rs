@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::os;
+use picket_base::clock;
 
 use super::{Finding, read};
 
@@ -23,7 +23,7 @@ const THROTTLED: [(u32, &str); 4] = [
 ];
 
 pub fn clock() -> Finding {
-    if os::wall_clock_is_synchronised() {
+    if clock::wall_clock_is_synchronised() {
         return Finding::ok("clock", "the wall clock follows a time source");
     }
     Finding::warn(

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::life::supervisor;
 use crate::os;
-use crate::prediction_log::{self, LogError, VerifyReport};
-use crate::supervisor;
+use picket_records::{self as prediction_log, LogError, VerifyReport};
 
 use super::Finding;
 use super::disk::existing;
@@ -93,7 +93,7 @@ fn model(config: &Config) -> Finding {
         }
         Err(error) => Finding::fail(
             "model",
-            crate::chain(&error),
+            picket_base::chain(&error),
             "picket model check says more; without [model] path the one in the binary is used",
         ),
     }
@@ -120,7 +120,7 @@ fn log(config: &Config) -> Finding {
             .unwrap_or_else(|| Finding::unknown("log", "in use, and no daemon answers")),
         Err(error) => Finding::fail(
             "log",
-            crate::chain(&error),
+            picket_base::chain(&error),
             "the daemon repairs what can be repaired when it starts; docs/prediction-log.md",
         ),
     }

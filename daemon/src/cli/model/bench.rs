@@ -4,13 +4,13 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use crate::config::ModelSettings;
-use crate::http::ms;
-use crate::image::{IMAGE_BYTES, Image};
-use crate::model::Model;
+use crate::http::api::ms;
 use crate::os;
-use crate::qconv::Engine;
-use crate::tensor::InputTensor;
 use clap::Args;
+use picket_classifier::Engine;
+use picket_classifier::Model;
+use picket_picture::InputTensor;
+use picket_picture::{IMAGE_BYTES, Image};
 use serde_json::{Value, json};
 
 use super::{CliError, Global, load_model, print, table};

@@ -6,10 +6,10 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::config::ModelSettings;
-use crate::image::{IMAGE_BYTES, Image};
-use crate::qconv::Engine;
-use crate::tensor::InputTensor;
 use clap::Args;
+use picket_classifier::Engine;
+use picket_picture::InputTensor;
+use picket_picture::{IMAGE_BYTES, Image};
 
 use super::{CliError, Global, load_model, print};
 

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use picket::prediction_log::{Climb, LogReader, PredictionLog, Retention};
+use picket_records::{Climb, LogReader, PredictionLog, Retention};
 
 const RETENTION: Retention = Retention { max_records: 1_000, max_bytes: 10_000_000, max_age: None };
 

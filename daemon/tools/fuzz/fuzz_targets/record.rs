@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use picket::prediction_log::{decode_record, read_chunk};
+use picket_records::{decode_record, read_chunk};
 
 const MAGIC: u8 = 0xe7;
 const RECORD: u8 = 0x12;

@@ -1,7 +1,7 @@
-//! `picket-kernels`: what this core can do, and what the kernels make of it, without a daemon.
+//! `picket-kernels-bench`: what this core can do, and what the kernels make of it, without a daemon.
 //!
-//!     picket-kernels peak              products per second of each kernel's instruction
-//!     picket-kernels layers [KERNEL [IMAGES]]   each layer of a net of the embedded model's shape
+//!     picket-kernels-bench peak              products per second of each kernel's instruction
+//!     picket-kernels-bench layers [KERNEL [IMAGES]]   each layer of a net of the embedded model's shape
 //!
 //! `./dev bench model` runs the first; docs/kernels.md counts the instructions of the second.
 
@@ -9,7 +9,7 @@ mod peak;
 
 use std::time::{Duration, Instant};
 
-use picket_kernels::kernel::{Convolution, Geometry, Kernel, Layer, Order, Quantised};
+use picket_kernels::{Convolution, Geometry, Kernel, Layer, Order, Quantised};
 
 const IMAGES: usize = 1000;
 
@@ -37,7 +37,7 @@ fn main() {
             layers(named(kernel), images.parse().expect("a number of images"));
         }
         _ => {
-            eprintln!("usage: picket-kernels peak | layers [KERNEL [IMAGES]]");
+            eprintln!("usage: picket-kernels-bench peak | layers [KERNEL [IMAGES]]");
             std::process::exit(64);
         }
     }
@@ -46,7 +46,7 @@ fn main() {
 fn named(name: &str) -> Kernel {
     let kernel = Kernel::ALL.into_iter().find(|kernel| kernel.name() == name);
     kernel.filter(|kernel| kernel.is_available()).unwrap_or_else(|| {
-        eprintln!("picket-kernels: this CPU has no kernel {name}");
+        eprintln!("picket-kernels-bench: this CPU has no kernel {name}");
         std::process::exit(64);
     })
 }

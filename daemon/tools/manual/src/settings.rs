@@ -7,7 +7,7 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use crate::{Edition, File};
 
-const SAMPLE: &str = include_str!("../../../systemd/picket.toml");
+const SAMPLE: &str = include_str!("../../../../systemd/picket.toml");
 
 /// Settings that one comment explains.
 struct Entry {

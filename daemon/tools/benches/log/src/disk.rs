@@ -150,7 +150,7 @@ impl Volume {
                     stat.split_whitespace().nth(6).context("the device has no counters")?;
                 Ok(sectors.parse::<u64>()? * SECTOR_BYTES)
             }
-            _ => picket::os::written_bytes()
+            _ => picket_base::disk::written_bytes()
                 .context("the kernel doesn't count this process's writes"),
         }
     }

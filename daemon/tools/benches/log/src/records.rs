@@ -5,10 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use picket::os::Stamp;
-use picket::prediction_log::{
-    Body, Climb, Entry, LogReader, Origin, Predicted, PredictionLog, read_chunk,
-};
+use picket_base::clock::Stamp;
+use picket_records::{Body, Climb, Entry, LogReader, Origin, Predicted, PredictionLog, read_chunk};
 
 use crate::engine::picket::RETENTION;
 
@@ -65,7 +63,7 @@ fn stored_values(dir: &Path, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
 /// Ten logits each from a small linear congruential generator, as a trained net spreads them.
 fn entries() -> Vec<Entry> {
     let origin = Arc::new(Origin {
-        boot_id: picket::os::boot_id(),
+        boot_id: picket_base::clock::boot_id(),
         model_name: "cifar10".into(),
         model_version: "1".into(),
         device_id: None,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use picket::prediction_log::{Climb, Entry, LogReader, PredictionLog, Retention};
+use picket_records::{Climb, Entry, LogReader, PredictionLog, Retention};
 
 use super::Engine;
 use crate::records::Records;

@@ -1,0 +1,140 @@
+//! x86-64 with AVX2: vpmaddwd adds two products i16 · i16 into each of 8 sums of 32 bits. Exact, where
+//! vpmaddubsw, the instruction for bytes, would saturate its pairs at 16 bits.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::tile::{Output, Range, Tile};
+
+pub const LANES: usize = 16;
+/// Eight sums in registers, of 16.
+pub const PIXELS: usize = 4;
+const STEP: usize = 2;
+/// Sums in a register, and registers for a pixel.
+pub const SUMS: usize = 8;
+pub const VECTORS: usize = 2;
+
+pub fn is_available() -> bool {
+    is_x86_feature_detected!("avx2")
+}
+
+pub fn tile(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    assert!(is_available() && tile.is_sound(STEP));
+    // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
+    unsafe { kernel(tile, output) }
+}
+
+/// # Safety
+/// `tile.is_sound(STEP)`.
+#[target_feature(enable = "avx2")]
+unsafe fn kernel(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    let mut sums = [[_mm256_setzero_si256(); VECTORS]; PIXELS];
+    for (pixel, sums) in sums.iter_mut().enumerate() {
+        *sums = biases(tile.bias(pixel));
+    }
+    // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
+    // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
+    unsafe {
+        let mut weights = tile.weights.as_ptr();
+        // One pointer that moves, and where each window starts from it.
+        let (mut at, windows) = (tile.input.as_ptr(), tile.windows);
+        for _ in 0..tile.rows {
+            macro_rules! multiply {
+                ($columns:expr, $pixels:expr) => {
+                    for _ in 0..$columns / STEP {
+                        let mut w = [_mm256_setzero_si256(); VECTORS];
+                        for (vector, w) in w.iter_mut().enumerate() {
+                            let bytes = _mm_loadu_si128(weights.add(vector * SUMS * STEP).cast());
+                            *w = _mm256_cvtepi8_epi16(bytes);
+                        }
+                        weights = weights.add(LANES * STEP);
+                        for (sums, window) in sums[$pixels].iter_mut().zip(&windows[$pixels]) {
+                            let two = at.add(*window).cast::<i32>().read_unaligned();
+                            let x = _mm256_set1_epi32(two);
+                            for (sum, w) in sums.iter_mut().zip(w) {
+                                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, w));
+                            }
+                        }
+                        at = at.add(STEP);
+                    }
+                };
+            }
+            let [head, all, tail] = tile.columns();
+            multiply!(head, 1..);
+            multiply!(all, ..);
+            multiply!(tail, ..PIXELS - 1);
+            // Behind the last row nothing is read any more.
+            at = at.wrapping_add(tile.row_step - tile.row_len);
+        }
+    }
+    for (sums, output) in sums.iter().zip(output) {
+        requantise(sums, tile.scales, tile.range, output);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn biases(bias: &[i32; LANES]) -> [__m256i; VECTORS] {
+    // SAFETY: LANES is VECTORS times SUMS.
+    [0, 1].map(|vector| unsafe { _mm256_loadu_si256(bias.as_ptr().add(vector * SUMS).cast()) })
+}
+
+/// The sums of one pixel → its bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn requantise(
+    sums: &[__m256i; VECTORS],
+    scales: &[f32; LANES],
+    range: Range,
+    output: &mut [u8; LANES],
+) {
+    let low = _mm256_set1_ps(range.low);
+    let high = _mm256_set1_ps(range.high);
+    let zero = _mm256_set1_epi32(range.zero);
+    let byte = _mm256_set1_epi32(0xFF);
+    let mut values = [_mm256_setzero_si256(); VECTORS];
+    for (vector, value) in values.iter_mut().enumerate() {
+        // SAFETY: LANES is VECTORS times SUMS.
+        let scale = unsafe { _mm256_loadu_ps(scales.as_ptr().add(vector * SUMS)) };
+        let real = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[vector]), scale);
+        let real = _mm256_min_ps(_mm256_max_ps(real, low), high);
+        let whole = _mm256_add_epi32(_mm256_cvtps_epi32(real), zero);
+        // The low byte is the value, signed or not; what packs below must not saturate.
+        *value = _mm256_and_si256(whole, byte);
+    }
+    // Packing works within halves of 128 bits: put their quarters in order before the last step.
+    let words = _mm256_packus_epi32(values[0], values[1]);
+    let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+    let low_half = _mm256_castsi256_si128(words);
+    let high_half = _mm256_extracti128_si256::<1>(words);
+    // SAFETY: `output` has 16 bytes.
+    unsafe { _mm_storeu_si128(output.as_mut_ptr().cast(), _mm_packus_epi16(low_half, high_half)) };
+}
+
+pub fn clear_upper_halves() {
+    if is_x86_feature_detected!("avx") {
+        // SAFETY: the CPU has the feature.
+        unsafe { clear() }
+    }
+}
+
+#[target_feature(enable = "avx")]
+fn clear() {
+    _mm256_zeroupper();
+}
+
+/// Whether the CPU holds anything in the upper halves of the vector registers; None where it does not
+/// tell. A test of whoever calls `leave_vectors` asks this.
+pub fn upper_halves_in_use() -> Option<bool> {
+    /// Of XINUSE, the registers' upper halves (Intel SDM 1, 13.6).
+    const AVX_STATE: u64 = 1 << 2;
+
+    #[target_feature(enable = "xsave")]
+    fn in_use() -> u64 {
+        // SAFETY: whatever has xsavec has its register 1 as well.
+        unsafe { _xgetbv(1) }
+    }
+    let told = is_x86_feature_detected!("avx") && is_x86_feature_detected!("xsavec");
+    // SAFETY: the CPU has the feature.
+    told.then(|| unsafe { in_use() } & AVX_STATE != 0)
+}

@@ -1,0 +1,124 @@
+//! Which of the accepted types a body is, by its Content-Type or by its first bytes.
+//!
+//! Owns the list of accepted types. It must not decode anything.
+
+use super::{DecodeError, IMAGE_BYTES};
+
+/// The signature of PNG, eight bytes; PNG specification, section 5.2.
+pub(super) const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// The start of a JPEG file, three bytes: SOI and the first byte of the next marker; ITU-T T.81.
+pub(super) const JPEG_START: &[u8] = b"\xff\xd8\xff";
+/// The longest Content-Type that an error repeats, in characters: enough for every registered one.
+const ECHO_CHARS_MAX: usize = 80;
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaType {
+    /// `application/json`: `{"data":[3072 numbers]}`, flattened 3×32×32 (CHW).
+    Json,
+    /// `image/png`, any size within the limits.
+    Png,
+    /// `image/jpeg`, any size within the limits.
+    Jpeg,
+    /// `application/octet-stream`: 3072 bytes, 32×32 RGB8, row-major HWC.
+    Rgb8,
+}
+
+impl MediaType {
+    /// Reads a Content-Type header's value: case is ignored, and so are parameters such as
+    /// `;charset=utf-8`. `image/jpg`, which is not registered but common, means JPEG.
+    ///
+    /// # Errors
+    /// [`DecodeError::ContentType`], whose text lists the accepted types.
+    pub fn from_content_type(value: &str) -> Result<MediaType, DecodeError> {
+        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" => Ok(MediaType::Json),
+            "image/png" => Ok(MediaType::Png),
+            "image/jpeg" | "image/jpg" => Ok(MediaType::Jpeg),
+            "application/octet-stream" => Ok(MediaType::Rgb8),
+            _ => Err(DecodeError::ContentType {
+                found: essence.chars().take(ECHO_CHARS_MAX).collect(),
+            }),
+        }
+    }
+
+    /// Tells the type from the body, for a request without Content-Type and for a file: the PNG
+    /// signature, the start of a JPEG, `{` as the first byte that is not white space, or exactly
+    /// 3072 bytes. The order makes a doubtful body fail loudly as JSON rather than pass as pixels.
+    ///
+    /// # Errors
+    /// [`DecodeError::Empty`] and [`DecodeError::Unrecognised`].
+    pub fn sniff(body: &[u8]) -> Result<MediaType, DecodeError> {
+        if body.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        if body.starts_with(PNG_SIGNATURE) {
+            return Ok(MediaType::Png);
+        }
+        if body.starts_with(JPEG_START) {
+            return Ok(MediaType::Jpeg);
+        }
+        if body.trim_ascii_start().first() == Some(&b'{') {
+            return Ok(MediaType::Json);
+        }
+        if body.len() == IMAGE_BYTES {
+            return Ok(MediaType::Rgb8);
+        }
+        Err(DecodeError::Unrecognised)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Fault;
+
+    #[test]
+    fn content_type_ignores_case_and_parameters() {
+        for (value, media) in [
+            ("application/json", MediaType::Json),
+            ("Application/JSON; charset=utf-8", MediaType::Json),
+            (" image/png ;q=1", MediaType::Png),
+            ("image/jpeg", MediaType::Jpeg),
+            ("IMAGE/JPG", MediaType::Jpeg),
+            ("application/octet-stream;x", MediaType::Rgb8),
+        ] {
+            assert_eq!(MediaType::from_content_type(value).unwrap(), media, "{value}");
+        }
+    }
+
+    #[test]
+    fn unknown_content_type_lists_the_accepted_ones() {
+        for value in ["", ";", "text/plain", "image/webp", "json", "application/json+x"] {
+            let error = MediaType::from_content_type(value).unwrap_err();
+            assert_eq!(error.fault(), Fault::UnknownType, "{value}");
+            let text = error.to_string();
+            for accepted in ["json", "image/png", "image/jpeg", "application/octet-stream"] {
+                assert!(text.contains(accepted), "{text}");
+            }
+        }
+        let long = MediaType::from_content_type(&"é".repeat(5_000)).unwrap_err().to_string();
+        assert!(long.len() < 400, "{long}");
+    }
+
+    #[test]
+    fn sniff_goes_by_the_first_bytes_then_by_the_length() {
+        let mut raw = vec![7; IMAGE_BYTES];
+        assert_eq!(MediaType::sniff(&raw).unwrap(), MediaType::Rgb8);
+        raw[..8].copy_from_slice(PNG_SIGNATURE);
+        assert_eq!(MediaType::sniff(&raw).unwrap(), MediaType::Png);
+        raw[0] = b'{';
+        assert_eq!(MediaType::sniff(&raw).unwrap(), MediaType::Json);
+        assert_eq!(MediaType::sniff(b"\xff\xd8\xff\xe0").unwrap(), MediaType::Jpeg);
+        assert_eq!(MediaType::sniff(b" \r\n\t{").unwrap(), MediaType::Json);
+    }
+
+    #[test]
+    fn sniff_of_anything_else_is_an_unknown_type() {
+        for body in [&b"x"[..], b"\xff", b"\xff\xd8", b"[1,2]", b"GIF89a", &[0; 3071], b"   "] {
+            let error = MediaType::sniff(body).unwrap_err();
+            assert_eq!(error.fault(), Fault::UnknownType, "{body:?}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The chunks of a PNG file, before any of it is decoded: its size, its end, its Exif data.
+//!
+//! Owns the walk over the container (PNG specification, third edition). Ancillary chunks never
+//! reach the decoder, so that none of them (iCCP, zTXt, iTXt) is ever inflated. It must not
+//! inflate or allocate more than the body's own length.
+
+use super::DecodeError;
+use super::compressed::check_size;
+use super::media::PNG_SIGNATURE;
+
+/// Length and type before a chunk's data, in bytes; section 5.3.
+const CHUNK_HEAD_BYTES: usize = 8;
+/// The checksum after a chunk's data, in bytes; section 5.3.
+const CHUNK_CRC_BYTES: usize = 4;
+/// Length of an IHDR chunk's data, in bytes; section 11.2.1.
+const IHDR_BYTES: usize = 13;
+/// The bit of a chunk type's first byte that is set when the chunk is ancillary; section 5.4.
+const ANCILLARY: u8 = 0x20;
+
+/// What a PNG file states about itself.
+#[derive(Debug)]
+pub(super) struct Outline<'a> {
+    /// Pixels, within the limits.
+    pub(super) width: u32,
+    /// Pixels, within the limits.
+    pub(super) height: u32,
+    /// The file without its ancillary chunks, tRNS excepted; at most as long as the body. An
+    /// animation's chunks are ancillary: what is left is the default image.
+    pub(super) essence: Vec<u8>,
+    /// The eXIf chunk's data, from the TIFF header on; a chunk with a wrong checksum is no chunk.
+    pub(super) exif: Option<&'a [u8]>,
+}
+
+/// One chunk of the file.
+struct Chunk<'a> {
+    kind: [u8; 4],
+    data: &'a [u8],
+    /// The whole chunk with length, type and checksum.
+    whole: &'a [u8],
+}
+
+/// Walks a body that starts with the PNG signature, up to its IEND.
+///
+/// # Errors
+/// Malformed when a chunk is cut or IEND is missing, too large when IHDR states a size beyond the
+/// limits; nothing is allocated before that is known.
+pub(super) fn outline(body: &[u8]) -> Result<Outline<'_>, DecodeError> {
+    let mut rest = body.get(PNG_SIGNATURE.len()..).unwrap_or_default();
+    let header = next_chunk(&mut rest)?;
+    let (width, height) = size(&header)?;
+    check_size(width, height)?;
+    let mut essence = Vec::with_capacity(body.len());
+    essence.extend_from_slice(PNG_SIGNATURE);
+    essence.extend_from_slice(header.whole);
+    let mut exif = None;
+    loop {
+        let chunk = next_chunk(&mut rest)?;
+        if chunk.kind[0] & ANCILLARY == 0 || &chunk.kind == b"tRNS" {
+            essence.extend_from_slice(chunk.whole);
+        }
+        match &chunk.kind {
+            b"IEND" => return Ok(Outline { width, height, essence, exif }),
+            b"eXIf" if exif.is_none() && chunk.is_intact() => exif = Some(tiff(chunk.data)),
+            _ => {}
+        }
+    }
+}
+
+fn next_chunk<'a>(rest: &mut &'a [u8]) -> Result<Chunk<'a>, DecodeError> {
+    let cut = DecodeError::Truncated { format: "png", missing: "its IEND chunk is missing" };
+    let Some((&[a, b, c, d, k0, k1, k2, k3], _)) = rest.split_first_chunk::<CHUNK_HEAD_BYTES>()
+    else {
+        return Err(cut);
+    };
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    let Some((whole, after)) = length
+        .checked_add(CHUNK_HEAD_BYTES + CHUNK_CRC_BYTES)
+        .and_then(|bytes| rest.split_at_checked(bytes))
+    else {
+        return Err(cut);
+    };
+    *rest = after;
+    let data = &whole[CHUNK_HEAD_BYTES..CHUNK_HEAD_BYTES + length];
+    Ok(Chunk { kind: [k0, k1, k2, k3], data, whole })
+}
+
+fn size(header: &Chunk) -> Result<(u32, u32), DecodeError> {
+    match header.data {
+        &[w0, w1, w2, w3, h0, h1, h2, h3, ..]
+            if &header.kind == b"IHDR" && header.data.len() == IHDR_BYTES =>
+        {
+            let width = u32::from_be_bytes([w0, w1, w2, w3]);
+            Ok((width, u32::from_be_bytes([h0, h1, h2, h3])))
+        }
+        _ => {
+            let reason = "it does not start with an IHDR chunk".to_owned();
+            Err(DecodeError::Damaged { format: "png", reason })
+        }
+    }
+}
+
+/// Some writers put JPEG's marker before the TIFF header.
+fn tiff(data: &[u8]) -> &[u8] {
+    data.strip_prefix(b"Exif\0\0").unwrap_or(data)
+}
+
+impl Chunk<'_> {
+    fn is_intact(&self) -> bool {
+        let (covered, stated) = self.whole.split_at(self.whole.len() - CHUNK_CRC_BYTES);
+        crc32fast::hash(&covered[4..]).to_be_bytes() == stated
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+    use crate::fixtures::{difference, expected, names, read};
+    use crate::{Fault, Image, JsonRange, MediaType};
+
+    fn decode(body: &[u8]) -> Result<Image, DecodeError> {
+        Image::decode(body, MediaType::Png, JsonRange::default())
+    }
+
+    #[track_caller]
+    fn assert_refused(body: &[u8], fault: Fault, text: &str) {
+        let error = decode(body).unwrap_err();
+        assert_eq!(error.to_string(), text);
+        assert_eq!(error.fault(), fault);
+    }
+
+    fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+        let covered = [kind, data].concat();
+        let length = (data.len() as u32).to_be_bytes();
+        [&length[..], &covered, &crc32fast::hash(&covered).to_be_bytes()].concat()
+    }
+
+    /// An IHDR chunk of this size, 8 bits, not interlaced.
+    fn header(width: u32, height: u32, colour_type: u8) -> Vec<u8> {
+        let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
+        chunk(b"IHDR", &[&size[..], &[8, colour_type, 0, 0, 0]].concat())
+    }
+
+    fn file(chunks: &[Vec<u8>]) -> Vec<u8> {
+        [PNG_SIGNATURE, &chunks.concat(), &chunk(b"IEND", b"")].concat()
+    }
+
+    /// The chunks of a file without their checksums, IEND excepted.
+    fn chunks(body: &[u8]) -> Vec<([u8; 4], Vec<u8>)> {
+        let (mut rest, mut found) = (&body[PNG_SIGNATURE.len()..], Vec::new());
+        loop {
+            let chunk = next_chunk(&mut rest).unwrap();
+            if &chunk.kind == b"IEND" {
+                return found;
+            }
+            found.push((chunk.kind, chunk.data.to_vec()));
+        }
+    }
+
+    /// The file with these chunks between its IHDR and the rest.
+    fn inserted(name: &str, extra: &[Vec<u8>]) -> Vec<u8> {
+        let mut all: Vec<_> =
+            chunks(&read(name)).iter().map(|(kind, data)| chunk(kind, data)).collect();
+        all.splice(1..1, extra.iter().cloned());
+        file(&all)
+    }
+
+    /// The file with its first IDAT chunk's data changed and every checksum right.
+    fn with_image_data(name: &str, change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+        let mut all = chunks(&read(name));
+        change(&mut all.iter_mut().find(|(kind, _)| kind == b"IDAT").unwrap().1);
+        file(&all.iter().map(|(kind, data)| chunk(kind, data)).collect::<Vec<_>>())
+    }
+
+    /// A zlib stream of one block with fixed Huffman codes (RFC 1951, 3.2.6): a zero, then copies
+    /// of 258 bytes until `length` is passed, then a length code that does not exist.
+    fn endless_zeros(length: usize) -> Vec<u8> {
+        let mut bits = vec![1, 1, 0];
+        bits.extend([0, 0, 1, 1, 0, 0, 0, 0]);
+        for _ in 0..length.div_ceil(258) {
+            bits.extend([1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0]);
+        }
+        bits.extend([1, 1, 0, 0, 0, 1, 1, 0]);
+        let byte = |bits: &[u8]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit);
+        [0x78, 0x01].into_iter().chain(bits.chunks(8).map(byte)).collect()
+    }
+
+    #[test]
+    fn every_truncation_is_malformed() {
+        for name in names(".png") {
+            let body = read(&name);
+            for length in 0..body.len() {
+                let error = decode(&body[..length]).unwrap_err();
+                assert_eq!(error.fault(), Fault::Malformed, "{name} cut to {length}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_end_chunk_are_ignored() {
+        let body = read("rgb8.png");
+        let plain = decode(&body).unwrap();
+        assert_eq!(decode(&[&body[..], b"garbage"].concat()).unwrap(), plain);
+    }
+
+    #[test]
+    fn image_data_that_ends_early_is_malformed() {
+        for name in ["rgb8.png", "interlaced.png", "grey16.png", "palette.png"] {
+            for keep in [0, 1, 2, 10, 50] {
+                let error = decode(&with_image_data(name, |data| data.truncate(keep))).unwrap_err();
+                assert_eq!(error.fault(), Fault::Malformed, "{name} {keep}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn file_without_image_data_or_palette_is_malformed() {
+        let error = decode(&file(&[header(4, 4, 2)])).unwrap_err();
+        assert_eq!(error.fault(), Fault::Malformed, "{error}");
+        let all = chunks(&read("palette.png"));
+        let all = all.iter().filter(|(kind, _)| kind != b"PLTE");
+        let all: Vec<_> = all.map(|(kind, data)| chunk(kind, data)).collect();
+        let error = decode(&file(&all)).unwrap_err();
+        assert_eq!(error.fault(), Fault::Malformed, "{error}");
+    }
+
+    #[test]
+    fn wrong_checksum_of_a_critical_chunk_is_damage() {
+        let body = read("palette.png");
+        let mut at = PNG_SIGNATURE.len();
+        for kind in [b"IHDR", b"PLTE", b"IDAT"] {
+            let mut rest = &body[at..];
+            let chunk = next_chunk(&mut rest).unwrap();
+            assert_eq!(&chunk.kind, kind);
+            at += chunk.whole.len();
+            let mut damaged = body.clone();
+            damaged[at - 1] ^= 1;
+            let error = decode(&damaged).unwrap_err();
+            assert!(matches!(error, DecodeError::Damaged { .. }), "{error}");
+            assert!(error.to_string().contains("CRC"), "{error}");
+        }
+    }
+
+    #[test]
+    fn wrong_checksum_of_the_exif_data_leaves_the_picture_as_stored() {
+        let mut body = read("oriented.png");
+        let upright = decode(&body).unwrap();
+        let (_, exif) = chunks(&body).into_iter().find(|(kind, _)| kind == b"eXIf").unwrap();
+        let data = body.windows(exif.len()).position(|window| window == exif).unwrap();
+        body[data + exif.len()] ^= 1;
+        assert!(difference(&decode(&body).unwrap(), &upright) > 100);
+    }
+
+    #[test]
+    fn exif_data_with_the_marker_of_jpeg_is_read() {
+        let exif = chunks(&read("oriented.png")).into_iter().find(|(kind, _)| kind == b"eXIf");
+        let (_, exif) = exif.unwrap();
+        let marked = [b"Exif\0\0", &exif[..]].concat();
+        let turned = decode(&inserted("rgb8.png", &[chunk(b"eXIf", &exif)])).unwrap();
+        assert!(difference(&turned, &expected("colours.rgb")) > 100);
+        assert_eq!(decode(&inserted("rgb8.png", &[chunk(b"eXIf", &marked)])).unwrap(), turned);
+    }
+
+    #[test]
+    fn colour_key_is_transparent() {
+        // The top left pixel of the picture, 16 bits a channel; nothing else there has its colour.
+        let key = chunk(b"tRNS", &[0, 230, 0, 40, 0, 30]);
+        let image = decode(&inserted("rgb8.png", &[key])).unwrap();
+        assert_eq!(image.pixels()[..3], [121; 3]);
+        assert_eq!(image.pixels()[3072 - 3..], expected("colours.rgb").pixels()[3072 - 3..]);
+    }
+
+    #[test]
+    fn only_what_makes_pixels_reaches_the_decoder() {
+        let extra = [
+            chunk(b"iCCP", b"x\0\0 not a profile"),
+            chunk(b"zTXt", b"x\0\0 not a text"),
+            chunk(b"gAMA", &[0, 0, 0, 1]),
+            chunk(b"tRNS", &[0, 0, 0, 0, 0, 0]),
+        ];
+        let body = inserted("rgb8.png", &extra);
+        let kinds = chunks(&outline(&body).unwrap().essence);
+        let kinds: Vec<_> = kinds.iter().map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, [b"IHDR", b"tRNS", b"IDAT"]);
+        assert_eq!(decode(&body).unwrap(), expected("colours.rgb"));
+    }
+
+    #[test]
+    fn stated_size_beyond_the_limits_is_refused_from_the_header_alone() {
+        let body = [PNG_SIGNATURE, &header(50_000, 50_000, 6)].concat();
+        assert_eq!(body.len(), 33);
+        let text = "image is 50000x50000, at most 16384 pixels a side and 24000000 pixels in all \
+                    are accepted";
+        assert_refused(&body, Fault::TooLarge, text);
+        let body = [PNG_SIGNATURE, &header(0, 5, 2)].concat();
+        assert_refused(&body, Fault::Malformed, "image is 0x5, at least 1x1 is needed");
+    }
+
+    #[test]
+    fn pixels_beyond_the_memory_limit_are_refused() {
+        let body = file(&[header(6_000, 4_000, 6), chunk(b"IDAT", &endless_zeros(1))]);
+        let text = "decoding needs 96000000 bytes of memory, at most 75497472 are accepted";
+        assert_refused(&body, Fault::TooLarge, text);
+    }
+
+    #[test]
+    fn surplus_behind_the_last_pixel_is_never_inflated() {
+        // The impossible code at the end would be an error, were it reached. The second file needs
+        // more than its code gives.
+        let bomb = file(&[header(32, 32, 2), chunk(b"IDAT", &endless_zeros(300 << 20))]);
+        assert!(decode(&bomb).unwrap().pixels().iter().all(|&value| value == 0));
+        let short = file(&[header(32, 32, 2), chunk(b"IDAT", &endless_zeros(1_000))]);
+        let error = decode(&short).unwrap_err();
+        assert_eq!(error.fault(), Fault::Malformed, "{error}");
+    }
+
+    #[test]
+    fn file_that_does_not_start_with_its_header_is_damaged() {
+        let text = "png is damaged, it does not start with an IHDR chunk";
+        assert_refused(&file(&[chunk(b"IDAT", &[0; 13])]), Fault::Malformed, text);
+        assert_refused(&file(&[chunk(b"IHDR", &[1; 12])]), Fault::Malformed, text);
+        assert_refused(&file(&[chunk(b"IHDR", &[1; 14])]), Fault::Malformed, text);
+        assert_refused(&file(&[]), Fault::Malformed, text);
+    }
+
+    #[test]
+    fn second_header_is_damage() {
+        let error = decode(&inserted("rgb8.png", &[header(16_384, 16_384, 2)])).unwrap_err();
+        assert_eq!(error.fault(), Fault::Malformed, "{error}");
+    }
+
+    #[test]
+    fn chunk_longer_than_the_body_is_truncated() {
+        let text = "png is truncated, its IEND chunk is missing";
+        for length in [14_u32, 1 << 31, u32::MAX] {
+            let mut body = read("rgb8.png");
+            let second = PNG_SIGNATURE.len() + IHDR_BYTES + CHUNK_HEAD_BYTES + CHUNK_CRC_BYTES;
+            let length = length.max(body.len() as u32);
+            body[second..][..4].copy_from_slice(&length.to_be_bytes());
+            assert_refused(&body, Fault::Malformed, text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_chunks_with_right_checksums_never_panic(
+            name in prop::sample::select(names(".png")),
+            flips in prop::collection::vec((any::<[Index; 2]>(), 0_u8..8), 1..6),
+        ) {
+            let mut all = chunks(&read(&name));
+            for ([which, at], bit) in flips {
+                let (_, data) = which.get_mut(&mut all);
+                let at = at.index(data.len());
+                data[at] ^= 1 << bit;
+            }
+            let all: Vec<_> = all.iter().map(|(kind, data)| chunk(kind, data)).collect();
+            let _ = decode(&file(&all));
+        }
+    }
+}

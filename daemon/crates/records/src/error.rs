@@ -1,0 +1,114 @@
+//! What can go wrong with the log, and whose fault it is; sled's errors and panics end here.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use super::headroom::NoRoom;
+use picket_base::disk;
+
+/// Whose fault a failed operation of the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No space left, or none that we may use.
+    Full,
+    ReadOnly,
+    /// The disk could not read or write (EIO): nothing that it acknowledged since is certain.
+    Disk,
+    /// The system's, such as too many open files: no word about disk or store.
+    System,
+    /// The store's own: damage, or a bug of sled's.
+    Store,
+}
+
+/// What sled, or the file system beneath it, said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct StoreError {
+    pub fault: Fault,
+    pub detail: String,
+}
+
+impl From<sled::Error> for StoreError {
+    fn from(error: sled::Error) -> StoreError {
+        let fault = match &error {
+            sled::Error::Io(error) => fault(error),
+            _ => Fault::Store,
+        };
+        StoreError { fault, detail: error.to_string().replace('\n', " ") }
+    }
+}
+
+fn fault(error: &io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
+        io::ErrorKind::ReadOnlyFilesystem => Fault::ReadOnly,
+        // sled reports an inconsistency of its own files as an I/O error of these kinds.
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+            Fault::Store
+        }
+        // sled copies errors without their number; of what it meets, only EIO has no kind.
+        _ if disk::is_io_error(error) || error.raw_os_error().is_none() => Fault::Disk,
+        _ => Fault::System,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("cannot use log directory {}", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("log {} is in use by another process", path.display())]
+    Locked { path: PathBuf },
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    #[error("log {} cannot be opened: {error}", path.display())]
+    Open { path: PathBuf, error: StoreError },
+    #[error("log write failed: {0}")]
+    Write(StoreError),
+    #[error("log read failed: {0}")]
+    Read(StoreError),
+    #[error("the log is closed while its disk recovers")]
+    Closed,
+}
+
+impl LogError {
+    /// Waiting can't help: the directory is not ours to write, or somebody else holds it.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            LogError::Directory { source, .. } => disk::is_refusal(source),
+            LogError::Locked { .. } => true,
+            _ => false,
+        }
+    }
+
+    pub fn fault(&self) -> Fault {
+        match self {
+            LogError::NoRoom(NoRoom::Full { .. }) => Fault::Full,
+            LogError::NoRoom(NoRoom::ReadOnly) => Fault::ReadOnly,
+            LogError::Open { error, .. } | LogError::Write(error) | LogError::Read(error) => {
+                error.fault
+            }
+            LogError::Directory { source, .. } => fault(source),
+            LogError::Locked { .. } | LogError::Closed => Fault::Store,
+        }
+    }
+}
+
+/// Runs a store operation; sled panics on some damage where it should fail.
+pub(super) fn guard<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(operation)) {
+        Ok(result) => Ok(result?),
+        Err(panic) => {
+            let detail = format!("the store panicked: {}", panic_text(&*panic));
+            Err(StoreError { fault: Fault::Store, detail: detail.replace('\n', " ") })
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+}

@@ -1,0 +1,227 @@
+//! What is kept of one prediction, and the JSON that shows it. Knows nothing of how it is stored.
+
+use std::sync::Arc;
+
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+
+use picket_base::clock::Stamp;
+
+/// Probabilities of a record: as many as the format of its bytes has room for.
+pub const CLASSES: usize = 10;
+
+/// Longest name of a model, a version, a device or a label, bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Who predicted: shared by all records of one device, model and boot, and stored once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// Boot of this machine during which the record was written.
+    pub boot_id: String,
+    pub model_name: String,
+    pub model_version: String,
+    /// The device that saw the image: this box, or the sender of a batch if it named one.
+    pub device_id: Option<String>,
+}
+
+/// A prediction on its way into the log, before it has a sequence number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub origin: Arc<Origin>,
+    /// When it was handed to the log, both clocks of this machine.
+    pub at: Stamp,
+    /// Duration of the inference, µs.
+    pub inference_us: u64,
+    pub defect: bool,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Body {
+    /// Made by this daemon's model.
+    Predicted(Predicted),
+    /// Reported by another device through `POST /log`.
+    Reported(Box<Reported>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Predicted {
+    pub class: u8,
+    pub label: String,
+    pub uncertain: bool,
+    pub probabilities: [f32; CLASSES],
+}
+
+impl Predicted {
+    /// The largest probability, 0..=1.
+    pub fn confidence(&self) -> f32 {
+        self.probabilities.get(usize::from(self.class)).copied().unwrap_or(0.0)
+    }
+}
+
+/// As the device stated it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reported {
+    pub image_id: String,
+    /// Epoch seconds by the device's clock.
+    pub timestamp: f64,
+    pub inference_time_ms: f64,
+    pub detections: Vec<Detection>,
+    pub confidence_scores: Vec<f64>,
+    pub processing_notes: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    pub class: String,
+    /// 0..=1
+    pub confidence: f64,
+    /// In the device's own pixel coordinates.
+    pub bbox: [f64; 4],
+    pub uncertain: Option<bool>,
+}
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogRecord {
+    /// Sequence number: contiguous from 1 over the life of the store.
+    pub id: u64,
+    pub entry: Entry,
+    /// Wall minus monotonic clock of the record's boot, µs, once that boot knew the time; what
+    /// tells the true time of a record from before.
+    pub boot_offset_us: Option<i64>,
+}
+
+impl LogRecord {
+    /// Epoch seconds at which the prediction was made, by the clock of whoever made it.
+    pub fn timestamp(&self) -> f64 {
+        match &self.entry.body {
+            Body::Predicted(_) => self.wall_us() as f64 / 1e6,
+            Body::Reported(reported) => reported.timestamp,
+        }
+    }
+
+    /// Epoch µs at which the record was made: the wall clock's own word where it was
+    /// synchronised, else reckoned from the monotonic clock where the boot learnt the time later.
+    pub fn wall_us(&self) -> i64 {
+        let at = &self.entry.at;
+        match self.boot_offset_us {
+            Some(offset) if !at.synchronised => offset.saturating_add_unsigned(at.monotonic_us),
+            _ => at.wall_us,
+        }
+    }
+
+    /// How far `wall_us` can be trusted.
+    pub fn clock(&self) -> &'static str {
+        match (self.entry.at.synchronised, self.boot_offset_us) {
+            (true, _) => "synchronised",
+            (false, Some(_)) => "reckoned",
+            (false, None) => "unsynchronised",
+        }
+    }
+
+    /// Whether a prediction or any detection carries this label.
+    pub fn has_label(&self, label: &str) -> bool {
+        match &self.entry.body {
+            Body::Predicted(predicted) => predicted.label == label,
+            Body::Reported(reported) => reported.detections.iter().any(|d| d.class == label),
+        }
+    }
+}
+
+/// The JSON object of `GET /predictions` and of `picket log`: one flat object, `source` says
+/// which of its fields to expect.
+impl Serialize for LogRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Entry { origin, at, inference_us, defect, body } = &self.entry;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("timestamp", &self.timestamp())?;
+        map.serialize_entry("edge_device_id", &origin.device_id)?;
+        map.serialize_entry("model_name", &origin.model_name)?;
+        map.serialize_entry("model_version", &origin.model_version)?;
+        map.serialize_entry("defect_detected", defect)?;
+        match body {
+            Body::Predicted(predicted) => {
+                map.serialize_entry("source", "predict")?;
+                map.serialize_entry("inference_time_ms", &(*inference_us as f64 / 1e3))?;
+                map.serialize_entry("class", &predicted.class)?;
+                map.serialize_entry("label", &predicted.label)?;
+                map.serialize_entry("confidence", &predicted.confidence())?;
+                map.serialize_entry("uncertain", &predicted.uncertain)?;
+                map.serialize_entry("probabilities", &predicted.probabilities)?;
+            }
+            Body::Reported(reported) => {
+                map.serialize_entry("source", "log")?;
+                map.serialize_entry("inference_time_ms", &reported.inference_time_ms)?;
+                map.serialize_entry("image_id", &reported.image_id)?;
+                map.serialize_entry("detections", &reported.detections)?;
+                map.serialize_entry("confidence_scores", &reported.confidence_scores)?;
+                map.serialize_entry("processing_notes", &reported.processing_notes)?;
+            }
+        }
+        map.serialize_entry("logged_at", &(self.wall_us() as f64 / 1e6))?;
+        map.serialize_entry("clock", self.clock())?;
+        map.serialize_entry("boot_id", &origin.boot_id)?;
+        map.serialize_entry("monotonic_us", &at.monotonic_us)?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn origin(device_id: &str) -> Arc<Origin> {
+        Arc::new(Origin {
+            boot_id: "2f4a1c66-13ad-45a5-a03c-94e9b1c3c9a4".into(),
+            model_name: "cifar10-model".into(),
+            model_version: "1.0.0".into(),
+            device_id: Some(device_id.into()),
+        })
+    }
+
+    pub(crate) fn predicted(origin: &Arc<Origin>, class: u8, defect: bool) -> Entry {
+        let mut probabilities = [0.02; CLASSES];
+        probabilities[usize::from(class)] = 0.82;
+        let label = "automobile".into();
+        let wall_us = 1_795_000_000_000_000;
+        Entry {
+            origin: origin.clone(),
+            at: Stamp { monotonic_us: 86_400_000_000, wall_us, synchronised: true },
+            inference_us: 350,
+            defect,
+            body: Body::Predicted(Predicted { class, label, uncertain: true, probabilities }),
+        }
+    }
+
+    pub(crate) fn reported(origin: &Arc<Origin>, note: &str) -> Entry {
+        let detection = Detection {
+            class: "scratch".into(),
+            confidence: 0.75,
+            bbox: [1.0, 2.0, 30.5, 40.25],
+            uncertain: None,
+        };
+        let reported = Reported {
+            image_id: "image-1".into(),
+            timestamp: 1_795_000_000.25,
+            inference_time_ms: 12.5,
+            detections: vec![detection],
+            confidence_scores: vec![0.75],
+            processing_notes: Some(note.into()),
+        };
+        Entry { body: Body::Reported(Box::new(reported)), ..predicted(origin, 0, true) }
+    }
+
+    #[test]
+    fn an_unsynchronised_clock_is_reckoned_from_the_boot_that_learnt_the_time() {
+        let mut entry = predicted(&origin("edge-01"), 3, true);
+        entry.at = Stamp { monotonic_us: 5_000_000, wall_us: 60_000_000, synchronised: false };
+        let mut record = LogRecord { id: 1, entry, boot_offset_us: None };
+        assert_eq!((record.timestamp(), record.clock()), (60.0, "unsynchronised"));
+        record.boot_offset_us = Some(1_795_000_000_000_000);
+        assert_eq!((record.timestamp(), record.clock()), (1_795_000_005.0, "reckoned"));
+        record.entry.at.synchronised = true;
+        assert_eq!((record.timestamp(), record.clock()), (60.0, "synchronised"));
+    }
+}

@@ -1,0 +1,272 @@
+//! One connection from its first byte to its last: TLS where asked for, requests in turn, each wait
+//! with an end. Also turns away those that there is no room for.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use warp::filters::BoxedFilter;
+use warp::http::StatusCode;
+use warp::http::header::{CONNECTION, HeaderValue};
+use warp::reply::Response;
+
+use super::fixed;
+use super::listen::Stream;
+use super::pace::{DRAIN_HEAD_TIMEOUT, Overdue, Pace, Paced};
+use super::server::{HEAD_BYTES_MAX, HEADERS_MAX};
+use super::tls::Tls;
+use crate::http::reply::error_response;
+use crate::metrics::{Dropped, Metrics};
+
+/// For the handshake to end.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Clients being turned away at the same time; beyond, they get what fits in their socket.
+pub const TURNED_AWAY_MAX: usize = 64;
+
+/// For a client to take its last answer and go.
+const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What it may send meanwhile, bytes: a socket that is closed with some of it unread resets the
+/// connection, and the answer may be lost with it.
+const UNREAD_BYTES_MAX: usize = 4 << 20;
+
+/// What all connections of a listener share.
+pub(super) struct Serving {
+    pub name: &'static str,
+    pub routes: BoxedFilter<(Response,)>,
+    pub tls: Option<Arc<Tls>>,
+    pub metrics: Arc<Metrics>,
+    pub stopped: watch::Receiver<bool>,
+    pub turning_away: Arc<Semaphore>,
+}
+
+/// A connection in the count of those that are open, however it ends.
+pub(super) struct Counted {
+    serving: Arc<Serving>,
+}
+
+impl Counted {
+    pub fn new(serving: Arc<Serving>) -> Counted {
+        serving.metrics.connected(serving.name);
+        Counted { serving }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.serving.metrics.disconnected(self.serving.name);
+    }
+}
+
+/// Why a connection serves no further request.
+enum End {
+    /// hyper is done with it, in order or with this error.
+    Hyper(Option<hyper::Error>),
+    Overdue(Overdue),
+}
+
+/// What a route answers; None when it panics, which then ends its request and nothing else.
+async fn unwound<A, E>(answer: impl Future<Output = Result<A, E>>) -> Option<A> {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
+        polled.map_or(Poll::Ready(None), |polled| polled.map(Result::ok))
+    })
+    .await
+}
+
+impl Serving {
+    pub async fn connection(&self, stream: Box<dyn Stream>) {
+        let Some(tls) = &self.tls else { return self.requests(stream).await };
+        let mut stopped = self.stopped.clone();
+        let handshake = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+        let drain = async {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+            sleep(DRAIN_HEAD_TIMEOUT).await;
+        };
+        let secured = tokio::select! {
+            secured = handshake => secured,
+            () = drain => return,
+        };
+        match secured {
+            Ok(Ok(stream)) => self.requests(stream).await,
+            Ok(Err(error)) => tracing::debug!(listener = self.name, %error, "no TLS"),
+            Err(_) => self.metrics.dropped(self.name, Dropped::Handshake),
+        }
+    }
+
+    async fn requests(&self, stream: Box<dyn Stream>) {
+        let pace = Pace::start();
+        let routes = TowerToHyperService::new(warp::service(self.routes.clone()));
+        let service = service_fn(|request: Request<Incoming>| {
+            pace.request_arrived();
+            // warp takes every target for a path, and panics on one that has none.
+            let has_path = request.uri().path_and_query().is_some();
+            let answer = has_path.then(|| unwound(routes.call(request)));
+            let pace = pace.clone();
+            async move {
+                let mut answer = match answer {
+                    Some(answer) => answer.await.unwrap_or_else(|| self.fault()),
+                    None => self.refuse(StatusCode::BAD_REQUEST, "the request's target is no path"),
+                };
+                pace.request_answered();
+                if pace.is_stopping() {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        let paced = Paced::new(stream, pace.clone(), self.metrics.clone());
+        let mut connection = http1::Builder::new()
+            // Deadlines are those of Pace, which tells an idle client from a slow one.
+            .header_read_timeout(None)
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(paced), service);
+        let mut stopped = self.stopped.clone();
+        let end = loop {
+            tokio::select! {
+                // The connection first: on a stop it takes what has come by then.
+                biased;
+                ended = &mut connection => break End::Hyper(ended.err()),
+                () = sleep_until(pace.deadline().0) => {
+                    // Whatever has moved since has moved the deadline.
+                    let (deadline, overdue) = pace.deadline();
+                    if deadline <= Instant::now() {
+                        break End::Overdue(overdue);
+                    }
+                }
+                _ = stopped.wait_for(|stopped| *stopped), if !pace.is_stopping() => {
+                    pace.stopping();
+                    // hyper would close a connection that has sent nothing yet, though its
+                    // request may be under way.
+                    if !pace.is_before_a_head() {
+                        Pin::new(&mut connection).graceful_shutdown();
+                    }
+                }
+            }
+        };
+        let answer = match end {
+            End::Hyper(Some(error)) if error.is_parse_version_h2() => {
+                self.refusal(400, "HTTP/2 without TLS is not spoken here, use HTTP/1.1")
+            }
+            End::Hyper(Some(error)) if error.is_incomplete_message() && pace.owes_nothing() => {
+                self.refusal(400, "the connection ended in the middle of a request's head")
+            }
+            // hyper has said its last word; what the client sends on must not take it back.
+            End::Hyper(_) => Vec::new(),
+            End::Overdue(Overdue::Idle) => return,
+            End::Overdue(Overdue::Write) => {
+                return self.metrics.dropped(self.name, Dropped::Write);
+            }
+            End::Overdue(Overdue::Head(limit)) => {
+                self.metrics.dropped(self.name, Dropped::Head);
+                let text =
+                    format!("the request's head did not arrive within {} s", limit.as_secs());
+                fixed::answer(408, &text)
+            }
+            End::Overdue(Overdue::Stopping) => fixed::answer(503, "shutting down"),
+        };
+        let stream = connection.into_parts().io.into_inner().into_inner();
+        self.part(stream, &answer).await;
+    }
+
+    /// For what hyper ends without a word.
+    fn refusal(&self, status: u16, why: &str) -> Vec<u8> {
+        self.metrics.rejected(status);
+        fixed::answer(status, why)
+    }
+
+    fn refuse(&self, status: StatusCode, why: &str) -> Response {
+        self.metrics.rejected(status.as_u16());
+        error_response(status, why)
+    }
+
+    fn fault(&self) -> Response {
+        tracing::error!(listener = self.name, "a request panicked");
+        self.refuse(StatusCode::INTERNAL_SERVER_ERROR, "the request panicked")
+    }
+
+    /// For a client that there is no room for.
+    pub async fn turn_away(&self, mut stream: Box<dyn Stream>, why: &str) {
+        // Who expects a handshake understands nothing else.
+        if self.tls.is_some() {
+            return;
+        }
+        let answer = fixed::answer(503, why);
+        if let Ok(_permit) = self.turning_away.clone().try_acquire_owned() {
+            self.part(stream, &answer).await;
+        } else {
+            poll_fn(|cx| {
+                let _ = Pin::new(&mut stream).poll_write(cx, &answer);
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
+    /// Writes a last answer, and closes once the client has it or its time is up.
+    async fn part(&self, mut stream: Box<dyn Stream>, answer: &[u8]) {
+        let part = async {
+            stream.write_all(answer).await?;
+            stream.shutdown().await?;
+            let mut unread = stream.take(UNREAD_BYTES_MAX as u64);
+            let mut thrown_away = [0; 4 << 10];
+            while unread.read(&mut thrown_away).await? > 0 {}
+            Ok::<(), std::io::Error>(())
+        };
+        // The connection ends either way.
+        let _ = timeout(PARTING_TIMEOUT, part).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warp::{Filter, Reply};
+
+    #[test]
+    fn a_route_that_panics_answers_500_and_the_connection_goes_on() {
+        let routes = warp::path("panic")
+            .map(|| -> Response { panic!("as it must not") })
+            .or(warp::any().map(|| "well".into_response()))
+            .unify()
+            .boxed();
+        let (_stop, stopped) = watch::channel(false);
+        let serving = Serving {
+            name: "api",
+            routes,
+            tls: None,
+            metrics: Arc::new(Metrics::new("m", "s")),
+            stopped,
+            turning_away: Arc::new(Semaphore::new(1)),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let answers = runtime.block_on(async {
+            let requests =
+                b"GET /panic HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+            client.write_all(requests).await.unwrap();
+            serving.connection(Box::new(server)).await;
+            let mut answers = String::new();
+            client.read_to_string(&mut answers).await.unwrap();
+            answers
+        });
+        assert!(answers.starts_with("HTTP/1.1 500"), "{answers}");
+        assert!(answers.contains("{\"error\":\"the request panicked\"}HTTP/1.1 200"), "{answers}");
+    }
+}

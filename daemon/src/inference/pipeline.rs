@@ -1,0 +1,62 @@
+//! The straight line from bytes to a prediction, as one worker thread walks it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::inference::{Prediction, Verdict};
+use picket_base::Live;
+use picket_classifier::{Model, ModelError};
+use picket_picture::InputTensor;
+use picket_picture::{DecodeError, Image, JsonRange, MediaType};
+
+#[derive(Debug, thiserror::Error)]
+pub enum PredictError {
+    /// The caller's fault.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Ours.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// How long each stage took, monotonic time.
+#[derive(Clone, Copy, Debug)]
+pub struct StageTimes {
+    /// Bytes → input tensor.
+    pub decode: Duration,
+    /// Input tensor → prediction.
+    pub inference: Duration,
+}
+
+/// What the configuration says about images and predictions; a reload may change it.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub verdict: Verdict,
+    pub json_range: JsonRange,
+}
+
+#[derive(Clone)]
+pub struct Pipeline {
+    pub model: Arc<Model>,
+    pub rules: Arc<Live<Rules>>,
+}
+
+impl Pipeline {
+    /// # Errors
+    /// `Decode` for a body that is no usable image, `Model` when inference itself fails.
+    pub fn predict(
+        &self,
+        body: &[u8],
+        media: MediaType,
+    ) -> Result<(Prediction, StageTimes), PredictError> {
+        let started = Instant::now();
+        let rules = self.rules.get();
+        let image = Image::decode(body, media, rules.json_range)?;
+        let input = InputTensor::new(&image, self.model.info().input);
+        let decoded = Instant::now();
+        let logits = self.model.run(&input)?;
+        let prediction = Prediction::from_logits(&logits, &rules.verdict);
+        let times = StageTimes { decode: decoded - started, inference: decoded.elapsed() };
+        Ok((prediction, times))
+    }
+}

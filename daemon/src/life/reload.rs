@@ -1,0 +1,183 @@
+//! What of the configuration can change while the daemon runs: which keys differ, which of them
+//! stay as they are until a restart, and where those go that don't.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::inference::Rules;
+use crate::recording::{Durability, LogWriter};
+use picket_base::Live;
+
+/// Keys that take effect at a reload. Everything else is built into threads, sockets and files
+/// when the daemon starts.
+const LIVE_KEYS: [&str; 9] = [
+    "api.json_range",
+    "log.commit_interval",
+    "log.predict_durability",
+    "log.log_durability",
+    "log.max_records",
+    "log.max_bytes",
+    "log.max_age",
+    "verdict.defect_labels",
+    "verdict.uncertain_between",
+];
+
+/// Everything that a reload may change, each with whoever reads it.
+pub struct LiveSettings {
+    pub rules: Arc<Live<Rules>>,
+    pub predict_durability: Arc<Live<Durability>>,
+    pub log_durability: Arc<Live<Durability>>,
+    pub writer: LogWriter,
+}
+
+impl LiveSettings {
+    /// Takes over what can change, refuses the rest by name, and gives what the daemon runs with
+    /// from now on.
+    pub fn take_over(&self, running: &Config, wanted: Config, rules: Rules) -> Config {
+        let (live, fixed): (Vec<Change>, Vec<Change>) =
+            changes(running, &wanted).into_iter().partition(Change::is_live);
+        for Change { key, running, wanted } in fixed {
+            tracing::warn!("{key} can't change while running, still {running}, not {wanted}");
+        }
+        let config = merge(running, wanted);
+        self.rules.set(rules);
+        self.predict_durability.set(config.log.predict_durability);
+        self.log_durability.set(config.log.log_durability);
+        self.writer.tune(config.log.commit_interval.0, config.log.retention());
+        let taken: Vec<String> = live
+            .into_iter()
+            .map(|Change { key, running, wanted }| format!("{key} {running} -> {wanted}"))
+            .collect();
+        tracing::info!(changed = taken.join(", "), "configuration reloaded");
+        config
+    }
+}
+
+/// A key whose value is another one now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Change {
+    key: String,
+    /// As the daemon runs with it, and as the configuration says it now.
+    running: String,
+    wanted: String,
+}
+
+impl Change {
+    fn is_live(&self) -> bool {
+        LIVE_KEYS.contains(&self.key.as_str())
+    }
+}
+
+/// The keys in which two configurations differ, sorted.
+fn changes(running: &Config, wanted: &Config) -> Vec<Change> {
+    let (running, wanted) = (keys(running), keys(wanted));
+    let all = running.keys().chain(wanted.keys().filter(|key| !running.contains_key(*key)));
+    let text = |values: &BTreeMap<String, String>, key| {
+        values.get(key).cloned().unwrap_or_else(|| "none".to_string())
+    };
+    let mut changes: Vec<Change> = all
+        .map(|key| Change {
+            key: key.clone(),
+            running: text(&running, key),
+            wanted: text(&wanted, key),
+        })
+        .filter(|change| change.running != change.wanted)
+        .collect();
+    changes.sort_by(|a, b| a.key.cmp(&b.key));
+    changes
+}
+
+/// What the daemon runs with from now on: the wanted values of the live keys, the rest as it was.
+fn merge(running: &Config, wanted: Config) -> Config {
+    let mut merged = running.clone();
+    merged.api.json_range = wanted.api.json_range;
+    merged.log = wanted.log;
+    merged.verdict = wanted.verdict;
+    merged
+}
+
+/// Every key with its value, both as `picket config check` spells them; absent ones left out.
+fn keys(config: &Config) -> BTreeMap<String, String> {
+    let tree = serde_json::to_value(config).expect("a Config has no value that JSON lacks");
+    let mut keys = BTreeMap::new();
+    let Value::Object(top) = tree else { return keys };
+    for (name, value) in top {
+        match value {
+            Value::Object(section) => {
+                keys.extend(
+                    section.iter().map(|(key, value)| (format!("{name}.{key}"), text(value))),
+                );
+            }
+            value => {
+                keys.insert(name, text(&value));
+            }
+        }
+    }
+    keys
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Settings, Surroundings};
+
+    fn config(file: &str) -> Config {
+        let settings: Settings = toml::from_str(file).unwrap();
+        let surroundings =
+            Surroundings { hostname: "box".into(), cores: 2, ..Surroundings::default() };
+        Config::load(settings, None, &surroundings).unwrap()
+    }
+
+    #[test]
+    fn every_differing_key_is_named_and_only_live_ones_are_taken() {
+        let running = config("");
+        let wanted = config(
+            "device_id = 'line-4'\n[api]\nlisten = '0.0.0.0:9000'\njson_range = '0..1'\n\
+             [model]\npath = '/m.onnx'\n[log]\nmax_age = '30d'\nmax_records = 5\n\
+             [verdict]\ndefect_labels = ['truck']\n",
+        );
+        let found = changes(&running, &wanted);
+        let keys: Vec<(&str, bool)> =
+            found.iter().map(|change| (change.key.as_str(), change.is_live())).collect();
+        assert_eq!(
+            keys,
+            [
+                ("api.json_range", true),
+                ("api.listen", false),
+                ("device_id", false),
+                ("log.max_age", true),
+                ("log.max_records", true),
+                ("model.path", false),
+                ("verdict.defect_labels", true),
+            ]
+        );
+        let path = &found[5];
+        assert_eq!((path.running.as_str(), path.wanted.as_str()), ("none", "/m.onnx"));
+        let merged = merge(&running, wanted.clone());
+        let left: Vec<String> = changes(&merged, &wanted).into_iter().map(|c| c.key).collect();
+        assert_eq!(left, ["api.listen", "device_id", "model.path"]);
+        assert_eq!(changes(&running, &running), []);
+    }
+
+    #[test]
+    fn every_live_key_exists_and_whole_sections_are_merged_only_where_all_of_it_is_live() {
+        let known = keys(&config("[log]\nmax_age = '1d'\n"));
+        for key in LIVE_KEYS {
+            assert!(known.contains_key(key), "{key}");
+        }
+        for key in known.keys() {
+            let merged = key.starts_with("log.") || key.starts_with("verdict.");
+            assert!(!merged || LIVE_KEYS.contains(&key.as_str()), "{key}");
+        }
+    }
+}

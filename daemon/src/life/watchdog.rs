@@ -1,0 +1,337 @@
+//! The thread that looks at Health for everybody who does not ask: it pings systemd while all are
+//! alive, says in the log and in the status who is not, and gives a slow start more time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::health::{Deadlines, Health, Heartbeat, Standing, Subsystem};
+use crate::life::systemd::Notifier;
+use crate::metrics::Metrics;
+
+/// Between two looks at most; a shorter watchdog period shortens it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two words about the same failure where nobody wants pings.
+const NAME_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Between naming a failure and asking for the restart. The journal finds out which unit an entry is of
+/// while its process lives: without it the reason is not among the unit's own lines.
+const NAMED_LEAD: Duration = Duration::from_millis(500);
+
+/// Between two looks at what the status line should say.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// While the daemon starts, it asks for so much time from now on, this often, and no longer than
+/// the limit: a start that takes longer is better tried again.
+const START_EXTENSION: Duration = Duration::from_secs(10);
+const START_EXTEND_INTERVAL: Duration = Duration::from_secs(2);
+const START_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// A silence longer than this part of what is allowed is counted as a near miss.
+const NEAR_MISS_DIVISOR: u32 = 2;
+
+pub struct Watchdog {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Watchdog {
+    pub fn start(health: Arc<Health>, metrics: Arc<Metrics>, deadlines: &Deadlines) -> Watchdog {
+        let ping_interval = deadlines.watchdog_period.map(|period| period / 3);
+        if !health.machine().has_pressure() {
+            tracing::info!(
+                "the kernel tells nothing of pressure, only late timers show starvation"
+            );
+        }
+        let mut watch = Watch {
+            heartbeat: health.heartbeat("watchdog", deadlines.runtime),
+            ping: ping_interval.map(Pace::new),
+            extend: Pace::new(START_EXTEND_INTERVAL),
+            status: Status::new(&metrics),
+            named: Pace::new(ping_interval.unwrap_or(NAME_INTERVAL)),
+            failed: false,
+            starved: Starved::default(),
+            close: Close::default(),
+            looked: Instant::now(),
+            own_deadline: deadlines.runtime,
+            started: Instant::now(),
+            health,
+            metrics,
+        };
+        let (stop, stopped) = mpsc::channel();
+        let sleep = ping_interval.unwrap_or(LOOK_INTERVAL).min(LOOK_INTERVAL);
+        let thread = std::thread::Builder::new()
+            .name("watchdog".into())
+            .spawn(move || {
+                loop {
+                    watch.look();
+                    watch.health.machine().sleeps(sleep);
+                    let waited = stopped.recv_timeout(sleep);
+                    watch.health.machine().wakes();
+                    if waited != Err(RecvTimeoutError::Timeout) {
+                        break;
+                    }
+                }
+                watch.heartbeat.retire();
+            })
+            .expect("the kernel has room for one more thread at start");
+        Watchdog { stop, thread }
+    }
+
+    pub fn stop(self) {
+        drop(self.stop);
+        let _ = self.thread.join();
+    }
+}
+
+struct Watch {
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    heartbeat: Arc<Heartbeat>,
+    /// None where nobody wants pings.
+    ping: Option<Pace>,
+    extend: Pace,
+    status: Status,
+    /// When the failure was last named.
+    named: Pace,
+    failed: bool,
+    starved: Starved,
+    close: Close,
+    /// When it looked the last time.
+    looked: Instant,
+    /// How long this thread may be silent: systemd's patience counts too.
+    own_deadline: Duration,
+    started: Instant,
+}
+
+impl Watch {
+    fn look(&mut self) {
+        self.heartbeat.beat();
+        let subsystems = self.health.subsystems();
+        self.count_near_misses(&subsystems);
+        for word in self.starved.news(&subsystems) {
+            match word {
+                Word::Overdue(why) => tracing::warn!(why, "overdue"),
+                Word::Back(subsystem) => tracing::info!(subsystem, "gives signs of life again"),
+            }
+        }
+        let failure = subsystems.iter().find_map(|subsystem| subsystem.standing.failure());
+        match failure {
+            Some(why) => self.tell_failure(why),
+            None => self.tell_life(),
+        }
+    }
+
+    /// A silence that ended before its deadline leaves no other trace.
+    fn count_near_misses(&mut self, subsystems: &[Subsystem]) {
+        for subsystem in self.close.news(subsystems) {
+            self.metrics.near_miss(subsystem);
+        }
+        // Its own silence is over when it can look at it.
+        let silence = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
+        if is_near_miss(silence, self.own_deadline) {
+            self.metrics.near_miss("watchdog");
+        }
+    }
+
+    /// Said before the service manager ends us, so that the log has the why. The deadline was the
+    /// patience: a second one, until the last ping is too old, would keep a hung daemon for longer.
+    fn tell_failure(&mut self, why: &str) {
+        let begins = !std::mem::replace(&mut self.failed, true);
+        if begins {
+            self.named.reset();
+        }
+        if self.named.is_due() {
+            match self.ping {
+                Some(_) => tracing::error!(why, "not alive, no watchdog ping"),
+                None => tracing::error!(why, "not alive"),
+            }
+            self.status.say(&format!("not alive: {why}"));
+        }
+        if begins && self.ping.is_some() {
+            std::thread::sleep(NAMED_LEAD);
+            Notifier.trigger_watchdog();
+        }
+    }
+
+    fn tell_life(&mut self) {
+        if std::mem::take(&mut self.failed) {
+            tracing::info!("alive again");
+            self.status.pace.reset();
+        }
+        if self.ping.as_mut().is_some_and(Pace::is_due) {
+            Notifier.alive();
+        }
+        if !self.health.is_serving() && !self.health.is_draining() {
+            let in_time = self.started.elapsed() < START_MAX;
+            if in_time && self.extend.is_due() {
+                Notifier.extend_start(START_EXTENSION);
+            }
+        } else if !self.health.is_draining() && self.status.pace.is_due() {
+            let text = self.status.of_service(&self.health, &self.metrics);
+            self.status.say(&text);
+        }
+    }
+}
+
+/// Who is overdue on a starving machine, so that each such episode is told of once.
+#[derive(Default)]
+struct Starved(BTreeSet<String>);
+
+#[derive(Debug, PartialEq)]
+enum Word<'a> {
+    /// With what is waited for, and until when.
+    Overdue(&'a str),
+    /// By name.
+    Back(&'a str),
+}
+
+impl Starved {
+    /// What has begun or ended since the last look.
+    fn news<'a>(&mut self, subsystems: &'a [Subsystem]) -> Vec<Word<'a>> {
+        let word = |Subsystem { name, standing, .. }: &'a Subsystem| match standing {
+            Standing::Starved(why) => self.0.insert(name.clone()).then_some(Word::Overdue(why)),
+            Standing::Alive => self.0.remove(name).then_some(Word::Back(name)),
+            // Told of as a failure; the episode ends when it is alive again.
+            Standing::Failed(_) => None,
+        };
+        subsystems.iter().filter_map(word).collect()
+    }
+}
+
+/// Who is silent for so long that it comes close, so that each such silence is counted once.
+#[derive(Default)]
+struct Close(BTreeSet<String>);
+
+impl Close {
+    /// Names those that have come close since the last look.
+    fn news<'a>(&mut self, subsystems: &'a [Subsystem]) -> Vec<&'a str> {
+        let begun = |Subsystem { name, silence, deadline, .. }: &'a Subsystem| {
+            if is_near_miss(*silence, *deadline) {
+                return self.0.insert(name.clone()).then_some(name.as_str());
+            }
+            self.0.remove(name);
+            None
+        };
+        subsystems.iter().filter_map(begun).collect()
+    }
+}
+
+fn is_near_miss(silence: Duration, deadline: Duration) -> bool {
+    silence > deadline / NEAR_MISS_DIVISOR
+}
+
+/// Something that is due at once and then every so often.
+struct Pace {
+    interval: Duration,
+    next: Instant,
+}
+
+impl Pace {
+    fn new(interval: Duration) -> Pace {
+        Pace { interval, next: Instant::now() }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        if now < self.next {
+            return false;
+        }
+        let next = self.next + self.interval;
+        // After a late look the pace begins anew: what was missed is not made up for.
+        self.next = if next > now { next } else { now + self.interval };
+        true
+    }
+
+    fn reset(&mut self) {
+        self.next = Instant::now();
+    }
+}
+
+/// What `systemctl status` shows.
+struct Status {
+    said: String,
+    pace: Pace,
+    counted: Instant,
+    predictions: u64,
+}
+
+impl Status {
+    fn new(metrics: &Metrics) -> Status {
+        let predictions = metrics.predictions.get();
+        let pace = Pace::new(STATUS_INTERVAL);
+        Status { said: String::new(), pace, counted: Instant::now(), predictions }
+    }
+
+    /// Sent only when it is new.
+    fn say(&mut self, text: &str) {
+        if self.said != text {
+            self.said = text.to_string();
+            Notifier.status(text);
+        }
+    }
+
+    fn of_service(&mut self, health: &Health, metrics: &Metrics) -> String {
+        let predictions = metrics.predictions.get();
+        let rate = (predictions - self.predictions) as f64 / self.counted.elapsed().as_secs_f64();
+        (self.predictions, self.counted) = (predictions, Instant::now());
+        let waiting = metrics.queue_depth.get();
+        let log = health.log();
+        format!("serving {rate:.1} predictions/s, {waiting} images waiting, log {}", log.label())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subsystem(standing: Standing) -> [Subsystem; 1] {
+        silent_for(Duration::ZERO, standing)
+    }
+
+    fn silent_for(silence: Duration, standing: Standing) -> [Subsystem; 1] {
+        let deadline = Duration::from_secs(30);
+        [Subsystem { name: "worker-0".into(), silence, deadline, standing }]
+    }
+
+    #[test]
+    fn an_episode_of_starvation_is_told_of_when_it_begins_and_when_it_ends() {
+        let mut starved = Starved::default();
+        let alive = subsystem(Standing::Alive);
+        assert_eq!(starved.news(&alive), []);
+        let first = subsystem(Standing::Starved("31 s".into()));
+        assert_eq!(starved.news(&first), [Word::Overdue("31 s")]);
+        assert_eq!(starved.news(&subsystem(Standing::Starved("32 s".into()))), []);
+        assert_eq!(starved.news(&subsystem(Standing::Failed("121 s".into()))), []);
+        assert_eq!(starved.news(&alive), [Word::Back("worker-0")]);
+        assert_eq!(starved.news(&alive), []);
+    }
+
+    #[test]
+    fn a_silence_that_comes_close_to_its_deadline_is_counted_once() {
+        let mut close = Close::default();
+        let after = |secs| silent_for(Duration::from_secs(secs), Standing::Alive);
+        assert_eq!(close.news(&after(15)), [""; 0]);
+        assert_eq!(close.news(&after(16)), ["worker-0"]);
+        assert_eq!(close.news(&after(17)), [""; 0]);
+        let failed = silent_for(Duration::from_secs(31), Standing::Failed("31 s".into()));
+        assert_eq!(close.news(&failed), [""; 0]);
+        assert_eq!(close.news(&after(0)), [""; 0]);
+        assert_eq!(close.news(&after(16)), ["worker-0"]);
+    }
+
+    #[test]
+    fn a_pace_is_due_at_once_and_never_makes_up_for_what_it_missed() {
+        let mut pace = Pace::new(Duration::from_secs(3600));
+        assert!(pace.is_due());
+        assert!(!pace.is_due());
+        pace.next -= Duration::from_secs(36_000);
+        assert!(pace.is_due());
+        assert!(!pace.is_due());
+        pace.reset();
+        assert!(pace.is_due());
+    }
+}

@@ -1,0 +1,12 @@
+//! What only the kernel can tell or do for this process. With crates/base the only room that names
+//! nix and rustix, and outside the kernels the only one with unsafe code.
+
+mod memory;
+mod process;
+mod signals;
+mod sockets;
+
+pub use memory::{keep_heap_small, resident_bytes, trim_heap, unmap_code_of_start};
+pub use process::{effective_user, forget_variable, hostname, raise_open_files, stderr_file};
+pub use signals::{Request, Signals};
+pub use sockets::{Inherited, adopt, bounded_unsent};

@@ -1,0 +1,47 @@
+//! What the kernel knows of this process and its machine: name, user, variables, open files.
+
+use nix::libc::rlim_t;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// The machine's name, "unknown" where the kernel gives none.
+pub fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|text| text.trim().to_string())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_string())
+}
+
+/// Device and inode of what stderr is connected to; None when it is closed.
+pub fn stderr_file() -> Option<(u64, u64)> {
+    let stat = rustix::fs::fstat(std::io::stderr()).ok()?;
+    // Narrower on some 32-bit targets.
+    #[allow(clippy::useless_conversion)]
+    Some((u64::from(stat.st_dev), u64::from(stat.st_ino)))
+}
+
+/// The user that this process acts as.
+pub fn effective_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// Makes room for so many open files, sockets included, as far as the hard limit allows; gives
+/// how many are possible now.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn raise_open_files(wanted: usize) -> std::io::Result<usize> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let raised = rlim_t::try_from(wanted).unwrap_or(hard).min(hard);
+    if raised > soft {
+        setrlimit(Resource::RLIMIT_NOFILE, raised, hard)?;
+    }
+    Ok(usize::try_from(raised.max(soft)).unwrap_or(usize::MAX))
+}
+
+/// Keeps a variable of our environment from children, and from being read twice.
+#[allow(unsafe_code)]
+pub fn forget_variable(name: &str) {
+    // SAFETY: called from `main` before any other thread is started.
+    unsafe { std::env::remove_var(name) };
+}

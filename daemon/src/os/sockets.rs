@@ -1,0 +1,58 @@
+//! Sockets: those that the service manager hands over, and bounds on what the kernel keeps for each.
+
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, setsockopt,
+    sockopt,
+};
+
+/// Bounds what the kernel keeps for each of a listener's connections of bytes that the client does
+/// not take, and for how long. Accepted sockets inherit both.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn bounded_unsent(
+    listener: &TcpListener,
+    bytes: usize,
+    timeout: Duration,
+) -> std::io::Result<()> {
+    let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    setsockopt(listener, sockopt::SndBuf, &bytes)?;
+    Ok(setsockopt(listener, sockopt::TcpUserTimeout, &timeout_ms)?)
+}
+
+/// A listening socket that this process was started with.
+#[derive(Debug)]
+pub enum Inherited {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Takes over sockets that the service manager has opened for this process.
+///
+/// # Errors
+/// A descriptor that is no listening stream socket; the reason.
+#[allow(unsafe_code)]
+pub fn adopt(fd: RawFd) -> Result<Inherited, String> {
+    // SAFETY: the service manager's protocol gives these descriptors to this process alone, and
+    // each is adopted once, at start.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let fault = |error: Errno| error.desc().to_string();
+    if getsockopt(&fd, sockopt::SockType).map_err(fault)? != SockType::Stream
+        || !getsockopt(&fd, sockopt::AcceptConn).map_err(fault)?
+    {
+        return Err("it is no stream socket that listens".to_string());
+    }
+    let raw = fd.as_fd().as_raw_fd();
+    let address: SockaddrStorage = getsockname(raw).map_err(fault)?;
+    match address.family() {
+        Some(AddressFamily::Inet | AddressFamily::Inet6) => Ok(Inherited::Tcp(fd.into())),
+        Some(AddressFamily::Unix) => Ok(Inherited::Unix(fd.into())),
+        other => Err(format!("its address family is {other:?}")),
+    }
+}

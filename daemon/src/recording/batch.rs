@@ -1,0 +1,267 @@
+//! The batch that another device posts: JSON → entries for the log, all of them or a reason that
+//! names the record at fault.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use picket_base::clock::Stamp;
+use picket_records::{Body, Detection, Entry, NAME_BYTES_MAX, Origin, Reported};
+
+/// Records in one batch at most: one commit's worth.
+const BATCH_RECORDS_MAX: usize = 1_000;
+
+const IMAGE_ID_BYTES_MAX: usize = 256;
+const NOTES_BYTES_MAX: usize = 4_096;
+const DETECTIONS_MAX: usize = 100;
+const SCORES_MAX: usize = 1_000;
+
+/// One hour: a longer inference is a unit mix-up.
+const INFERENCE_MS_MAX: f64 = 3_600_000.0;
+
+/// Year 5138; a larger number of seconds is a mix-up with milliseconds.
+const TIMESTAMP_MAX: f64 = 1e11;
+
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum BatchError {
+    /// Not JSON.
+    #[error("{0}")]
+    Syntax(String),
+    /// JSON, but not a batch.
+    #[error("{0}")]
+    Content(String),
+    #[error("batch holds {records} records, at most {BATCH_RECORDS_MAX} are taken at once")]
+    TooMany { records: usize },
+}
+
+#[derive(Deserialize)]
+struct BatchWire<'a> {
+    #[serde(borrow)]
+    predictions: Vec<&'a RawValue>,
+    batch_size: u64,
+    timestamp: f64,
+    edge_device_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RecordWire {
+    image_id: String,
+    timestamp: f64,
+    model_version: String,
+    model_name: String,
+    inference_time_ms: f64,
+    detections: Vec<DetectionWire>,
+    defect_detected: bool,
+    confidence_scores: Vec<f64>,
+    processing_notes: Option<String>,
+    edge_device_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct DetectionWire {
+    class: String,
+    confidence: f64,
+    bbox: [f64; 4],
+    uncertain: Option<bool>,
+}
+
+/// # Errors
+/// The first thing that is wrong, with the index of its record and the limit that it breaks.
+pub fn parse(body: &[u8], boot_id: &str, at: Stamp) -> Result<Vec<Entry>, BatchError> {
+    if body.is_empty() {
+        return Err(BatchError::Syntax("body is empty".into()));
+    }
+    let batch: BatchWire = serde_json::from_slice(body).map_err(|error| {
+        let text = format!("batch: {error}");
+        if error.is_data() { BatchError::Content(text) } else { BatchError::Syntax(text) }
+    })?;
+    let records = batch.predictions.len();
+    if records > BATCH_RECORDS_MAX {
+        return Err(BatchError::TooMany { records });
+    }
+    if batch.batch_size != records as u64 {
+        let stated = batch.batch_size;
+        let text = format!("batch_size is {stated}, but predictions holds {records} records");
+        return Err(BatchError::Content(text));
+    }
+    let frame = |what: String| BatchError::Content(format!("batch: {what}"));
+    within("timestamp", batch.timestamp, 0.0, TIMESTAMP_MAX).map_err(frame)?;
+    let sender = batch.edge_device_id.map(|id| name("edge_device_id", id)).transpose();
+    let sender = sender.map_err(frame)?;
+
+    let mut entries: Vec<Entry> = Vec::with_capacity(records);
+    for (index, raw) in batch.predictions.into_iter().enumerate() {
+        let numbered = |what: String| BatchError::Content(format!("predictions[{index}]: {what}"));
+        let record: RecordWire =
+            serde_json::from_str(raw.get()).map_err(|error| numbered(error.to_string()))?;
+        let mut entry = entry(record, boot_id, sender.as_deref(), at).map_err(numbered)?;
+        // Neighbours mostly share their origin; so should their memory.
+        if let Some(last) = entries.last().filter(|last| last.origin == entry.origin) {
+            entry.origin = last.origin.clone();
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn entry(
+    record: RecordWire,
+    boot_id: &str,
+    sender: Option<&str>,
+    at: Stamp,
+) -> Result<Entry, String> {
+    if record.image_id.len() > IMAGE_ID_BYTES_MAX {
+        let bytes = record.image_id.len();
+        return Err(format!("image_id is {bytes} bytes, at most {IMAGE_ID_BYTES_MAX} are kept"));
+    }
+    within("timestamp", record.timestamp, 0.0, TIMESTAMP_MAX)?;
+    within("inference_time_ms", record.inference_time_ms, 0.0, INFERENCE_MS_MAX)?;
+    at_most("detections", record.detections.len(), DETECTIONS_MAX)?;
+    at_most("confidence_scores", record.confidence_scores.len(), SCORES_MAX)?;
+    for (index, score) in record.confidence_scores.iter().enumerate() {
+        within(&format!("confidence_scores[{index}]"), *score, 0.0, 1.0)?;
+    }
+    if let Some(notes) = &record.processing_notes {
+        at_most("processing_notes", notes.len(), NOTES_BYTES_MAX)?;
+    }
+    let device_id = record.edge_device_id.map(|id| name("edge_device_id", id)).transpose()?;
+    let origin = Origin {
+        boot_id: boot_id.to_string(),
+        model_name: name("model_name", record.model_name)?,
+        model_version: name("model_version", record.model_version)?,
+        device_id: device_id.or(sender.map(str::to_string)),
+    };
+    let detections: Result<Vec<Detection>, String> = record
+        .detections
+        .into_iter()
+        .enumerate()
+        .map(|(index, wire)| detection(wire).map_err(|what| format!("detections[{index}]: {what}")))
+        .collect();
+    Ok(Entry {
+        origin: Arc::new(origin),
+        at,
+        inference_us: (record.inference_time_ms * 1e3).round() as u64,
+        defect: record.defect_detected,
+        body: Body::Reported(Box::new(Reported {
+            image_id: record.image_id,
+            timestamp: record.timestamp,
+            inference_time_ms: record.inference_time_ms,
+            detections: detections?,
+            confidence_scores: record.confidence_scores,
+            processing_notes: record.processing_notes,
+        })),
+    })
+}
+
+fn detection(wire: DetectionWire) -> Result<Detection, String> {
+    within("confidence", wire.confidence, 0.0, 1.0)?;
+    let class = name("class", wire.class)?;
+    let DetectionWire { confidence, bbox, uncertain, .. } = wire;
+    Ok(Detection { class, confidence, bbox, uncertain })
+}
+
+/// JSON knows no NaN or infinity, so a range is all there is to check.
+fn within(field: &str, value: f64, low: f64, high: f64) -> Result<(), String> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{field} is {value}, {low} to {high} is possible"))
+}
+
+fn at_most(field: &str, count: usize, limit: usize) -> Result<(), String> {
+    if count <= limit {
+        return Ok(());
+    }
+    Err(format!("{field} has a length of {count}, at most {limit} is kept"))
+}
+
+fn name(field: &str, name: String) -> Result<String, String> {
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) {
+        return Ok(name);
+    }
+    Err(format!("{field} is {} bytes, 1 to {NAME_BYTES_MAX} are possible", name.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const AT: Stamp = Stamp { monotonic_us: 1, wall_us: 2, synchronised: true };
+
+    fn record() -> Value {
+        json!({
+            "image_id": "img-1", "timestamp": 1_795_000_000.5, "model_version": "v3",
+            "model_name": "scratches", "inference_time_ms": 12.25,
+            "detections": [{"class": "scratch", "confidence": 0.9, "bbox": [1, 2, 3.5, 4]}],
+            "defect_detected": true, "confidence_scores": [0.9, 0.1]
+        })
+    }
+
+    fn batch(records: Vec<Value>) -> Value {
+        json!({"batch_size": records.len(), "predictions": records, "timestamp": 1_795_000_001.0,
+               "edge_device_id": "line-4"})
+    }
+
+    fn parse_value(batch: &Value) -> Result<Vec<Entry>, BatchError> {
+        parse(batch.to_string().as_bytes(), "boot", AT)
+    }
+
+    #[test]
+    fn a_record_names_its_own_device_or_takes_the_batchs() {
+        let mut own = record();
+        own["edge_device_id"] = "line-9".into();
+        let entries = parse_value(&batch(vec![record(), own, record()])).unwrap();
+        let devices: Vec<_> = entries.iter().map(|e| e.origin.device_id.as_deref()).collect();
+        assert_eq!(devices, [Some("line-4"), Some("line-9"), Some("line-4")]);
+        assert_eq!(entries[0].inference_us, 12_250);
+        assert!(entries[0].defect);
+    }
+
+    #[test]
+    fn one_bad_record_refuses_the_batch_and_is_named() {
+        let cases: [(&str, Value, &str); 10] = [
+            ("image_id", json!(7), "invalid type: integer `7`, expected a string"),
+            ("timestamp", json!(1_795_000_000_000_i64), "timestamp is 1795000000000"),
+            ("inference_time_ms", json!(-1), "inference_time_ms is -1, 0 to 3600000"),
+            ("confidence_scores", json!([0.5, 1.5]), "confidence_scores[1] is 1.5, 0 to 1"),
+            ("model_name", json!(""), "model_name is 0 bytes, 1 to 128"),
+            ("model_version", json!("v".repeat(129)), "model_version is 129 bytes"),
+            ("processing_notes", json!("n".repeat(4097)), "length of 4097, at most 4096"),
+            (
+                "detections",
+                json!([{"class": "x", "confidence": 0.5, "bbox": [1, 2, 3]}]),
+                "length 3",
+            ),
+            (
+                "detections",
+                json!([{"class": "x", "confidence": 2, "bbox": [1, 2, 3, 4]}]),
+                "detections[0]: confidence is 2, 0 to 1",
+            ),
+            ("defect_detected", json!(null), "invalid type: null, expected a boolean"),
+        ];
+        for (field, value, expected) in cases {
+            let mut bad = record();
+            bad[field] = value;
+            let error = parse_value(&batch(vec![record(), bad])).unwrap_err();
+            let BatchError::Content(text) = &error else { panic!("{field}: {error}") };
+            assert!(text.starts_with("predictions[1]: "), "{text}");
+            assert!(text.contains(expected), "{text} lacks {expected}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_batch_is_told_apart_from_what_is_no_json() {
+        assert!(matches!(parse(b"", "boot", AT), Err(BatchError::Syntax(_))));
+        assert!(matches!(parse(b"{\"predictions\": [", "boot", AT), Err(BatchError::Syntax(_))));
+        assert!(matches!(parse(b"[]", "boot", AT), Err(BatchError::Content(_))));
+        let mut wrong_size = batch(vec![record()]);
+        wrong_size["batch_size"] = 2.into();
+        let error = parse_value(&wrong_size).unwrap_err();
+        assert!(error.to_string().contains("batch_size is 2, but predictions holds 1"), "{error}");
+        let many = batch(vec![record(); BATCH_RECORDS_MAX + 1]);
+        assert_eq!(parse_value(&many), Err(BatchError::TooMany { records: 1001 }));
+    }
+}
