@@ -71,7 +71,10 @@ fn a_terminal_gets_lines_in_colour_unless_the_user_wants_none() {
     assert!(listening.contains("\x1b[") && !listening.starts_with('{'), "{listening:?}");
     for env in [[("TERM", "xterm"), ("NO_COLOR", "1")], [("TERM", "dumb"), ("NO_COLOR", "")]] {
         let plain = on_a_terminal(&env);
-        assert!(plain.iter().any(|line| line.contains(" INFO picket::http::server: listening")));
+        let said = |line: &&String| {
+            line.contains(" INFO picket::http::listener") && line.contains(": listening")
+        };
+        assert!(plain.iter().any(|line| said(&line)), "{plain:?}");
         assert!(plain.iter().all(|line| !line.contains('\x1b')), "{plain:?}");
     }
 }
