@@ -54,7 +54,7 @@ install -D -m 644 "$project/systemd/tmpfiles.d/picket.conf" "$root/usr/lib/tmpfi
 install -D -m 644 "$project/systemd/picket.toml" "$root/etc/picket/picket.toml"
 # Not in effect: it must not be on systemd before 254, which Debian 12 has.
 install -D -m 644 -t "$doc/examples" "$project/systemd/picket.service.d/10-systemd-254.conf"
-install -D -m 644 -t "$doc" "$project"/docs/{systemd,configuration,api,health,prediction-log}.md
+"$here/docs.sh" "$doc"
 install -D -m 644 <(sed -n '/^Permission is hereby/,/^----/p' "$project/LICENSE" |
   sed '/^----/d; s/^$/./; s/^/ /' | sed -e '/@MIT@/{r /dev/stdin' -e 'd}' "$here/debian/copyright") "$doc/copyright"
 fill "$here/debian/changelog" | gzip -9n >"$doc/changelog.Debian.gz"

@@ -260,13 +260,13 @@ fn the_limits_of_the_log_and_the_room_on_its_disk_are_metrics() {
 #[test]
 fn every_metric_is_explained_in_the_documentation() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let docs = std::fs::read_to_string(root.join("docs/monitoring.md")).unwrap();
+    let docs = std::fs::read_to_string(root.join("docs/health-reference.md")).unwrap();
     let (_state, daemon) = start();
     let text = daemon.probe("/metrics").body;
     let families: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
     assert!(families.len() > 40, "{families:?}");
     for family in families.into_iter().filter(|family| !family.starts_with("process_")) {
-        assert!(docs.contains(&format!("`{family}")), "docs/monitoring.md lacks {family}");
+        assert!(docs.contains(&format!("`{family}")), "docs/health-reference.md lacks {family}");
     }
 }

@@ -32,7 +32,7 @@ const LABEL_BYTES_MAX: usize = 128;
 /// values differently by one step; a damaged file or a wrong kernel is off by whole units.
 const GOLDEN_TOLERANCE: f32 = 0.25;
 
-/// The model compiled into the binary; its card is daemon/training/README.md.
+/// The model compiled into the binary; its card is docs/model.md.
 const EMBEDDED: &[u8] = include_bytes!("../embedded/cifar10-int8.onnx");
 
 /// The picture that proves a model: at load, and again and again while it serves.
