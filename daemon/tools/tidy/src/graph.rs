@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::components::components;
+use crate::methods::calls;
 use crate::modules::Crate;
 use crate::paths::{Reference, references};
 
@@ -29,6 +30,10 @@ impl<'a> Graph<'a> {
                     edges.entry((from, to)).or_insert(why);
                 }
             }
+        }
+        for call in calls(krate) {
+            let why = (call.line, format!("its method {}", call.name));
+            edges.entry((call.from, call.to)).or_insert(why);
         }
         Graph { krate, edges }
     }
@@ -79,7 +84,7 @@ impl fmt::Display for Graph<'_> {
 }
 
 /// The files that define what a path names; none where it leaves the crate.
-fn definitions(krate: &Crate, reference: &Reference) -> BTreeSet<usize> {
+pub fn definitions(krate: &Crate, reference: &Reference) -> BTreeSet<usize> {
     let mut search = Search { krate, seen: BTreeSet::new(), found: BTreeSet::new() };
     search.resolve(reference.module, &reference.path);
     search.found
@@ -211,6 +216,17 @@ mod tests {
         ];
         let expected = [("room/door.rs", "room/mod.rs"), ("room/mod.rs", "room/door.rs")];
         assert_eq!(edges(&files), pairs(&expected));
+    }
+
+    #[test]
+    fn a_method_in_another_file_is_used_by_who_calls_it_on_itself() {
+        let files = [
+            ("src/lib.rs", "mod a; mod b; mod c;"),
+            ("src/a.rs", "pub struct A;\nimpl A { fn one(&self) { self.two() } }"),
+            ("src/b.rs", "use crate::a::A;\nimpl A { pub fn two(&self) {} }"),
+            ("src/c.rs", "struct C;\nimpl C { fn one(&self) { self.two() } fn two(&self) {} }"),
+        ];
+        assert_eq!(edges(&files), pairs(&[("a.rs", "b.rs"), ("b.rs", "a.rs")]));
     }
 
     #[test]

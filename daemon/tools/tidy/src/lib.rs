@@ -5,6 +5,7 @@
 pub mod components;
 pub mod graph;
 pub mod house;
+pub mod methods;
 pub mod modules;
 pub mod paths;
 pub mod rules;
