@@ -11,21 +11,55 @@ steps_logs=$(mktemp -d)
 steps_table=()
 steps_left_out=()
 steps_failed=()
+steps_beside=()
+steps_ending=
 trap steps_end EXIT
 
 # step NAME COMMAND…
 step() {
-  local name=$1 began=$SECONDS code=0 result=ok
+  local name=$1 began=$SECONDS code=0
   shift
   printf '\n==> %s: %s\n' "$name" "$*"
   "$@" 2>&1 | tee "$steps_logs/$name" || code=$?
-  case $code in
+  steps_result "$name" $((SECONDS - began)) "$code"
+}
+
+# beside NAME COMMAND…: a step that runs while the next one does, for two that wait more than they
+# compute. `together` waits for it and shows what it said.
+beside() {
+  local name=$1
+  shift
+  printf '\n==> %s, beside what follows: %s\n' "$name" "$*"
+  (
+    trap 'echo $((SECONDS - began)) >"$steps_logs/.$name"' EXIT
+    began=$SECONDS
+    "$@" >"$steps_logs/$name" 2>&1
+  ) &
+  steps_beside+=("$name=$!")
+}
+
+together() {
+  local each name code
+  for each in "${steps_beside[@]}"; do
+    name=${each%%=*} code=0
+    wait "${each#*=}" || code=$?
+    printf '\n==> %s, which ran beside\n' "$name"
+    cat "$steps_logs/$name"
+    steps_result "$name" "$(cat "$steps_logs/.$name")" "$code"
+  done
+  steps_beside=()
+}
+
+# steps_result NAME SECONDS STATUS
+steps_result() {
+  local result=ok
+  case $3 in
     0) ;;
-    "$unavailable") result='left out' && steps_left_out+=("$name") ;;
-    *) result="failed with $code" && steps_failed+=("$name") ;;
+    "$unavailable") result='left out' && steps_left_out+=("$1") ;;
+    *) result="failed with $3" && steps_failed+=("$1") ;;
   esac
-  steps_table+=("$(printf '%-14s %5s s  %s' "$name" $((SECONDS - began)) "$result")")
-  [ "$result" != "failed with $code" ] || [ -n "$keep_going" ] || exit "$code"
+  steps_table+=("$(printf '%-14s %5s s  %s' "$1" "$2" "$result")")
+  [ "$result" != "failed with $3" ] || [ -n "$keep_going" ] || [ -n "$steps_ending" ] || exit "$3"
 }
 
 # leave_out NAME WHY
@@ -46,6 +80,11 @@ steps_tests() {
 
 steps_end() {
   local code=$?
+  set +e
+  trap - EXIT
+  # A step that failed leaves none behind that ran beside it.
+  steps_ending=yes
+  together
   printf '\n==> what each step took\n'
   printf '%s\n' "${steps_table[@]}"
   printf '%-14s %5s s, %s minutes\n' all $SECONDS $(((SECONDS + 59) / 60))
