@@ -68,11 +68,15 @@ impl Entry {
     }
 }
 
-/// `picket::http::server` speaks for `http`, another crate for itself.
+/// The room that a target belongs to: `picket::http::listener` speaks for `http`, the crate
+/// `picket_records` for `records`, any other crate for itself.
 pub fn room(target: &str) -> &str {
     let mut parts = target.split("::");
     let krate = parts.next().unwrap_or_default();
-    if krate == env!("CARGO_PKG_NAME") { parts.next().unwrap_or(krate) } else { krate }
+    if krate == env!("CARGO_PKG_NAME") {
+        return parts.next().unwrap_or(krate);
+    }
+    krate.strip_prefix(concat!(env!("CARGO_PKG_NAME"), "_")).unwrap_or(krate)
 }
 
 /// Text without the quotes that JSON puts around it.
@@ -176,7 +180,8 @@ mod tests {
     #[test]
     fn the_room_that_speaks_is_the_module() {
         assert_eq!(room("picket::http::server"), "http");
-        assert_eq!(room("picket::supervisor"), "supervisor");
+        assert_eq!(room("picket::registry"), "registry");
+        assert_eq!(room("picket_records::recovery"), "records");
         assert_eq!(room("picket"), "picket");
         assert_eq!(room("warp::server"), "warp");
         assert_eq!(room("picketing::x"), "picketing");

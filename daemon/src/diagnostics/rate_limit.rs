@@ -27,7 +27,7 @@ const EXAMPLE_BYTES_MAX: usize = 200;
 
 /// Errors of these rooms say why the daemon is about to be killed, or that it ends. They have a rate
 /// of their own, that of the watchdog.
-const LIVENESS: [&str; 4] = ["health", "supervisor", "systemd", "watchdog"];
+const LIVENESS: [&str; 2] = ["health", "life"];
 
 /// One place's bucket.
 #[derive(Debug)]
@@ -288,5 +288,13 @@ mod tests {
     fn a_summary_repeats_no_novel() {
         let (_, summaries) = storm(|_| tracing::warn!("{}", "ü".repeat(1000)));
         assert_eq!(summaries[0].example, "ü".repeat(EXAMPLE_BYTES_MAX / 2));
+    }
+
+    #[test]
+    fn the_rooms_whose_errors_are_never_suppressed_are_there() {
+        let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        for room in LIVENESS {
+            assert!(src.join(room).is_dir(), "{room} moved: its errors would be suppressed");
+        }
     }
 }
