@@ -31,11 +31,11 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     };
     let max_records = 400;
     let kill9 =
-        kill9::Args { rounds: of(60, 1_000), log_max_records: max_records, verify_every: 1 };
+        kill9::Args { rounds: of(120, 1_000), log_max_records: max_records, verify_every: 1 };
     let cuts = |control| cuts::Args {
-        cuts: if control { of(30, 150) } else { of(80, 1_200) },
+        cuts: if control { of(30, 150) } else { of(150, 1_200) },
         policy: vec![Policy::All, Policy::None, Policy::Random],
-        record_secs: of(12, 60),
+        record_secs: of(15, 60),
         disk_mib: 64,
         log_max_records: max_records,
         restart_every: 20,
