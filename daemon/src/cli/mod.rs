@@ -12,8 +12,7 @@ use std::process::ExitCode;
 
 use crate::config::{Config, ConfigError, Settings, Sources, Surroundings};
 use crate::diagnostics::{self, LogFormat, LogLevel};
-use crate::life::supervisor::{self, RunError};
-use crate::life::systemd::Sockets;
+use crate::life::{self, RunError, Sockets};
 use crate::os::{self, Signals};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use picket_classifier::ModelError;
@@ -124,7 +123,12 @@ impl CliError {
             CliError::Run(
                 RunError::Verdict(_) | RunError::Sockets(_) | RunError::Token(_) | RunError::Tls(_),
             ) => exit::CONFIG,
-            CliError::Run(RunError::Bind(_) | RunError::Listener(_) | RunError::Log(_)) => exit::IO,
+            CliError::Run(
+                RunError::Bind(_)
+                | RunError::Listener { .. }
+                | RunError::Part(_)
+                | RunError::Log(_),
+            ) => exit::IO,
             CliError::Run(RunError::Model(error)) | CliError::Model(error) => model_exit(error),
             CliError::Log(_) | CliError::Io { .. } => exit::IO,
             CliError::Image { .. } => exit::DATA,
@@ -202,7 +206,7 @@ fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
     let sources = Sources { flags: settings, file: global.config.clone(), surroundings };
     let config = sources.load()?;
     warn_of_unknown_environment();
-    Ok(supervisor::run(config, &sources, signals, sockets)?)
+    Ok(life::run(config, &sources, signals, sockets)?)
 }
 
 fn load(settings: Settings, global: &Global) -> Result<Config, ConfigError> {

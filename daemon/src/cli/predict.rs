@@ -8,7 +8,7 @@ use crate::config::{ModelSettings, Settings, VerdictSettings};
 use crate::http::api::{ModelView, PredictionView, TimingView, ms};
 use crate::inference::Prediction;
 use crate::inference::{Pipeline, PredictError, StageTimes};
-use crate::life::supervisor::load_pipeline;
+use crate::life::load_pipeline;
 use clap::Args;
 use picket_picture::MediaType;
 use serde::Serialize;

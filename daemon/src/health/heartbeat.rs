@@ -158,7 +158,7 @@ impl Heartbeat {
         self.fault.get().map(String::as_str)
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::inference::{Prediction, Verdict};
+use super::verdict::{Prediction, Verdict};
 use picket_base::Live;
 use picket_classifier::{Model, ModelError};
 use picket_picture::InputTensor;
@@ -11,10 +11,10 @@ use picket_picture::{DecodeError, Image, JsonRange, MediaType};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
-    /// The caller's fault.
+    /// The caller is at fault.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// Ours.
+    /// The daemon is at fault.
     #[error(transparent)]
     Model(#[from] ModelError),
 }
@@ -22,9 +22,9 @@ pub enum PredictError {
 /// How long each stage took, monotonic time.
 #[derive(Clone, Copy, Debug)]
 pub struct StageTimes {
-    /// Bytes → input tensor.
+    /// From bytes to the input tensor.
     pub decode: Duration,
-    /// Input tensor → prediction.
+    /// From the input tensor to the prediction.
     pub inference: Duration,
 }
 

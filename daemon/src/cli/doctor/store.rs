@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::life::supervisor;
+use crate::life;
 use crate::os;
 use picket_records::{self as prediction_log, LogError, VerifyReport};
 
@@ -77,7 +77,7 @@ fn try_write(dir: &Path) -> io::Result<Duration> {
 }
 
 fn model(config: &Config) -> Finding {
-    match supervisor::load_pipeline(config) {
+    match life::load_pipeline(config) {
         Ok(pipeline) => {
             let info = pipeline.model.info();
             let fact = format!("{} {}", info.version, info.digest);
