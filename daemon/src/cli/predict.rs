@@ -13,9 +13,12 @@ use clap::Args;
 use picket_picture::MediaType;
 use serde::Serialize;
 
-use super::{CliError, Global, load, print, table};
+use super::error::CliError;
+use super::global::{Global, load};
+use super::stdout::print;
+use super::table;
 
-/// Largest file that is read, bytes: as large as a body may ever be.
+/// The largest file that is read, bytes: as large as a body may ever be.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Args)]

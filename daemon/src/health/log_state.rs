@@ -3,14 +3,14 @@
 /// Each state that records can't be relied on in comes with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogState {
-    /// Not opened yet.
+    /// It is not open yet.
     Opening,
     Ok,
-    /// Takes records and promises nothing: the disk has failed a write since it was mounted.
+    /// It takes records and promises nothing: the disk has failed a write since it was mounted.
     Suspect(String),
-    /// Takes no records until there is room on the disk.
+    /// It takes no records until there is room on the disk.
     Degraded(String),
-    /// Takes no records until it can be opened again.
+    /// It takes no records until it can be opened again.
     Unavailable(String),
 }
 

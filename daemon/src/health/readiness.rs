@@ -12,7 +12,7 @@ const ERROR_RATE_MAX: f64 = 0.1;
 /// From this share of requests turned away on, traffic should go elsewhere.
 const SHED_RATE_MAX: f64 = 0.5;
 
-/// Why the daemon is not ready; the texts are the contract's.
+/// A reason why the daemon is not ready; the contract fixes the texts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     Starting,

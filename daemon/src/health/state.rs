@@ -91,7 +91,7 @@ impl Health {
         lock(&self.log).clone()
     }
 
-    /// Adds what recovery had to do; the oldest entries go.
+    /// Adds what recovery of the log had to do; the oldest entries go.
     pub fn note_recovery(&self, steps: impl IntoIterator<Item = String>) {
         let mut history = lock(&self.log_history);
         history.extend(steps);
@@ -130,7 +130,7 @@ impl Health {
         &self.machine
     }
 
-    /// What a restart can cure, and nothing else.
+    /// Liveness fails for what a restart can cure, and for nothing else.
     ///
     /// # Errors
     /// Names the first subsystem that is stuck or at fault.

@@ -40,7 +40,7 @@ const OTHER_FILES_MAX: usize = 128;
 const DRAIN_RESERVE: Duration = Duration::from_millis(500);
 
 /// A daemon that serves. It is taken down when its parts are dropped.
-pub struct Daemon {
+pub struct Started {
     pub live: LiveSettings,
     pub secrets: Secrets,
     pub parts: Parts,
@@ -56,7 +56,7 @@ pub fn start(
     health: &Arc<Health>,
     heartbeat: &Heartbeat,
     sockets: Sockets,
-) -> Result<Daemon, RunError> {
+) -> Result<Started, RunError> {
     let started = Instant::now();
     tracing::info!(
         version = crate::VERSION,
@@ -96,7 +96,7 @@ pub fn start(
     Notifier.status("serving predictions");
     Notifier.ready();
     tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
-    Ok(Daemon { live, secrets, parts: start.parts })
+    Ok(Started { live, secrets, parts: start.parts })
 }
 
 /// The probes' answers, and with them the registry on which every room declares what it counts.

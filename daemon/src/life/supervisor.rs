@@ -9,7 +9,7 @@ use super::error::RunError;
 use super::model;
 use super::part::Part;
 use super::signals::Obedience;
-use super::start::{self, Daemon};
+use super::start::{self, Started};
 use super::systemd::{Notifier, Sockets, watchdog_period};
 use crate::config::{Config, Sources};
 use crate::health::{Deadlines, Health, Heartbeat, START_STEP_MAX, Work};
@@ -45,11 +45,11 @@ pub fn run(
     let beat = health.heartbeat("signals", deadlines.runtime);
     let _signals = Part::start(beat, move |heartbeat| obedience.run(heartbeat), || {})?;
     let heartbeat = health.heartbeat("supervisor", START_STEP_MAX);
-    let daemon = start::start(&config, deadlines, &health, &heartbeat, sockets)?;
+    let started = start::start(&config, deadlines, &health, &heartbeat, sockets)?;
     heartbeat.set_deadline(deadlines.runtime);
     os::trim_heap();
     os::unmap_code_of_start();
-    let mut supervisor = Supervisor { config, daemon, health };
+    let mut supervisor = Supervisor { config, started, health };
     let signal = supervisor.serve(sources, &heartbeat, &requests);
     heartbeat.retire();
     tracing::info!(signal, "stopping");
@@ -59,9 +59,9 @@ pub fn run(
 }
 
 struct Supervisor {
-    /// As the daemon runs with it: after a reload not all that the sources say.
+    /// The configuration that the daemon runs with: after a reload not all that the sources say.
     config: Config,
-    daemon: Daemon,
+    started: Started,
     health: Arc<Health>,
 }
 
@@ -98,7 +98,7 @@ impl Supervisor {
     /// changes nothing.
     fn reload(&mut self, sources: &Sources) {
         Notifier.reloading();
-        let Daemon { live, secrets, .. } = &self.daemon;
+        let Started { live, secrets, .. } = &self.started;
         let labels = live.rules.get().verdict.labels.clone();
         let read = sources.load().map_err(|error| picket_base::chain(&error)).and_then(|wanted| {
             let rules = model::rules(&wanted, labels);
@@ -118,6 +118,6 @@ impl Supervisor {
     fn drain(self) {
         Notifier.stopping();
         self.health.draining();
-        drop(self.daemon.parts);
+        drop(self.started.parts);
     }
 }

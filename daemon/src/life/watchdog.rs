@@ -23,8 +23,8 @@ const NAMED_LEAD: Duration = Duration::from_millis(500);
 /// The pause between two looks at what the status line should say.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// While the daemon starts, it asks for so much time from now on, this often, and no longer than
-/// the limit: a start that takes longer is better tried again.
+/// While the daemon starts, it asks for so much more time, this often, until the limit: a start that
+/// takes longer is better tried again.
 const START_EXTENSION: Duration = Duration::from_secs(10);
 const START_EXTEND_INTERVAL: Duration = Duration::from_secs(2);
 const START_MAX: Duration = Duration::from_secs(15 * 60);
@@ -35,12 +35,12 @@ const NEAR_MISS_DIVISOR: u32 = 2;
 pub struct Watchdog {
     health: Arc<Health>,
     metrics: HealthMetrics,
-    /// None where nobody wants pings.
+    /// When a ping is due; none where nobody wants pings.
     ping: Option<Timer>,
     /// The pause between two looks.
     sleep: Duration,
     extend: Timer,
-    status: Status,
+    status: StatusLine,
     /// When the failure is to be named again.
     named: Timer,
     failed: bool,
@@ -72,7 +72,7 @@ impl Watchdog {
             ping: ping_interval.map(Timer::new),
             sleep: ping_interval.unwrap_or(LOOK_INTERVAL).min(LOOK_INTERVAL),
             extend: Timer::new(START_EXTEND_INTERVAL),
-            status: Status::new(inference),
+            status: StatusLine::new(inference),
             named: Timer::new(ping_interval.unwrap_or(NAME_INTERVAL)),
             failed: false,
             starved: Starved::default(),
@@ -165,37 +165,37 @@ impl Watchdog {
     }
 }
 
-/// Who is overdue on a starving machine, so that each such episode is told of once.
+/// The subsystems that are overdue on a starving machine; each such episode is reported once.
 #[derive(Default)]
 struct Starved(BTreeSet<String>);
 
 #[derive(Debug, PartialEq)]
 enum Word<'a> {
-    /// With what is waited for, and until when.
+    /// Somebody is overdue: what it waits for, and until when.
     Overdue(&'a str),
-    /// By name.
+    /// Somebody of this name gives signs of life again.
     Back(&'a str),
 }
 
 impl Starved {
-    /// What has begun or ended since the last look.
+    /// The episodes that have begun or ended since the last look.
     fn news<'a>(&mut self, subsystems: &'a [Subsystem]) -> Vec<Word<'a>> {
         let word = |Subsystem { name, standing, .. }: &'a Subsystem| match standing {
             Standing::Starved(why) => self.0.insert(name.clone()).then_some(Word::Overdue(why)),
             Standing::Alive => self.0.remove(name).then_some(Word::Back(name)),
-            // Told of as a failure; the episode ends when it is alive again.
+            // Reported as a failure; the episode ends when it is alive again.
             Standing::Failed(_) => None,
         };
         subsystems.iter().filter_map(word).collect()
     }
 }
 
-/// Who is silent for so long that it comes close, so that each such silence is counted once.
+/// The subsystems whose silence comes close to the limit; each such silence is counted once.
 #[derive(Default)]
 struct Close(BTreeSet<String>);
 
 impl Close {
-    /// Names those that have come close since the last look.
+    /// The names of those that have come close since the last look.
     fn news<'a>(&mut self, subsystems: &'a [Subsystem]) -> Vec<&'a str> {
         let begun = |Subsystem { name, silence, deadline, .. }: &'a Subsystem| {
             if is_near_miss(*silence, *deadline) {
@@ -240,7 +240,7 @@ impl Timer {
 }
 
 /// The text that `systemctl status` shows.
-struct Status {
+struct StatusLine {
     said: String,
     timer: Timer,
     counted: Instant,
@@ -248,10 +248,10 @@ struct Status {
     inference: Arc<InferenceMetrics>,
 }
 
-impl Status {
-    fn new(inference: Arc<InferenceMetrics>) -> Status {
+impl StatusLine {
+    fn new(inference: Arc<InferenceMetrics>) -> StatusLine {
         let (predictions, timer) = (inference.predictions.get(), Timer::new(STATUS_INTERVAL));
-        Status { said: String::new(), timer, counted: Instant::now(), predictions, inference }
+        StatusLine { said: String::new(), timer, counted: Instant::now(), predictions, inference }
     }
 
     /// Sends the text if it is a new one.

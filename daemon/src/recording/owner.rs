@@ -250,7 +250,7 @@ impl Owner {
         self.accept();
     }
 
-    /// Records are taken, with or without promises.
+    /// From now on records are taken, with or without promises.
     fn accept(&mut self) {
         let state = match self.suspicion.standing() {
             Some(why) => LogState::Suspect(why.to_string()),
@@ -259,7 +259,7 @@ impl Owner {
         self.set_state(state);
     }
 
-    /// Records are not taken until there is room; the store stays open.
+    /// From now on no records are taken until there is room; the store stays open.
     fn refuse(&mut self, no_room: &LogError) {
         let why = picket_base::chain(no_room);
         if self.shared.lock().state.refusal().is_none() {
@@ -308,11 +308,11 @@ impl Owner {
         }
     }
 
-    /// Whoever waits for the medium is told at once that there is no word of it. The records stay
-    /// queued and are written as soon as that is possible.
+    /// Takes back the promises: whoever waits for the medium hears at once that there is no word of it.
+    /// The records stay queued and are written as soon as that is possible.
     ///
-    /// State and promises under one lock: whoever comes in between would be promised what only the
-    /// next opening of the log could keep.
+    /// State and promises change under one lock: whoever came in between would be promised what only
+    /// the next opening of the log could keep.
     fn withdraw(&mut self, state: LogState) {
         let mut backlog = self.shared.lock();
         backlog.state = state.clone();

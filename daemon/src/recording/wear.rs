@@ -52,15 +52,15 @@ struct Sample {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Rates {
-    /// None while no record was taken.
+    /// There is none while no record was taken.
     bytes_per_record: Option<f64>,
-    /// None in the first second.
+    /// There is none in the first second.
     bytes_per_day: Option<f64>,
 }
 
 #[derive(Debug)]
 struct Wear {
-    /// Oldest first; never empty.
+    /// The samples, oldest first; there is always one.
     samples: VecDeque<Sample>,
 }
 

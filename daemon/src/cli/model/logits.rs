@@ -11,7 +11,10 @@ use picket_classifier::Engine;
 use picket_picture::InputTensor;
 use picket_picture::{IMAGE_BYTES, Image};
 
-use super::{CliError, Global, load_model, print};
+use super::load::load_model;
+use crate::cli::error::CliError;
+use crate::cli::global::Global;
+use crate::cli::stdout::print;
 
 #[derive(Args)]
 pub struct LogitsArgs {
