@@ -293,6 +293,15 @@ fn a_closed_pipe_is_no_failure() {
 }
 
 #[test]
+fn a_thread_that_the_kernel_refuses_ends_the_start_by_name() {
+    // std asks for a stack of so many bytes, more than can be mapped.
+    let stack = (1_u64 << 60).to_string();
+    let output = picket().arg("serve").env("RUST_MIN_STACK", stack).output().unwrap();
+    assert_eq!(output.status.code(), Some(74));
+    assert!(stderr(&output).contains("cannot start log-summary"), "{}", stderr(&output));
+}
+
+#[test]
 fn tail_follows_a_running_daemon_and_nothing_else() {
     let (state, daemon) = start();
     assert_eq!(daemon.post("/predict?durable=true", None, &cat_png()).status, 200);
