@@ -15,11 +15,11 @@ use crate::engine::Engine;
 use crate::file::{self, Convolutions, Metadata};
 use crate::qconv::{self, QConv, QSum};
 use picket_kernels::Kernel;
-use picket_picture::{Element, InputSpec, Layout};
+use picket_picture::{Element, Layout, Spec};
 
 pub struct Parsed {
     pub plan: Arc<TypedSimplePlan>,
-    pub input: InputSpec,
+    pub input: Spec,
     pub metadata: Metadata,
     /// As the file has them.
     pub convolutions: Convolutions,
@@ -98,7 +98,7 @@ fn nodes(model: &TypedModel) -> TractResult<Vec<Node>> {
     Ok(steps.map(node).collect())
 }
 
-fn input_spec(model: &InferenceModel) -> TractResult<InputSpec> {
+fn input_spec(model: &InferenceModel) -> TractResult<Spec> {
     if model.inputs.len() != 1 || model.outputs.len() != 1 {
         let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
         anyhow::bail!(
@@ -123,7 +123,7 @@ fn input_spec(model: &InferenceModel) -> TractResult<InputSpec> {
         [_, Some(32), Some(32), Some(3)] => Layout::Nhwc,
         _ => anyhow::bail!("its input is {:?}, [N,3,32,32] or [N,32,32,3] is needed", fact.shape),
     };
-    Ok(InputSpec { element, layout })
+    Ok(Spec { element, layout })
 }
 
 /// The median time of each of `nodes` over `runs` images.

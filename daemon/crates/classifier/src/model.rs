@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use tract_onnx::prelude::*;
 
 use crate::engine::Engine;
-use picket_picture::{IMAGE_BYTES, Image, JsonRange, MediaType};
-use picket_picture::{InputSpec, InputTensor, Values};
+use picket_picture::{IMAGE_BYTES, JsonRange, MediaType, Picture};
+use picket_picture::{Spec, Values};
 
 use crate::file::Convolutions;
 use crate::graph::{Node, Parsed, one_line, prepare, times};
@@ -88,7 +88,7 @@ pub struct ModelInfo {
     pub digest: String,
     /// One label for each class, in logit order.
     pub labels: Arc<[String; CLASSES]>,
-    pub input: InputSpec,
+    pub input: Spec,
     pub bytes: usize,
     /// Parse, optimise, first run and golden check together.
     pub load_time: Duration,
@@ -210,7 +210,7 @@ impl Model {
             ModelError::Run(detail) => ModelError::Unfit { digest: digest.clone(), detail },
             other => other,
         };
-        let input = InputTensor::new(&golden_image(), self.info.input);
+        let input = picket_picture::Tensor::new(&golden_image(), self.info.input);
         let found = self.run(&input).map_err(unfit)?;
         if let Some(expected) = golden {
             check_golden(&digest, &found, expected, GOLDEN_TOLERANCE)?;
@@ -241,17 +241,17 @@ impl Model {
         Err(ModelError::Damaged { difference: differences.fold(0.0, f32::max) })
     }
 
-    fn sample(&self) -> Result<InputTensor, ModelError> {
-        let image = Image::decode(SAMPLE, MediaType::Png, JsonRange::default())
+    fn sample(&self) -> Result<picket_picture::Tensor, ModelError> {
+        let image = Picture::decode(SAMPLE, MediaType::Png, JsonRange::default())
             .map_err(|error| ModelError::Run(format!("the golden sample: {error}")))?;
-        Ok(InputTensor::new(&image, self.info.input))
+        Ok(picket_picture::Tensor::new(&image, self.info.input))
     }
 
     /// One forward pass, batch of one.
     ///
     /// # Errors
     /// `Run` when the engine fails or answers with anything but 10 finite numbers.
-    pub fn run(&self, input: &InputTensor) -> Result<Logits, ModelError> {
+    pub fn run(&self, input: &picket_picture::Tensor) -> Result<Logits, ModelError> {
         let run = |error: TractError| ModelError::Run(one_line(&error));
         let outputs = self.plan.run(tvec!(tensor(input).map_err(run)?.into()));
         picket_kernels::leave_vectors();
@@ -271,13 +271,17 @@ impl Model {
     ///
     /// # Errors
     /// `Run` when the engine fails.
-    pub fn times(&self, input: &InputTensor, runs: usize) -> Result<Vec<Duration>, ModelError> {
+    pub fn times(
+        &self,
+        input: &picket_picture::Tensor,
+        runs: usize,
+    ) -> Result<Vec<Duration>, ModelError> {
         let run = |error: TractError| ModelError::Run(one_line(&error));
         times(&self.plan, &self.info.nodes, &tensor(input).map_err(run)?, runs).map_err(run)
     }
 }
 
-fn tensor(input: &InputTensor) -> TractResult<Tensor> {
+fn tensor(input: &picket_picture::Tensor) -> TractResult<Tensor> {
     let shape = input.layout.shape();
     match &input.values {
         Values::U8(values) => Tensor::from_shape(&shape, values),
@@ -327,9 +331,9 @@ fn golden_logits(stated: &str) -> Result<[f32; CLASSES], String> {
 }
 
 /// The image that daemon/training/stamp.py runs to state a model's golden logits.
-fn golden_image() -> Image {
+fn golden_image() -> Picture {
     let bytes: Vec<u8> = (0..IMAGE_BYTES).map(|i| (31 * i * i + 7 * i) as u8).collect();
-    Image::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes")
+    Picture::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes")
 }
 
 fn check_golden(
@@ -370,7 +374,7 @@ mod tests {
         assert!(model.info().golden_checked, "the embedded model must carry golden logits");
         assert_eq!(model.info().labels[3], "cat");
         assert_eq!(model.info().digest.len(), 64);
-        assert_eq!(model.info().input, InputSpec { element: Element::U8, layout: Layout::Nchw });
+        assert_eq!(model.info().input, Spec { element: Element::U8, layout: Layout::Nchw });
     }
 
     fn fixture(path: &str) -> std::path::PathBuf {
@@ -379,8 +383,8 @@ mod tests {
 
     fn logits_of(model: &Model, picture: &str) -> [f32; CLASSES] {
         let bytes = std::fs::read(fixture(picture)).unwrap();
-        let image = Image::decode(&bytes, MediaType::Png, JsonRange::default()).unwrap();
-        model.run(&InputTensor::new(&image, model.info().input)).unwrap().0
+        let image = Picture::decode(&bytes, MediaType::Png, JsonRange::default()).unwrap();
+        model.run(&picket_picture::Tensor::new(&image, model.info().input)).unwrap().0
     }
 
     /// ONNX Runtime rounds every activation as the kernels do: what is left is the order in which
@@ -433,7 +437,7 @@ mod tests {
     fn a_run_leaves_no_upper_halves_of_vector_registers_in_use() {
         for engine in Engine::all() {
             let model = Model::load_on(&ModelSource::Embedded, engine).unwrap();
-            model.run(&InputTensor::new(&golden_image(), model.info.input)).unwrap();
+            model.run(&picket_picture::Tensor::new(&golden_image(), model.info.input)).unwrap();
             assert_ne!(picket_kernels::upper_halves_in_use(), Some(true), "{}", engine.name());
         }
     }
