@@ -6,7 +6,7 @@ use tract_onnx::tract_core::internal::*;
 
 use picket_kernels::{Layer, Order};
 
-/// `[N, channels, height, width]` or, after another of its kind, `[N, height, width, channels]` →
+/// A convolution: `[N, channels, height, width]` or, after another of its kind, `[N, height, width, channels]` →
 /// `[N, height, width, channels]`.
 #[derive(Clone, Debug)]
 pub struct QConv {
