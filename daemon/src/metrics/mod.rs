@@ -16,7 +16,7 @@ use crate::health::{Health, LogState};
 use crate::metrics::wear::Wear;
 use health::HealthMetrics;
 use picket_base::disk;
-use picket_records::{Retention, Step};
+use picket_records::{RecoveryStep, Retention};
 
 /// `service` label of the logging families: the name that the replaced service had.
 const LOGGING_SERVICE: &str = "cloud-logging-api";
@@ -127,7 +127,7 @@ impl Metrics {
         }
     }
 
-    pub fn recovered(&self, step: &Step) {
+    pub fn recovered(&self, step: &RecoveryStep) {
         self.log_recoveries.with_label_values(&[step.label()]).inc();
     }
 
@@ -287,7 +287,7 @@ fn build(model: &str, stage: &str) -> prometheus::Result<Metrics> {
         &["step"],
     )?;
     registry.register(Box::new(log_recoveries.clone()))?;
-    for step in Step::LABELS {
+    for step in RecoveryStep::LABELS {
         log_recoveries.with_label_values(&[step]);
     }
     let turned_away = IntCounter::new(

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::health::{Health, Heartbeat, LogState, Work};
 use crate::metrics::Metrics;
 use picket_records::{
-    Climb, Entry, Fault, LogError, LogReader, PredictionLog, Retention, Suspicion,
+    Climb, Entry, LogError, LogReader, PredictionLog, Retention, StoreFault, Suspicion,
 };
 
 /// Records waiting for the disk at most: several seconds of full load, about 10 MB.
@@ -300,7 +300,7 @@ impl Owner {
             self.shared.metrics.disk_free_bytes.set(gauge(log.free_bytes()));
             if let Err(no_room) = room {
                 // A read-only disk is let go of, so that it can be unmounted and repaired.
-                if no_room.fault() == Fault::ReadOnly {
+                if no_room.fault() == StoreFault::ReadOnly {
                     self.failed(&no_room);
                     continue;
                 }
@@ -463,14 +463,16 @@ impl Owner {
         tracing::error!(error = %why, "log unavailable, trying to open it again");
         // First: dropping the log may take a while.
         self.withdraw(match error.fault() {
-            Fault::Full | Fault::ReadOnly => LogState::Degraded(why.clone()),
-            Fault::Disk | Fault::System | Fault::Store => LogState::Unavailable(why.clone()),
+            StoreFault::Full | StoreFault::ReadOnly => LogState::Degraded(why.clone()),
+            StoreFault::Disk | StoreFault::System | StoreFault::Store => {
+                LogState::Unavailable(why.clone())
+            }
         });
         self.log = None;
-        if error.fault() == Fault::Disk {
+        if error.fault() == StoreFault::Disk {
             self.suspicion.raise(&why);
         }
-        self.was_read_only |= error.fault() == Fault::ReadOnly;
+        self.was_read_only |= error.fault() == StoreFault::ReadOnly;
     }
 
     fn reopen(&mut self) {
@@ -484,11 +486,11 @@ impl Owner {
             Ok(log) => self.opened(log),
             Err(error) => {
                 let why = picket_base::chain(&error);
-                if error.fault() == Fault::Disk {
+                if error.fault() == StoreFault::Disk {
                     self.unreadable_attempts += 1;
                     self.suspicion.raise(&why);
                 }
-                self.was_read_only |= error.fault() == Fault::ReadOnly;
+                self.was_read_only |= error.fault() == StoreFault::ReadOnly;
                 self.set_state(match error {
                     LogError::NoRoom(_) => LogState::Degraded(why),
                     _ => LogState::Unavailable(why),
