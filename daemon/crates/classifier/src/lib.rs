@@ -1,8 +1,8 @@
 //! A model file becomes a classifier. The only crate that names tract; it knows nothing of requests,
 //! verdicts or the log.
 //!
-//! - `file` says what the file states, `labels` and `golden` what is expected of it, `embedded` holds the
-//!   one in the binary.
+//! - `file` says what the file states, `labels` and `golden` what is expected of it, `embedded` holds
+//!   the one in the binary.
 //! - `graph` says what tract makes of it, `qconv` puts our kernels in place of tract's convolutions,
 //!   `engine` names them, `run` runs the graph.
 //! - `model` loads, checks and proves it; `info`, `logits` and `error` are what it says.

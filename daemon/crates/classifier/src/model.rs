@@ -1,5 +1,5 @@
-//! A model: load, digest, golden check, run → Logits. Knows nothing of images on the wire, of verdicts or
-//! of the log, nor which engine computes it.
+//! A model: load, digest, golden check, run → Logits. Knows nothing of images on the wire, of
+//! verdicts or of the log, nor which engine computes it.
 
 use std::fs::File;
 use std::io::Read;

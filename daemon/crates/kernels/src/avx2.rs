@@ -76,7 +76,7 @@ pub fn biases(bias: &[i32; LANES]) -> [__m256i; VECTORS] {
     [0, 1].map(|vector| unsafe { _mm256_loadu_si256(bias.as_ptr().add(vector * SUMS).cast()) })
 }
 
-/// The sums of one pixel → its bytes.
+/// Turns the sums of one pixel into its bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn requantise(

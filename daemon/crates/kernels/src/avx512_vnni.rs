@@ -98,7 +98,7 @@ unsafe fn kernel<const VECTORS: usize, const LANES: usize, const PIXELS: usize>(
     }
 }
 
-/// Sums of pixels that follow each other → their bytes. What saturates on the way to 16 and to 8 bits is
+/// Turns sums of pixels that follow each other into their bytes. What saturates on the way to 16 and to 8 bits is
 /// beyond the range of the output, and i8 is u8 with its top bit flipped.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]

@@ -74,7 +74,7 @@ unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXE
     }
 }
 
-/// Each pair of channels, for both pixels.
+/// Returns the biases of each pair of channels, for both pixels.
 #[inline]
 #[target_feature(enable = "neon")]
 fn biases(bias: &[i32; LANES]) -> [int32x4_t; LANE_PAIRS] {
@@ -85,7 +85,7 @@ fn biases(bias: &[i32; LANES]) -> [int32x4_t; LANE_PAIRS] {
     })
 }
 
-/// Pairs of channels of two pixels → the channels of each.
+/// Turns pairs of channels of two pixels into the channels of each.
 #[inline]
 #[target_feature(enable = "neon")]
 fn pixels(sums: &[int32x4_t; LANE_PAIRS]) -> [[int32x4_t; 2]; 2] {

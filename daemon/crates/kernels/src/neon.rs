@@ -80,7 +80,7 @@ pub fn biases(bias: &[i32; LANES]) -> [int32x4_t; 2] {
     unsafe { [vld1q_s32(bias.as_ptr()), vld1q_s32(bias.as_ptr().add(4))] }
 }
 
-/// The sums of one pixel → its bytes.
+/// Turns the sums of one pixel into its bytes.
 #[inline]
 #[target_feature(enable = "neon")]
 pub fn requantise(

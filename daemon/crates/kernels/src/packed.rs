@@ -1,5 +1,5 @@
-//! A convolution packed for one kernel, and the way of its tiles through that kernel. It knows nothing of
-//! instruction sets, nor of the image's order.
+//! A convolution packed for one kernel, and the way of its tiles through that kernel. It knows
+//! nothing of instruction sets, nor of the image's order.
 
 use super::convolution::{Convolution, Geometry};
 use super::form::Form;
@@ -185,8 +185,9 @@ fn tap_sums(convolution: &Convolution) -> Vec<i32> {
     sums
 }
 
-/// Folds the input's zero point into the bias. Σ (x − x₀) w = Σ x w − x₀ Σ w: the second sum is known when
-/// the layer is packed. Only weights in this part of the window count: in the rest every x is x₀.
+/// Folds the input's zero point into the bias. Σ (x − x₀) w = Σ x w − x₀ Σ w: the second sum is
+/// known when the layer is packed. Only weights in this part of the window count: in the rest every
+/// x is x₀.
 fn fold_bias(
     convolution: &Convolution,
     tap_sums: &[i32],

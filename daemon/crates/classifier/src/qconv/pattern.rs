@@ -192,8 +192,8 @@ fn source(
     Ok(Some(Source { geometry, outlet, order }))
 }
 
-/// Returns what a Pad node adds along height and width, if `outlet` is of one that fills in `zero` there and
-/// nothing elsewhere.
+/// Returns what a Pad node adds along height and width, if `outlet` is of one that fills in `zero`
+/// there and nothing elsewhere.
 fn pads(
     model: &TypedModel,
     outlet: OutletId,
