@@ -13,7 +13,7 @@ use picket_picture::Values;
 /// A step of the graph, constants and the input left out.
 #[derive(Clone, Debug)]
 pub struct Node {
-    pub id: usize,
+    pub(crate) id: usize,
     pub name: String,
     pub op: String,
     pub kernel: &'static str,
