@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use super::verdict::{Prediction, Verdict};
 use picket_base::Live;
 use picket_classifier::{Model, ModelError};
-use picket_picture::InputTensor;
-use picket_picture::{DecodeError, Image, JsonRange, MediaType};
+use picket_picture::{DecodeError, JsonRange, MediaType, Picture, Tensor};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
@@ -51,8 +50,8 @@ impl Pipeline {
     ) -> Result<(Prediction, StageTimes), PredictError> {
         let started = Instant::now();
         let rules = self.rules.get();
-        let image = Image::decode(body, media, rules.json_range)?;
-        let input = InputTensor::new(&image, self.model.info().input);
+        let picture = Picture::decode(body, media, rules.json_range)?;
+        let input = Tensor::new(&picture, self.model.info().input);
         let decoded = Instant::now();
         let logits = self.model.run(&input)?;
         let prediction = Prediction::from_logits(&logits, &rules.verdict);

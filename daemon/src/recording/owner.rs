@@ -14,7 +14,7 @@ use super::metrics::LogMetrics;
 use crate::health::{Health, Heartbeat, LogState, Work};
 use crate::metrics::gauge_value;
 use picket_records::{
-    Climb, Entry, Fault, LogError, LogReader, PredictionLog, Retention, Suspicion,
+    Climb, Entry, LogError, LogReader, PredictionLog, Retention, StoreFault, Suspicion,
 };
 
 /// The pause between two attempts to write or open a log whose disk is full or failed.
@@ -113,7 +113,7 @@ impl Owner {
             self.shared.metrics.disk_free_bytes.set(gauge_value(log.free_bytes()));
             if let Err(no_room) = room {
                 // A read-only disk is let go of, so that it can be unmounted and repaired.
-                if no_room.fault() == Fault::ReadOnly {
+                if no_room.fault() == StoreFault::ReadOnly {
                     self.failed(&no_room);
                     continue;
                 }
@@ -274,14 +274,16 @@ impl Owner {
         tracing::error!(error = %why, "log unavailable, trying to open it again");
         // First: dropping the log may take a while.
         self.withdraw(match error.fault() {
-            Fault::Full | Fault::ReadOnly => LogState::Degraded(why.clone()),
-            Fault::Disk | Fault::System | Fault::Store => LogState::Unavailable(why.clone()),
+            StoreFault::Full | StoreFault::ReadOnly => LogState::Degraded(why.clone()),
+            StoreFault::Disk | StoreFault::System | StoreFault::Store => {
+                LogState::Unavailable(why.clone())
+            }
         });
         self.log = None;
-        if error.fault() == Fault::Disk {
+        if error.fault() == StoreFault::Disk {
             self.suspicion.raise(&why);
         }
-        self.was_read_only |= error.fault() == Fault::ReadOnly;
+        self.was_read_only |= error.fault() == StoreFault::ReadOnly;
     }
 
     fn reopen(&mut self) {
@@ -295,11 +297,11 @@ impl Owner {
             Ok(log) => self.opened(log),
             Err(error) => {
                 let why = picket_base::chain(&error);
-                if error.fault() == Fault::Disk {
+                if error.fault() == StoreFault::Disk {
                     self.unreadable_attempts += 1;
                     self.suspicion.raise(&why);
                 }
-                self.was_read_only |= error.fault() == Fault::ReadOnly;
+                self.was_read_only |= error.fault() == StoreFault::ReadOnly;
                 self.set_state(match error {
                     LogError::NoRoom(_) => LogState::Degraded(why),
                     _ => LogState::Unavailable(why),

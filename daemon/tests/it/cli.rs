@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use picket_picture::{Image, JsonRange, MediaType};
+use picket_picture::{JsonRange, MediaType, Picture};
 use serde_json::{Value, json};
 
 use crate::support::{cat_png, fixture, picket, run, start, start_with, stderr, stdout};
@@ -201,7 +201,7 @@ fn model_logits_are_those_of_another_runtime_image_by_image() {
         .collect();
     let pixels = |label: &str| {
         let png = std::fs::read(cifar(label)).unwrap();
-        let image = Image::decode(&png, MediaType::Png, JsonRange::default()).unwrap();
+        let image = Picture::decode(&png, MediaType::Png, JsonRange::default()).unwrap();
         image.pixels().to_vec()
     };
     let dir = tempfile::tempdir().unwrap();

@@ -10,8 +10,7 @@ use crate::os;
 use clap::Args;
 use picket_classifier::Engine;
 use picket_classifier::Model;
-use picket_picture::InputTensor;
-use picket_picture::{IMAGE_BYTES, Image};
+use picket_picture::{IMAGE_BYTES, Picture, Tensor};
 use serde_json::{Value, json};
 
 use super::load::load_model;
@@ -145,10 +144,10 @@ fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
-fn input(model: &Model) -> InputTensor {
+fn input(model: &Model) -> Tensor {
     let bytes: Vec<u8> = (0..IMAGE_BYTES).map(|i| (i * 7 % 256) as u8).collect();
-    let image = Image::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes");
-    InputTensor::new(&image, model.info().input)
+    let image = Picture::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes");
+    Tensor::new(&image, model.info().input)
 }
 
 /// Each thread runs `share` images; the clock of all starts when the last of them has warmed up.

@@ -20,7 +20,7 @@ use crate::recording::{Durability, Promise};
 use picket_base::Live;
 use picket_base::clock::micros;
 use picket_classifier::{CLASSES, ModelInfo};
-use picket_picture::{Fault, MediaType};
+use picket_picture::{DecodeFault, MediaType};
 
 pub struct PredictApi {
     pub workers: Workers,
@@ -132,12 +132,12 @@ fn media_type(headers: &HeaderMap) -> Result<Option<MediaType>, Rejected> {
     media.map(Some).map_err(|error| Rejected::new(status(error.fault()), error.to_string()))
 }
 
-fn status(fault: Fault) -> StatusCode {
+fn status(fault: DecodeFault) -> StatusCode {
     match fault {
-        Fault::Malformed => StatusCode::BAD_REQUEST,
-        Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Fault::UnknownType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Fault::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+        DecodeFault::Malformed => StatusCode::BAD_REQUEST,
+        DecodeFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        DecodeFault::UnknownType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        DecodeFault::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 
