@@ -2,8 +2,9 @@
 //! Prometheus expect.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use picket_base::rfc3339::{self, Precision};
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
@@ -68,7 +69,9 @@ impl Admin {
             "predictions_logged": metrics.logged.get(),
             "defects_detected": metrics.defects.get(),
             "errors": metrics.errors.get(),
-            "last_prediction": metrics.last_prediction().map(rfc3339),
+            "last_prediction": metrics.last_prediction().map(|seconds| {
+                rfc3339::format(rfc3339::from_epoch_seconds(seconds), Precision::Micros)
+            }),
             "timestamp": now(),
         });
         if let Some(reason) = reason {
@@ -107,10 +110,5 @@ fn answer(status: StatusCode, body: &Value) -> Response {
 
 /// This moment by the wall clock, RFC 3339 UTC.
 pub(super) fn now() -> String {
-    humantime::format_rfc3339_micros(SystemTime::now()).to_string()
-}
-
-fn rfc3339(epoch_seconds: f64) -> String {
-    let time = UNIX_EPOCH + Duration::from_secs_f64(epoch_seconds);
-    humantime::format_rfc3339_micros(time).to_string()
+    rfc3339::format(SystemTime::now(), Precision::Micros)
 }

@@ -18,8 +18,8 @@ use super::{Api, Rejected, bad_parameter, durability, flag, parse_query};
 use crate::health::Health;
 use crate::recording::batch::{self, BatchError};
 use crate::recording::{Durability, LogWriter, Promise, Unlogged};
-use picket_base::Live;
 use picket_base::clock::Stamp;
+use picket_base::{Live, rfc3339};
 use picket_picture::MediaType;
 use picket_records::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, VerifyReport};
 
@@ -265,66 +265,7 @@ fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
     if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
         return Ok(Some(seconds));
     }
-    rfc3339(&text)
+    rfc3339::parse(&text)
         .map(Some)
         .ok_or_else(|| bad_parameter(name, &text, "epoch seconds or RFC 3339 is needed"))
-}
-
-/// Epoch seconds of a moment from 1970 on, in UTC or with an offset from it.
-fn rfc3339(text: &str) -> Option<f64> {
-    let (utc, east_secs) = match text.len().checked_sub("+00:00".len()) {
-        Some(at) if !text.ends_with('Z') && text.is_char_boundary(at) => {
-            let (local, offset) = text.split_at(at);
-            match offset_secs(offset) {
-                Some(secs) => (format!("{local}Z"), secs),
-                None => (text.to_string(), 0.0),
-            }
-        }
-        _ => (text.to_string(), 0.0),
-    };
-    let time = humantime::parse_rfc3339_weak(&utc).ok()?;
-    let since_epoch = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Some(since_epoch.as_secs_f64() - east_secs)
-}
-
-/// `+02:00` or `-07:30`, in seconds east of UTC.
-fn offset_secs(text: &str) -> Option<f64> {
-    let sign = match text.as_bytes().first()? {
-        b'+' => 1.0,
-        b'-' => -1.0,
-        _ => return None,
-    };
-    let (hours, minutes) = text[1..].split_once(':')?;
-    let number = |part: &str, max: u32| part.parse::<u32>().ok().filter(|number| *number <= max);
-    if hours.len() != 2 || minutes.len() != 2 {
-        return None;
-    }
-    Some(sign * f64::from(number(hours, 23)? * 3600 + number(minutes, 59)? * 60))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_are_read_with_or_without_an_offset() {
-        for (text, seconds) in [
-            ("1970-01-01T00:00:10Z", 10.0),
-            ("1970-01-02T02:00:10.5+02:00", 86_410.5),
-            ("1970-01-01T00:00:10-07:30", 27_010.0),
-            ("1970-01-02 00:00:00", 86_400.0),
-        ] {
-            assert_eq!(rfc3339(text), Some(seconds), "{text}");
-        }
-        for text in [
-            "",
-            "now",
-            "1970-01-02",
-            "1970-01-01T00:00:10+2:00",
-            "1970-01-01T00:00:10+24:00",
-            "é2:00",
-        ] {
-            assert_eq!(rfc3339(text), None, "{text}");
-        }
-    }
 }

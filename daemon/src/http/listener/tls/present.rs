@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::SystemTime;
 
+use picket_base::rfc3339::{self, Precision};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -101,10 +102,10 @@ fn warn_of_dates(certificate: &CertificateDer, path: &Path) {
     let path = path.display();
     let now = SystemTime::now();
     if until < now {
-        let until = humantime::format_rfc3339_seconds(until);
+        let until = rfc3339::format(until, Precision::Seconds);
         tracing::warn!(%path, %until, "the certificate has expired");
     } else if from > now {
-        let from = humantime::format_rfc3339_seconds(from);
+        let from = rfc3339::format(from, Precision::Seconds);
         tracing::warn!(%path, %from, "the certificate is not valid yet");
     }
 }
