@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use crate::config::ModelSettings;
-use crate::http::api::ms;
+use crate::inference::ms;
 use crate::os;
 use clap::Args;
 use picket_classifier::Engine;

@@ -6,7 +6,7 @@ mod logits;
 use std::path::PathBuf;
 
 use crate::config::{ModelSettings, Settings};
-use crate::http::api::ms;
+use crate::inference::ms;
 use clap::{Args, Subcommand};
 use picket_classifier::Engine;
 use picket_classifier::{Model, Node};
