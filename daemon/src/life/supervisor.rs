@@ -6,16 +6,15 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use warp::filters::BoxedFilter;
-use warp::reply::Response;
-
 use crate::config::{ApiConfig, Band, Config, Sources};
 use crate::endpoint::Endpoint;
 use crate::health::{Deadlines, Health, Heartbeat, START_STEP_MAX, Work};
 use crate::http::api::{
     self as http, Admin, Api, Bodies, LogApi, LogSetup, PredictApi, Token, TokenError,
 };
-use crate::http::listener::{self as server, BindError, Listener, Running, Server, Tls, TlsError};
+use crate::http::listener::{
+    self as server, BindError, Listener, Routes, Running, Server, Tls, TlsError,
+};
 use crate::inference::{Pipeline, Rules};
 use crate::inference::{UnknownLabel, Verdict};
 use crate::inference::{WorkerSetup, Workers};
@@ -227,6 +226,7 @@ impl Daemon {
             RegistryWatch::start(uri, required, health.clone(), metrics.clone())
         });
 
+        let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64()));
         let api = Arc::new(Api {
             admin,
             predict: PredictApi {
@@ -234,7 +234,9 @@ impl Daemon {
                 model_name: config.model.name.clone(),
                 model: info,
                 durability: live.predict_durability.clone(),
+                bodies: bodies.clone(),
                 health: health.clone(),
+                metrics: metrics.clone(),
             },
             log: LogApi::new(LogSetup {
                 writer: writer.clone(),
@@ -242,9 +244,9 @@ impl Daemon {
                 dir: config.log_dir(),
                 durability: live.log_durability.clone(),
                 boot_id,
+                bodies,
+                health: health.clone(),
             }),
-            bodies: Bodies::new(config.api.max_body.as_u64()),
-            metrics: metrics.clone(),
             token: secrets.token.clone(),
         });
         let control_server = server("control", CONTROL_CONNECTIONS_MAX);
@@ -343,11 +345,7 @@ fn listener(inherited: Option<Inherited>, endpoint: &Endpoint) -> Result<Listene
     }
 }
 
-fn open(
-    server: Server,
-    listener: Listener,
-    routes: BoxedFilter<(Response,)>,
-) -> Result<Running, RunError> {
+fn open(server: Server, listener: Listener, routes: Routes) -> Result<Running, RunError> {
     server.start(listener, routes).map_err(RunError::Listener)
 }
 

@@ -18,6 +18,7 @@ const SERVICE: &str = "inference-service";
 
 const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
 
+/// Whoever answers about the daemon itself.
 pub struct Admin {
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
@@ -90,7 +91,7 @@ impl Admin {
     }
 }
 
-/// The form of the Kubernetes API server.
+/// Lists the checks in the form of the Kubernetes API server.
 fn verbose_text(checks: &[Check]) -> String {
     let mut text = String::new();
     for Check { name, failure, .. } in checks {
@@ -108,7 +109,7 @@ fn answer(status: StatusCode, body: &Value) -> Response {
     warp::reply::with_status(warp::reply::json(body), status).into_response()
 }
 
-/// This moment by the wall clock, RFC 3339 UTC.
+/// Gives this moment by the wall clock, RFC 3339 in UTC.
 pub(super) fn now() -> String {
     rfc3339::format(SystemTime::now(), Precision::Micros)
 }

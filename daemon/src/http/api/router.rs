@@ -1,32 +1,21 @@
-//! The HTTP surface: which path leads where, and how errors become answers. Hands requests to the
-//! rooms behind it; decides nothing about images or the log itself.
+//! The one table of routes for all listeners, and the way from a request to its row. Knows nothing of
+//! what stands behind a route.
 
-mod admin;
-mod auth;
-mod body;
-mod log;
-mod predict;
-
-use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use warp::filters::BoxedFilter;
-use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use warp::http::{HeaderMap, StatusCode};
-use warp::reply::{Reply, Response};
-use warp::{Filter, any, path};
-
-pub use admin::Admin;
-pub use auth::{Token, TokenError, warn_if_exposed};
-pub use body::Bodies;
-pub use log::{LogApi, LogSetup};
-pub use predict::{ModelView, PredictApi, PredictionView, TimingView, ms};
-
-use crate::http::reply::error_response;
-use crate::metrics::Metrics;
-use crate::recording::Durability;
 use picket_base::Live;
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use warp::http::{HeaderMap, Method, StatusCode};
+use warp::reply::{Reply, Response};
+
+use super::admin::Admin;
+use super::auth::Token;
+use super::pattern;
+use super::rejected::Rejected;
+use super::request::Request;
+use super::state::Api;
+use crate::http::listener::{BodyStream, Head, Routes};
 
 /// The scheme that the API listener asks for, where it asks (RFC 6750).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"picket\"");
@@ -35,105 +24,211 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"picket\"
 const OPENAPI: &str = include_str!("../../../../docs/openapi.yaml");
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
 
-/// What the API listener's routes need.
-pub struct Api {
-    pub admin: Arc<Admin>,
-    pub predict: PredictApi,
-    pub log: LogApi,
-    pub bodies: Bodies,
-    pub metrics: Arc<Metrics>,
-    /// What requests must show, if anything.
-    pub token: Option<Arc<Live<Token>>>,
+/// Characters of a path that are repeated to its sender.
+const TOLD_CHARS_MAX: usize = 100;
+
+/// Who serves a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Surface {
+    Api,
+    Probe,
+    /// The socket that only this daemon's user may open: what the command line asks.
+    Control,
 }
 
-/// /health, /ready and /metrics: the probe listener's whole surface.
-pub fn probe_routes(admin: Arc<Admin>) -> BoxedFilter<(Response,)> {
-    let metrics = admin.metrics.clone();
-    admin_routes(admin).or(not_found(metrics)).unify().boxed()
-}
-
-/// One line of the API listener's route table.
+/// One line of the table.
 struct Route {
+    /// `{name}` in it takes any one segment.
     path: &'static str,
-    /// As `Allow` states them.
-    methods: &'static str,
-    /// Takes these methods, and leaves others.
-    handler: fn(Arc<Api>) -> BoxedFilter<(Response,)>,
+    /// Who takes GET takes HEAD too.
+    method: Method,
+    on: &'static [Surface],
+    handler: Handler,
 }
 
-const POST: &str = "POST";
-const GET: &str = "GET, HEAD";
+/// What answers, by what it needs.
+enum Handler {
+    /// This needs no more than the probes' listener has.
+    Admin(fn(&Admin, &Request) -> Response),
+    Api(fn(Arc<Api>, Request) -> Answer),
+}
 
-/// Everything that the API listener serves; docs/openapi.yaml says the same.
-const ROUTES: [Route; 8] = [
-    Route { path: "predict", methods: POST, handler: predict_route },
-    Route { path: "log", methods: POST, handler: log_route },
-    Route { path: "predictions", methods: GET, handler: predictions_route },
-    Route { path: "stats", methods: GET, handler: |api| get(api, |api, _| api.log.stats()) },
-    Route { path: "health", methods: GET, handler: |api| get(api, |api, _| api.admin.health()) },
-    Route { path: "ready", methods: GET, handler: |api| get(api, |api, q| api.admin.ready(q)) },
+type Answer = Pin<Box<dyn Future<Output = Result<Response, Rejected>> + Send>>;
+
+const API: &[Surface] = &[Surface::Api];
+const PROBES: &[Surface] = &[Surface::Api, Surface::Probe];
+const CONTROL: &[Surface] = &[Surface::Control];
+const READERS: &[Surface] = &[Surface::Api, Surface::Control];
+
+/// Everything that the listeners serve; docs/openapi.yaml says the same of the API's.
+static ROUTES: [Route; 10] = [
     Route {
-        path: "metrics",
-        methods: GET,
-        handler: |api| get(api, |api, _| api.admin.render_metrics()),
+        path: "/predict",
+        method: Method::POST,
+        on: API,
+        handler: Handler::Api(|api, request| {
+            Box::pin(async move { api.predict.answer(request).await })
+        }),
     },
-    Route { path: "openapi.yaml", methods: GET, handler: |api| get(api, |_, _| openapi()) },
+    Route {
+        path: "/log",
+        method: Method::POST,
+        on: API,
+        handler: Handler::Api(|api, request| Box::pin(async move { api.log.store(request).await })),
+    },
+    Route {
+        path: "/predictions",
+        method: Method::GET,
+        on: READERS,
+        handler: Handler::Api(|api, request| {
+            Box::pin(async move { api.log.predictions(request.query()).await })
+        }),
+    },
+    Route {
+        path: "/stats",
+        method: Method::GET,
+        on: API,
+        handler: Handler::Api(|api, _| Box::pin(async move { Ok(api.log.stats()) })),
+    },
+    Route {
+        path: "/health",
+        method: Method::GET,
+        on: PROBES,
+        handler: Handler::Admin(|admin, _| admin.health()),
+    },
+    Route {
+        path: "/ready",
+        method: Method::GET,
+        on: PROBES,
+        handler: Handler::Admin(|admin, request| admin.ready(request.query())),
+    },
+    Route {
+        path: "/metrics",
+        method: Method::GET,
+        on: PROBES,
+        handler: Handler::Admin(|admin, _| admin.render_metrics()),
+    },
+    Route {
+        path: "/openapi.yaml",
+        method: Method::GET,
+        on: API,
+        handler: Handler::Admin(|_, _| openapi()),
+    },
+    Route {
+        path: "/verify",
+        method: Method::GET,
+        on: CONTROL,
+        handler: Handler::Api(|api, _| Box::pin(async move { api.log.verify().await })),
+    },
+    Route {
+        path: "/records",
+        method: Method::GET,
+        on: CONTROL,
+        handler: Handler::Api(|api, request| {
+            Box::pin(async move { api.log.records(request.query()).await })
+        }),
+    },
 ];
 
-pub fn api_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
-    let mut routes = locked(api.clone());
-    for Route { path: name, methods, handler } in ROUTES {
-        let served = handler(api.clone()).or(only(methods, api.metrics.clone())).unify();
-        let route = path(name).and(path::end()).and(served);
-        routes = routes.or(route).unify().boxed();
+/// Serves everything that clients may ask.
+pub fn api_routes(api: Arc<Api>) -> Routes {
+    let token = api.token.clone();
+    Router { token, ..Router::of(Surface::Api, api.admin.clone(), Some(api)) }.routes()
+}
+
+/// Serves /health, /ready and /metrics: all of the probe listener's surface.
+pub fn probe_routes(admin: Arc<Admin>) -> Routes {
+    Router::of(Surface::Probe, admin, None).routes()
+}
+
+/// Serves what the command line asks a running daemon.
+pub fn control_routes(api: Arc<Api>) -> Routes {
+    Router::of(Surface::Control, api.admin.clone(), Some(api)).routes()
+}
+
+/// One listener's view of the table.
+#[derive(Clone)]
+struct Router {
+    table: &'static [Route],
+    surface: Surface,
+    token: Option<Arc<Live<Token>>>,
+    admin: Arc<Admin>,
+    api: Option<Arc<Api>>,
+}
+
+impl Router {
+    fn of(surface: Surface, admin: Arc<Admin>, api: Option<Arc<Api>>) -> Router {
+        Router { table: &ROUTES, surface, token: None, admin, api }
     }
-    routes.or(not_found(api.metrics.clone())).unify().boxed()
-}
 
-fn predict_route(api: Arc<Api>) -> BoxedFilter<(Response,)> {
-    warp::post()
-        .and(with(api))
-        .and(query())
-        .and(warp::header::headers_cloned())
-        .and(warp::body::stream())
-        .then(|api: Arc<Api>, query: String, headers: HeaderMap, stream| async move {
-            let answer = predict::predict(&api, &query, &headers, stream).await;
-            api.finish(answer)
+    fn routes(self) -> Routes {
+        let router = Arc::new(self);
+        Routes::new(move |head, body| {
+            let router = router.clone();
+            async move { router.answer(head, body).await }
         })
-        .boxed()
-}
+    }
 
-fn log_route(api: Arc<Api>) -> BoxedFilter<(Response,)> {
-    warp::post()
-        .and(with(api))
-        .and(query())
-        .and(warp::header::headers_cloned())
-        .and(warp::body::stream())
-        .then(|api: Arc<Api>, query: String, headers: HeaderMap, stream| async move {
-            let answer = log::store(&api, &query, &headers, stream).await;
-            api.finish(answer)
+    /// Answers a request, and counts it if there was nothing of substance to answer.
+    async fn answer(&self, head: Arc<Head>, body: BodyStream) -> Response {
+        self.respond(head, body).await.unwrap_or_else(|rejected| {
+            self.admin.metrics.rejected(rejected.status.as_u16());
+            rejected.into_response()
         })
-        .boxed()
-}
+    }
 
-fn predictions_route(api: Arc<Api>) -> BoxedFilter<(Response,)> {
-    get_or_head()
-        .and(with(api))
-        .and(query())
-        .then(|api: Arc<Api>, query: String| async move {
-            let answer = api.log.predictions(&query).await;
-            api.finish(answer)
+    async fn respond(&self, head: Arc<Head>, body: BodyStream) -> Result<Response, Rejected> {
+        self.admit(&head.headers)?;
+        let (route, segments) = self.find(&head)?;
+        let request = Request::new(head, segments, body);
+        match (&route.handler, &self.api) {
+            (Handler::Admin(answer), _) => Ok(answer(&self.admin, &request)),
+            (Handler::Api(answer), Some(api)) => answer(api.clone(), request).await,
+            (Handler::Api(_), None) => unreachable!("the probes' routes need no API"),
+        }
+    }
+
+    /// Refuses whoever does not show the token. All paths alike: who may not ask is not told what
+    /// there is.
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Rejected> {
+        let Some(token) = &self.token else { return Ok(()) };
+        token.get().check(headers).map_err(|why| {
+            Rejected::new(StatusCode::UNAUTHORIZED, why).with_header(WWW_AUTHENTICATE, CHALLENGE)
         })
-        .boxed()
+    }
+
+    /// Finds the row of a request, and what its path has for the named segments.
+    fn find(&self, head: &Head) -> Result<(&'static Route, Vec<(&'static str, String)>), Rejected> {
+        let (method, path) = (&head.method, head.uri.path());
+        let mut allowed = Vec::new();
+        for route in self.table.iter().filter(|route| route.on.contains(&self.surface)) {
+            let Some(segments) = pattern::segments(route.path, path) else { continue };
+            if route.takes(method) {
+                return Ok((route, segments));
+            }
+            allowed.push(route.allow());
+        }
+        if allowed.is_empty() {
+            let path: String = path.chars().take(TOLD_CHARS_MAX).collect();
+            let text = format!("there is nothing at {path}");
+            return Err(Rejected::new(StatusCode::NOT_FOUND, text));
+        }
+        let allowed = allowed.join(", ");
+        let text = format!("{method} is not served here, only {allowed}");
+        let allow = HeaderValue::from_str(&allowed).expect("a method's name is a header's value");
+        Err(Rejected::new(StatusCode::METHOD_NOT_ALLOWED, text).with_header(ALLOW, allow))
+    }
 }
 
-/// A route that needs nothing but its query.
-fn get(api: Arc<Api>, answer: fn(&Api, &str) -> Response) -> BoxedFilter<(Response,)> {
-    get_or_head().and(query()).map(move |query: String| answer(&api, &query)).boxed()
-}
+impl Route {
+    fn takes(&self, method: &Method) -> bool {
+        self.method == *method || (self.method == Method::GET && *method == Method::HEAD)
+    }
 
-fn with(api: Arc<Api>) -> impl Filter<Extract = (Arc<Api>,), Error = Infallible> + Clone {
-    any().map(move || api.clone())
+    /// Gives the methods as `Allow` states them.
+    fn allow(&self) -> &str {
+        if self.method == Method::GET { "GET, HEAD" } else { self.method.as_str() }
+    }
 }
 
 fn openapi() -> Response {
@@ -142,174 +237,146 @@ fn openapi() -> Response {
     response
 }
 
-/// Answers whoever does not show the token; passes everyone else on. All paths alike: who may not
-/// ask is not told what there is.
-fn locked(api: Arc<Api>) -> BoxedFilter<(Response,)> {
-    warp::header::headers_cloned()
-        .and_then(move |headers: HeaderMap| {
-            let refused = api.token.as_ref().and_then(|token| token.get().check(&headers).err());
-            let answer = refused.map(|why| {
-                let answer = Err(Rejected::new(StatusCode::UNAUTHORIZED, why));
-                let mut answer = api.finish(answer);
-                answer.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
-                answer
-            });
-            std::future::ready(answer.ok_or_else(warp::reject::not_found))
-        })
-        .boxed()
-}
-
-/// What the command line asks a running daemon, over a socket that only its user may open.
-pub fn control_routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
-    let with_api = with(api.clone());
-    let verify =
-        path!("verify").and(warp::get()).and(with_api.clone()).then(|api: Arc<Api>| async move {
-            let answer = api.log.verify(&api.admin.health).await;
-            api.finish(answer)
-        });
-    let records = path!("records").and(warp::get()).and(with_api.clone()).and(query()).then(
-        |api: Arc<Api>, query: String| async move {
-            let answer = api.log.records(&query).await;
-            api.finish(answer)
-        },
-    );
-    let predictions = path!("predictions").and(warp::get()).and(with_api).and(query()).then(
-        |api: Arc<Api>, query: String| async move {
-            let answer = api.log.predictions(&query).await;
-            api.finish(answer)
-        },
-    );
-    let not_found = not_found(api.metrics.clone());
-    verify.or(records).unify().or(predictions).unify().or(not_found).unify().boxed()
-}
-
-fn admin_routes(admin: Arc<Admin>) -> BoxedFilter<(Response,)> {
-    let route = |name: &'static str, answer: fn(&Admin, &str) -> Response| {
-        let metrics = admin.metrics.clone();
-        let admin = admin.clone();
-        path(name).and(path::end()).and(
-            get_or_head()
-                .and(query())
-                .map(move |query: String| answer(&admin, &query))
-                .or(only("GET, HEAD", metrics))
-                .unify(),
-        )
-    };
-    route("health", |admin, _| admin.health())
-        .or(route("ready", Admin::ready))
-        .unify()
-        .or(route("metrics", |admin, _| admin.render_metrics()))
-        .unify()
-        .boxed()
-}
-
-fn get_or_head() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
-    warp::get().or(warp::head()).unify()
-}
-
-/// The query string, empty when there is none.
-fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
-    warp::query::raw().or(any().map(String::new)).unify()
-}
-
-fn only(allowed: &'static str, metrics: Arc<Metrics>) -> BoxedFilter<(Response,)> {
-    warp::method()
-        .map(move |method: warp::http::Method| {
-            metrics.rejected(StatusCode::METHOD_NOT_ALLOWED.as_u16());
-            let text = format!("{method} is not served here, only {allowed}");
-            let mut response = error_response(StatusCode::METHOD_NOT_ALLOWED, &text);
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-            response
-        })
-        .boxed()
-}
-
-fn not_found(metrics: Arc<Metrics>) -> BoxedFilter<(Response,)> {
-    warp::path::full()
-        .map(move |path: warp::path::FullPath| {
-            metrics.rejected(StatusCode::NOT_FOUND.as_u16());
-            let path: String = path.as_str().chars().take(100).collect();
-            error_response(StatusCode::NOT_FOUND, &format!("there is nothing at {path}"))
-        })
-        .boxed()
-}
-
-/// A request that gets no answer of substance: status and text.
-#[derive(Debug)]
-pub struct Rejected {
-    status: StatusCode,
-    text: String,
-}
-
-impl Rejected {
-    fn new(status: StatusCode, text: impl Into<String>) -> Rejected {
-        Rejected { status, text: text.into() }
-    }
-
-    /// For what may work a moment later.
-    fn unavailable(text: impl Into<String>) -> Rejected {
-        Rejected::new(StatusCode::SERVICE_UNAVAILABLE, text)
-    }
-}
-
-impl Api {
-    fn finish(&self, answer: Result<Response, Rejected>) -> Response {
-        answer.unwrap_or_else(|Rejected { status, text }| {
-            self.metrics.rejected(status.as_u16());
-            error_response(status, &text)
-        })
-    }
-}
-
-/// Parses a query string, unknown parameters refused by name.
-fn parse_query<T: serde::de::DeserializeOwned>(query: &str) -> Result<T, Rejected> {
-    serde_urlencoded::from_str(query)
-        .map_err(|error| Rejected::new(StatusCode::BAD_REQUEST, format!("query: {error}")))
-}
-
-/// The parameter, what it is and what it should be.
-fn bad_parameter(name: &str, value: &str, needed: &str) -> Rejected {
-    let value: String = value.chars().take(100).collect();
-    Rejected::new(StatusCode::BAD_REQUEST, format!("query: {name} is {value}: {needed}"))
-}
-
-fn flag(name: &str, text: Option<&str>) -> Result<Option<bool>, Rejected> {
-    match text {
-        None | Some("") => Ok(None),
-        Some("true" | "1") => Ok(Some(true)),
-        Some("false" | "0") => Ok(Some(false)),
-        Some(other) => Err(bad_parameter(name, other, "true or false is needed")),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DurabilityParameters {
-    durable: Option<String>,
-}
-
-/// What `?durable=` asks for, else the route's own.
-fn durability(query: &str, default: Durability) -> Result<Durability, Rejected> {
-    let parameters: DurabilityParameters = parse_query(query)?;
-    Ok(match flag("durable", parameters.durable.as_deref())? {
-        Some(true) => Durability::Strict,
-        Some(false) => Durability::Relaxed,
-        None => default,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Path and methods of the description: two and four spaces of indentation below `paths`.
+    use std::task::{Context, Poll};
+
+    use bytes::Bytes;
+
+    use crate::health::Health;
+    use crate::metrics::Metrics;
+
+    /// Answers with what the path has for its named segments.
+    fn told(request: &Request) -> Response {
+        format!("{} {}", request.segment("name"), request.segment("version")).into_response()
+    }
+
+    static MODELS: [Route; 4] = [
+        Route {
+            path: "/v2/models/{name}/versions/{version}/infer",
+            method: Method::POST,
+            on: PROBES,
+            handler: Handler::Admin(|_, request| told(request)),
+        },
+        Route {
+            path: "/v2/models/{name}/versions/{version}",
+            method: Method::GET,
+            on: PROBES,
+            handler: Handler::Admin(|_, request| told(request)),
+        },
+        Route {
+            path: "/v2/models/{name}/versions/{version}",
+            method: Method::DELETE,
+            on: PROBES,
+            handler: Handler::Admin(|_, _| "deleted".into_response()),
+        },
+        Route {
+            path: "/v2",
+            method: Method::GET,
+            on: API,
+            handler: Handler::Admin(|_, _| "server".into_response()),
+        },
+    ];
+
+    struct Nothing;
+
+    impl warp::Stream for Nothing {
+        type Item = Result<Bytes, warp::Error>;
+
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Ready(None)
+        }
+    }
+
+    fn router(table: &'static [Route], surface: Surface) -> Router {
+        let metrics = Arc::new(Metrics::new("m", "s"));
+        let admin = Arc::new(Admin { health: Health::new(), metrics });
+        Router { table, ..Router::of(surface, admin, None) }
+    }
+
+    /// Status, `Allow` and body.
+    fn ask(router: &Router, method: &str, path: &str) -> (u16, String, String) {
+        let request = warp::http::Request::builder().method(method).uri(path).body(()).unwrap();
+        let (head, ()) = request.into_parts();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answer = runtime.block_on(router.answer(Arc::new(head), Box::pin(Nothing)));
+        let allow = answer.headers().get(ALLOW).map_or("", |allow| allow.to_str().unwrap());
+        let (status, allow) = (answer.status().as_u16(), allow.to_string());
+        let body = http_body_util::BodyExt::collect(answer.into_body());
+        let body = runtime.block_on(body).unwrap().to_bytes();
+        (status, allow, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_route_gets_what_its_path_has_for_the_named_segments() {
+        let router = router(&MODELS, Surface::Probe);
+        let served = |method, path| {
+            let (status, allow, body) = ask(&router, method, path);
+            assert_eq!((status, allow.as_str()), (200, ""), "{method} {path}: {body}");
+            body
+        };
+        assert_eq!(served("POST", "/v2/models/caf%C3%A9/versions/7/infer?x=1"), "café 7");
+        assert_eq!(served("GET", "/v2/models/a%2Fb/versions/8/"), "a/b 8");
+        assert_eq!(served("HEAD", "/v2/models/a/versions/8"), "a 8");
+        assert_eq!(served("DELETE", "/v2/models/a/versions/8"), "deleted");
+    }
+
+    #[test]
+    fn another_method_is_told_which_ones_are_served() {
+        let router = router(&MODELS, Surface::Probe);
+        for (method, path, allowed) in [
+            ("GET", "/v2/models/a/versions/7/infer", "POST"),
+            ("HEAD", "/v2/models/a/versions/7/infer", "POST"),
+            ("POST", "/v2/models/a/versions/7", "GET, HEAD, DELETE"),
+        ] {
+            let text = format!("{{\"error\":\"{method} is not served here, only {allowed}\"}}");
+            assert_eq!(ask(&router, method, path), (405, allowed.to_string(), text));
+        }
+        let counted = router.admin.metrics.render(&router.admin.health);
+        assert!(counted.contains("picket_http_rejected_requests_total{status=\"405\"} 3"));
+    }
+
+    #[test]
+    fn a_path_of_another_listener_is_not_there() {
+        let long = format!("/{}", "x".repeat(200));
+        let nothing_at = |path: &str| format!("{{\"error\":\"there is nothing at {path}\"}}");
+        for (surface, path, told) in [
+            (Surface::Probe, "/v2", "/v2"),
+            (Surface::Api, "/v2/models/a", "/v2/models/a"),
+            (Surface::Api, &long, &long[..100]),
+        ] {
+            let answer = ask(&router(&MODELS, surface), "GET", path);
+            assert_eq!(answer, (404, String::new(), nothing_at(told)));
+        }
+        assert_eq!(ask(&router(&MODELS, Surface::Api), "GET", "/v2").0, 200);
+        for (surface, path) in [
+            (Surface::Probe, "/predict"),
+            (Surface::Probe, "/openapi.yaml"),
+            (Surface::Control, "/health"),
+            (Surface::Api, "/verify"),
+        ] {
+            assert_eq!(ask(&router(&ROUTES, surface), "GET", path).0, 404, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_the_probes_listener_serves_needs_no_api() {
+        let of_probes = ROUTES.iter().filter(|route| route.on.contains(&Surface::Probe));
+        for Route { path, handler, .. } in of_probes {
+            assert!(matches!(handler, Handler::Admin(_)), "{path}");
+        }
+    }
+
+    /// Gives path and methods of the description: two and four spaces of indentation below `paths`.
     fn described() -> Vec<(String, Vec<String>)> {
         let (_, paths) = OPENAPI.split_once("\npaths:\n").unwrap();
         let mut found: Vec<(String, Vec<String>)> = Vec::new();
         for line in paths.lines().take_while(|line| line.is_empty() || line.starts_with(' ')) {
             let key = line.trim().trim_end_matches(':');
             if line.starts_with("  /") {
-                found.push((key[1..].to_string(), Vec::new()));
+                found.push((key.to_string(), Vec::new()));
             } else if line.starts_with("    ") && !line.starts_with("     ") {
                 found.last_mut().unwrap().1.push(key.to_uppercase());
             }
@@ -319,14 +386,14 @@ mod tests {
 
     #[test]
     fn the_description_has_the_routes_of_the_table_and_no_others() {
-        let table: Vec<(String, Vec<String>)> = ROUTES
-            .iter()
-            .map(|route| {
-                // HEAD goes with every GET.
-                let methods = route.methods.split(", ").filter(|method| *method != "HEAD");
-                (route.path.to_string(), methods.map(str::to_string).collect())
-            })
-            .collect();
+        let mut table: Vec<(String, Vec<String>)> = Vec::new();
+        for route in ROUTES.iter().filter(|route| route.on.contains(&Surface::Api)) {
+            let method = route.method.to_string();
+            match table.last_mut().filter(|(path, _)| path == route.path) {
+                Some((_, methods)) => methods.push(method),
+                None => table.push((route.path.to_string(), vec![method])),
+            }
+        }
         assert_eq!(described(), table);
     }
 

@@ -11,7 +11,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
-/// None for what is no certificate, or has a date before 1970.
+/// Gives the two dates; nothing for what is no certificate, or has a date before 1970.
 pub(super) fn of(der: &[u8]) -> Option<(SystemTime, SystemTime)> {
     let mut certificate = expect(&mut &der[..], SEQUENCE)?;
     let mut signed = expect(&mut certificate, SEQUENCE)?;
@@ -25,7 +25,7 @@ pub(super) fn of(der: &[u8]) -> Option<(SystemTime, SystemTime)> {
     Some((time(&mut validity)?, time(&mut validity)?))
 }
 
-/// The content of the next value, which must have this tag; `rest` moves behind it.
+/// Gives the content of the next value, which must have this tag; `rest` moves behind it.
 fn expect<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     let (found, content) = value(rest)?;
     (found == tag).then_some(content)

@@ -1,0 +1,23 @@
+//! The HTTP surface: which path leads where, and what is answered there. Hands requests to the rooms
+//! behind it; decides nothing about images or the log itself.
+
+mod admin;
+mod auth;
+mod body;
+mod log;
+mod pattern;
+mod predict;
+mod query;
+mod rejected;
+mod request;
+mod router;
+mod state;
+
+pub use admin::Admin;
+pub use auth::{Token, TokenError};
+pub use body::Bodies;
+pub use log::{LogApi, LogSetup};
+pub use predict::PredictApi;
+pub use request::Request;
+pub use router::{api_routes, control_routes, probe_routes};
+pub use state::Api;
