@@ -3,10 +3,13 @@
 
 use percent_encoding::percent_decode_str;
 
+/// What a path has for the named segments of its pattern.
+pub type Segments = Vec<(&'static str, String)>;
+
 /// Compares a path with a pattern, and gives the named segments percent-decoded; None where they
 /// differ. One slash at the end counts for nothing. A name is never empty, and it may hold a slash once
 /// it is decoded: it is no path.
-pub(super) fn segments(pattern: &'static str, path: &str) -> Option<Vec<(&'static str, String)>> {
+pub(super) fn segments(pattern: &'static str, path: &str) -> Option<Segments> {
     let path = path.strip_suffix('/').filter(|shorter| !shorter.is_empty()).unwrap_or(path);
     let mut rest = path.split('/');
     let mut named = Vec::new();

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use warp::http::HeaderMap;
 
+use super::pattern::Segments;
 use crate::http::listener::{BodyStream, Head};
 
 /// A request whose path a route has taken apart.
 pub struct Request {
     head: Arc<Head>,
-    /// What stands in the path for the named segments of the route's pattern.
-    segments: Vec<(&'static str, String)>,
+    segments: Segments,
     body: BodyStream,
 }
 

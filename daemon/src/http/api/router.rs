@@ -11,7 +11,7 @@ use warp::reply::{Reply, Response};
 
 use super::admin::Admin;
 use super::auth::Token;
-use super::pattern;
+use super::pattern::{self, Segments};
 use super::rejected::Rejected;
 use super::request::Request;
 use super::state::Api;
@@ -50,10 +50,11 @@ struct Route {
 enum Handler {
     /// This needs no more than the probes' listener has.
     Admin(fn(&Admin, &Request) -> Response),
-    Api(fn(Arc<Api>, Request) -> Answer),
+    Api(fn(Arc<Api>, Request) -> Answering),
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response, Rejected>> + Send>>;
+/// An answer on its way.
+type Answering = Pin<Box<dyn Future<Output = Result<Response, Rejected>> + Send>>;
 
 const API: &[Surface] = &[Surface::Api];
 const PROBES: &[Surface] = &[Surface::Api, Surface::Probe];
@@ -62,73 +63,45 @@ const READERS: &[Surface] = &[Surface::Api, Surface::Control];
 
 /// Everything that the listeners serve; docs/openapi.yaml says the same of the API's.
 static ROUTES: [Route; 10] = [
-    Route {
-        path: "/predict",
-        method: Method::POST,
-        on: API,
-        handler: Handler::Api(|api, request| {
-            Box::pin(async move { api.predict.answer(request).await })
-        }),
-    },
-    Route {
-        path: "/log",
-        method: Method::POST,
-        on: API,
-        handler: Handler::Api(|api, request| Box::pin(async move { api.log.store(request).await })),
-    },
-    Route {
-        path: "/predictions",
-        method: Method::GET,
-        on: READERS,
-        handler: Handler::Api(|api, request| {
+    post(
+        "/predict",
+        API,
+        Handler::Api(|api, request| Box::pin(async move { api.predict.answer(request).await })),
+    ),
+    post(
+        "/log",
+        API,
+        Handler::Api(|api, request| Box::pin(async move { api.log.store(request).await })),
+    ),
+    get(
+        "/predictions",
+        READERS,
+        Handler::Api(|api, request| {
             Box::pin(async move { api.log.predictions(request.query()).await })
         }),
-    },
-    Route {
-        path: "/stats",
-        method: Method::GET,
-        on: API,
-        handler: Handler::Api(|api, _| Box::pin(async move { Ok(api.log.stats()) })),
-    },
-    Route {
-        path: "/health",
-        method: Method::GET,
-        on: PROBES,
-        handler: Handler::Admin(|admin, _| admin.health()),
-    },
-    Route {
-        path: "/ready",
-        method: Method::GET,
-        on: PROBES,
-        handler: Handler::Admin(|admin, request| admin.ready(request.query())),
-    },
-    Route {
-        path: "/metrics",
-        method: Method::GET,
-        on: PROBES,
-        handler: Handler::Admin(|admin, _| admin.render_metrics()),
-    },
-    Route {
-        path: "/openapi.yaml",
-        method: Method::GET,
-        on: API,
-        handler: Handler::Admin(|_, _| openapi()),
-    },
-    Route {
-        path: "/verify",
-        method: Method::GET,
-        on: CONTROL,
-        handler: Handler::Api(|api, _| Box::pin(async move { api.log.verify().await })),
-    },
-    Route {
-        path: "/records",
-        method: Method::GET,
-        on: CONTROL,
-        handler: Handler::Api(|api, request| {
+    ),
+    get("/stats", API, Handler::Api(|api, _| Box::pin(async move { Ok(api.log.stats()) }))),
+    get("/health", PROBES, Handler::Admin(|admin, _| admin.health())),
+    get("/ready", PROBES, Handler::Admin(|admin, request| admin.ready(request.query()))),
+    get("/metrics", PROBES, Handler::Admin(|admin, _| admin.render_metrics())),
+    get("/openapi.yaml", API, Handler::Admin(|_, _| openapi())),
+    get("/verify", CONTROL, Handler::Api(|api, _| Box::pin(async move { api.log.verify().await }))),
+    get(
+        "/records",
+        CONTROL,
+        Handler::Api(|api, request| {
             Box::pin(async move { api.log.records(request.query()).await })
         }),
-    },
+    ),
 ];
+
+const fn get(path: &'static str, on: &'static [Surface], handler: Handler) -> Route {
+    Route { path, method: Method::GET, on, handler }
+}
+
+const fn post(path: &'static str, on: &'static [Surface], handler: Handler) -> Route {
+    Route { path, method: Method::POST, on, handler }
+}
 
 /// Serves everything that clients may ask.
 pub fn api_routes(api: Arc<Api>) -> Routes {
@@ -198,7 +171,7 @@ impl Router {
     }
 
     /// Finds the row of a request, and what its path has for the named segments.
-    fn find(&self, head: &Head) -> Result<(&'static Route, Vec<(&'static str, String)>), Rejected> {
+    fn find(&self, head: &Head) -> Result<(&'static Route, Segments), Rejected> {
         let (method, path) = (&head.method, head.uri.path());
         let mut allowed = Vec::new();
         for route in self.table.iter().filter(|route| route.on.contains(&self.surface)) {
@@ -254,30 +227,23 @@ mod tests {
     }
 
     static MODELS: [Route; 4] = [
-        Route {
-            path: "/v2/models/{name}/versions/{version}/infer",
-            method: Method::POST,
-            on: PROBES,
-            handler: Handler::Admin(|_, request| told(request)),
-        },
-        Route {
-            path: "/v2/models/{name}/versions/{version}",
-            method: Method::GET,
-            on: PROBES,
-            handler: Handler::Admin(|_, request| told(request)),
-        },
+        post(
+            "/v2/models/{name}/versions/{version}/infer",
+            PROBES,
+            Handler::Admin(|_, request| told(request)),
+        ),
+        get(
+            "/v2/models/{name}/versions/{version}",
+            PROBES,
+            Handler::Admin(|_, request| told(request)),
+        ),
         Route {
             path: "/v2/models/{name}/versions/{version}",
             method: Method::DELETE,
             on: PROBES,
             handler: Handler::Admin(|_, _| "deleted".into_response()),
         },
-        Route {
-            path: "/v2",
-            method: Method::GET,
-            on: API,
-            handler: Handler::Admin(|_, _| "server".into_response()),
-        },
+        get("/v2", API, Handler::Admin(|_, _| "server".into_response())),
     ];
 
     struct Nothing;
