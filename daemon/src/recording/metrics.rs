@@ -4,7 +4,7 @@ use crate::health::LogState;
 use crate::metrics::{
     Counter, CounterFamily, Gauge, GaugeFamily, Histogram, Registry, gauge_value, stage,
 };
-use picket_records::{PredictionLog, Retention, RecoveryStep};
+use picket_records::{PredictionLog, RecoveryStep, Retention};
 
 /// The `service` label of the `logging_` families: the name of the service that this one replaced.
 const SERVICE: (&str, &str) = ("service", "cloud-logging-api");
