@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use clap::{Args, Subcommand, ValueEnum};
+use picket_base::rfc3339::{self, Precision};
 use picket_records::VerifyReport;
 use serde_json::Value;
 
@@ -246,15 +247,13 @@ fn rows(records: &[Value]) -> Vec<Vec<String>> {
 }
 
 fn row(record: &Value) -> Vec<String> {
-    let seconds = record["timestamp"].as_f64().unwrap_or(0.0).max(0.0);
-    let time = humantime::format_rfc3339_millis(
-        std::time::UNIX_EPOCH + Duration::try_from_secs_f64(seconds).unwrap_or_default(),
-    );
+    let seconds = record["timestamp"].as_f64().unwrap_or(0.0);
+    let time = rfc3339::format(rfc3339::from_epoch_seconds(seconds), Precision::Millis);
     let (label, confidence) = best(record);
     let or_dash = |text: String| if text.is_empty() { "-".to_string() } else { text };
     vec![
         text(&record["id"]),
-        time.to_string(),
+        time,
         or_dash(text(&record["edge_device_id"])),
         or_dash(label),
         confidence.map_or_else(|| "-".into(), |confidence| format!("{confidence:.3}")),

@@ -5,9 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::config::{ModelSettings, Settings, VerdictSettings};
-use crate::http::api::{ModelView, PredictionView, TimingView, ms};
-use crate::inference::Prediction;
-use crate::inference::{Pipeline, PredictError, StageTimes};
+use crate::inference::{
+    ModelView, Pipeline, PredictError, Prediction, PredictionView, StageTimes, TimingView, ms,
+};
 use crate::life::load_pipeline;
 use clap::Args;
 use picket_picture::MediaType;

@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::time::SystemTime;
 
+use picket_base::rfc3339::{self, Precision};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tracing::{Event, Subscriber};
@@ -25,7 +26,7 @@ impl<S: Subscriber> Layer<S> for JsonLines {
 fn json_line(message: &Message, now: SystemTime) -> String {
     let file = message.meta.file().unwrap_or("unknown");
     let line = JsonLine {
-        timestamp: humantime::format_rfc3339_micros(now).to_string(),
+        timestamp: rfc3339::format(now, Precision::Micros),
         level: message.meta.level().as_str().to_ascii_lowercase(),
         subsystem: message.subsystem(),
         message: &message.words,

@@ -3,6 +3,5 @@
 pub mod api;
 pub mod listener;
 mod metrics;
-mod reply;
 
 pub use metrics::HttpMetrics;

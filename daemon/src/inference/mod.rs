@@ -1,6 +1,7 @@
 //! From a request's body to a prediction: a bounded queue, workers that walk a pipeline each, and the
 //! straight line that every picture walks. It knows no HTTP.
 
+mod answer;
 mod job;
 mod metrics;
 mod pipeline;
@@ -9,6 +10,7 @@ mod proof;
 mod queue;
 mod verdict;
 
+pub use answer::{ModelView, PredictionView, TimingView, ms};
 pub use job::{Answer, Failure, Job};
 pub use metrics::InferenceMetrics;
 pub use pipeline::{Pipeline, PredictError, Rules, StageTimes};

@@ -25,7 +25,6 @@ use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
 use picket_base::clock;
-use picket_classifier::ModelInfo;
 use picket_records::{self as prediction_log, LogReader, Origin};
 
 /// Connections that the probes and `picket log` may open; how many the API may is a setting. Each
@@ -82,14 +81,30 @@ pub fn start(
         writer: writer.clone(),
     };
     let workers = start.workers(pipeline, &boot_id, writer.clone())?;
+    let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64()));
     let log = LogSetup {
         writer,
         reader,
         dir: config.log_dir(),
         durability: live.log_durability.clone(),
         boot_id,
+        bodies: bodies.clone(),
+        health: health.clone(),
     };
-    let api = start.routes(workers, model, log, &live, &secrets);
+    let predict = PredictApi {
+        workers,
+        model_name: config.model.name.clone(),
+        model,
+        durability: live.predict_durability.clone(),
+        bodies,
+        health: health.clone(),
+    };
+    let api = Arc::new(Api {
+        admin: start.admin.clone(),
+        predict,
+        log: LogApi::new(log),
+        token: secrets.token.clone(),
+    });
     start.control(&api);
     start.api(sockets.api, api, &secrets, api_connections_max)?;
     health.serving();
@@ -211,30 +226,6 @@ impl Start<'_> {
             self.parts.start(heartbeat, work, move || closed.close())?;
         }
         Ok(workers)
-    }
-
-    fn routes(
-        &self,
-        workers: Workers,
-        model: ModelInfo,
-        log: LogSetup,
-        live: &LiveSettings,
-        secrets: &Secrets,
-    ) -> Arc<Api> {
-        Arc::new(Api {
-            admin: self.admin.clone(),
-            predict: PredictApi {
-                workers,
-                model_name: self.config.model.name.clone(),
-                model,
-                durability: live.predict_durability.clone(),
-                health: self.health.clone(),
-            },
-            log: LogApi::new(log),
-            bodies: Bodies::new(self.config.api.max_body.as_u64()),
-            metrics: self.admin.metrics.clone(),
-            token: secrets.token.clone(),
-        })
     }
 
     /// Without its socket the daemon does all but answer `picket log`.

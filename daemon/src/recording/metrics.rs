@@ -4,7 +4,7 @@ use crate::health::LogState;
 use crate::metrics::{
     Counter, CounterFamily, Gauge, GaugeFamily, Histogram, Registry, gauge_value, stage,
 };
-use picket_records::{PredictionLog, Retention, Step};
+use picket_records::{PredictionLog, RecoveryStep, Retention};
 
 /// The `service` label of the `logging_` families: the name of the service that this one replaced.
 const SERVICE: (&str, &str) = ("service", "cloud-logging-api");
@@ -74,7 +74,7 @@ impl LogMetrics {
             ),
         };
         metrics.show_state(&LogState::Opening);
-        for step in Step::LABELS {
+        for step in RecoveryStep::LABELS {
             metrics.recoveries.with_label_values(&[step]);
         }
         metrics
@@ -102,7 +102,7 @@ impl LogMetrics {
         self.quarantines.set(gauge_value(log.quarantines() as u64));
     }
 
-    pub(super) fn recovered(&self, step: &Step) {
+    pub(super) fn recovered(&self, step: &RecoveryStep) {
         self.recoveries.with_label_values(&[step.label()]).inc();
     }
 }

@@ -61,6 +61,20 @@ fn the_api_speaks_tls_and_the_probes_do_not() {
     assert!(daemon.stop().success());
 }
 
+/// One daemon stands in for MLflow: its /health answers as a registry's does.
+#[test]
+fn a_registry_behind_tls_is_asked_by_https() {
+    let (_registry_state, registry) = serve_with("cert.pem", "cert.key");
+    let uri = format!("https://{}", registry.api);
+    let state = tempfile::tempdir().unwrap();
+    let launch = Launch::on(state.path()).args(["--model-registry", &uri]);
+    let daemon = launch.env("SSL_CERT_FILE", file("cert.pem")).start();
+    daemon.wait_until("the registry to answer", |daemon| {
+        daemon.probe("/ready").json()["mlflow_accessible"] == true
+    });
+    assert_eq!(daemon.metric("inference_mlflow_accessible"), 1.0);
+}
+
 #[test]
 fn a_handshake_that_never_ends_is_given_up() {
     let (_state, daemon) = serve_with("cert.pem", "cert.key");

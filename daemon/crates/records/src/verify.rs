@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use picket_base::rfc3339::{self, Precision};
 use serde::{Deserialize, Serialize};
 
 use super::climb::Climb;
@@ -160,7 +161,10 @@ impl LogReader {
         report.gaps.retain(|[_, to]| *to > anchor.id);
         report.anchor = AnchorReport {
             id: anchor.id,
-            moved_at: (anchor.id > 0).then(|| rfc3339(anchor.moved_at_us)),
+            moved_at: (anchor.id > 0).then(|| {
+                let moved_at = rfc3339::from_epoch_seconds(anchor.moved_at_us as f64 / 1e6);
+                rfc3339::format(moved_at, Precision::Seconds)
+            }),
         };
         report.quarantined = quarantined(dir)?;
         Ok(report)
@@ -264,11 +268,6 @@ impl Walk {
         self.report.head = head.iter().map(|byte| format!("{byte:02x}")).collect();
         self.report
     }
-}
-
-fn rfc3339(epoch_us: i64) -> String {
-    let since_epoch = std::time::Duration::from_micros(epoch_us.try_into().unwrap_or(0));
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since_epoch).to_string()
 }
 
 fn quarantined(dir: &Path) -> Result<Vec<String>, LogError> {

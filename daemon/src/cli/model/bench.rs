@@ -5,7 +5,7 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::config::ModelSettings;
-use crate::http::api::ms;
+use crate::inference::ms;
 use crate::os;
 use clap::Args;
 use picket_classifier::Engine;

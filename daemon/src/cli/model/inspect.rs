@@ -13,7 +13,7 @@ use crate::cli::global::Global;
 use crate::cli::stdout::print;
 use crate::cli::table;
 use crate::config::ModelSettings;
-use crate::http::api::ms;
+use crate::inference::ms;
 
 #[derive(Args)]
 pub struct InspectArgs {

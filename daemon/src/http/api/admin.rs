@@ -2,8 +2,9 @@
 //! Prometheus expect.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use picket_base::rfc3339::{self, Precision};
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
@@ -20,6 +21,7 @@ const SERVICE: &str = "inference-service";
 
 const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
 
+/// Whoever answers about the daemon itself.
 pub struct Admin {
     pub health: Arc<Health>,
     pub metrics: Arc<HttpMetrics>,
@@ -75,7 +77,9 @@ impl Admin {
             "predictions_logged": log.logged.get(),
             "defects_detected": log.defects.get(),
             "errors": inference.errors.get(),
-            "last_prediction": inference.last_prediction().map(rfc3339),
+            "last_prediction": inference.last_prediction().map(|seconds| {
+                rfc3339::format(rfc3339::from_epoch_seconds(seconds), Precision::Micros)
+            }),
             "timestamp": now(),
         });
         if let Some(reason) = reason {
@@ -94,7 +98,7 @@ impl Admin {
     }
 }
 
-/// The form of the Kubernetes API server.
+/// Lists the checks in the form of the Kubernetes API server.
 fn verbose_text(checks: &[Check]) -> String {
     let mut text = String::new();
     for Check { name, failure, .. } in checks {
@@ -112,12 +116,7 @@ fn answer(status: StatusCode, body: &Value) -> Response {
     warp::reply::with_status(warp::reply::json(body), status).into_response()
 }
 
-/// This moment by the wall clock, RFC 3339 UTC.
+/// Gives this moment by the wall clock, RFC 3339 in UTC.
 pub(super) fn now() -> String {
-    humantime::format_rfc3339_micros(SystemTime::now()).to_string()
-}
-
-fn rfc3339(epoch_seconds: f64) -> String {
-    let time = UNIX_EPOCH + Duration::from_secs_f64(epoch_seconds);
-    humantime::format_rfc3339_micros(time).to_string()
+    rfc3339::format(SystemTime::now(), Precision::Micros)
 }

@@ -7,14 +7,13 @@ use sha2::{Digest, Sha256};
 use warp::http::HeaderMap;
 use warp::http::header::AUTHORIZATION;
 
+use crate::http::listener::warn_if_exposed;
+
 /// Fewer can be guessed: 24 characters are 96 bits even of hexadecimal digits.
 const TOKEN_BYTES_MIN: usize = 24;
 
 /// A token has to fit in a request's head.
 const TOKEN_BYTES_MAX: usize = 4 << 10;
-
-/// Permission bits of everyone who is neither owner nor group.
-const OTHERS: u32 = 0o007;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -29,13 +28,13 @@ pub enum TokenError {
     Characters { path: PathBuf },
 }
 
-/// Kept as its SHA-256: comparing digests tells nothing of how much of a guess was right.
+/// A token is kept as its SHA-256: comparing digests tells nothing of how much of a guess was right.
 pub struct Token {
     digest: [u8; 32],
 }
 
 impl Token {
-    /// The file's one line.
+    /// Reads a token, which is the file's one line.
     ///
     /// # Errors
     /// An unreadable file, a token that is too short or can't be sent in a header.
@@ -59,6 +58,8 @@ impl Token {
         Ok(Token { digest: Sha256::digest(token).into() })
     }
 
+    /// Compares the token with what a request shows.
+    ///
     /// # Errors
     /// What is wrong with the request's Authorization header.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), &'static str> {
@@ -77,14 +78,6 @@ impl Token {
             return Err("the bearer token is not the one that is configured");
         }
         Ok(())
-    }
-}
-
-/// A secret that everybody on the box may read is worth a warning, not a refusal: it may be meant.
-pub fn warn_if_exposed(path: &Path, mode: u32, what: &str) {
-    if mode & OTHERS != 0 {
-        let mode = format!("{:o}", mode & 0o777);
-        tracing::warn!(path = %path.display(), mode, "every user of this machine may read the {what}");
     }
 }
 

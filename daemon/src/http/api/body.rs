@@ -1,17 +1,17 @@
 //! Request bodies: read whole, within a size, a time and a common memory budget.
 
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use warp::http::StatusCode;
 use warp::http::header::{CONTENT_LENGTH, EXPECT};
-use warp::http::{HeaderMap, StatusCode};
-use warp::{Buf, Stream};
 
-use super::Rejected;
+use super::rejected::Rejected;
+use super::request::Request;
+use crate::http::listener::BodyStream;
 
 /// Bodies in memory at the same time, over all connections, bytes.
 const BUDGET_BYTES: usize = 64 << 20;
@@ -19,16 +19,16 @@ const BUDGET_BYTES: usize = 64 << 20;
 /// A body that takes longer than this is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// While a body arrives, so much of it has to come in so much time: who trickles holds a connection
-/// for no longer than who sends nothing.
+/// While a body arrives, so much of it must come in so much time: who trickles holds a connection for
+/// no longer than who sends nothing.
 const PROGRESS_BYTES_MIN: usize = 1 << 10;
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is read and thrown away of a body that is too large, so that its sender, who may only
-/// look for an answer after sending, sees the refusal instead of a reset connection.
+/// So much of a body that is too large is read and thrown away. Its sender may only look for an answer
+/// after sending; so it sees the refusal instead of a reset connection.
 const DISCARD_BYTES_MAX: usize = 128 << 20;
 
-/// And how long that may take.
+/// Throwing away ends after this time.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads bodies for all routes of a listener.
@@ -37,7 +37,7 @@ pub struct Bodies {
     bytes_max: usize,
 }
 
-/// A body in memory; gives its share of the budget back when dropped.
+/// A body in memory. It gives its share of the budget back when dropped.
 pub struct Body {
     pub bytes: Bytes,
     _share: Option<OwnedSemaphorePermit>,
@@ -49,40 +49,40 @@ impl Bodies {
         Bodies { budget: Arc::new(Semaphore::new(BUDGET_BYTES)), bytes_max }
     }
 
+    /// Reads the whole body of a request.
+    ///
     /// # Errors
     /// 413 over the limit, 408 over the time, 503 when other bodies use up the budget, 400 when
     /// the connection breaks off.
-    pub async fn read<S, B>(&self, headers: &HeaderMap, stream: S) -> Result<Body, Rejected>
-    where
-        S: Stream<Item = Result<B, warp::Error>>,
-        B: Buf,
-    {
-        let mut stream = pin!(stream);
-        let mut pace = Pace::start(READ_TIMEOUT);
+    pub async fn read(&self, request: &mut Request) -> Result<Body, Rejected> {
+        let mut arrival = Arrival::start(READ_TIMEOUT);
+        let headers = request.headers();
         let declared = headers
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let asks_first = headers.contains_key(EXPECT);
+        let pieces = request.body();
         if declared.is_some_and(|declared| declared > self.bytes_max) {
             // Who asks first has sent nothing yet.
-            if !headers.contains_key(EXPECT) {
-                discard(stream.as_mut()).await;
+            if !asks_first {
+                discard(pieces).await;
             }
             return Err(self.too_large());
         }
         // What the client declares is only believed as it arrives.
         let mut bytes = BytesMut::with_capacity(declared.unwrap_or(0).min(64 << 10));
         let mut share: Option<OwnedSemaphorePermit> = None;
-        while let Some(chunk) = next(stream.as_mut(), &mut pace).await? {
-            if bytes.len() + chunk.remaining() > self.bytes_max {
-                discard(stream.as_mut()).await;
+        while let Some(piece) = next(pieces, &mut arrival).await? {
+            if bytes.len() + piece.len() > self.bytes_max {
+                discard(pieces).await;
                 return Err(self.too_large());
             }
-            let more = self.share_of(chunk.remaining())?;
+            let more = self.share_of(piece.len())?;
             match &mut share {
                 Some(share) => share.merge(more),
                 None => share = Some(more),
             }
-            append(&mut bytes, chunk);
+            bytes.extend_from_slice(&piece);
         }
         Ok(Body { bytes: bytes.freeze(), _share: share })
     }
@@ -102,18 +102,19 @@ impl Bodies {
 }
 
 /// How far a body has come, and how long it may take.
-struct Pace {
+struct Arrival {
     whole: Instant,
     whole_timeout: Duration,
-    /// When the next `PROGRESS_BYTES_MIN` have to be there, and what there is of them.
+    /// The next `PROGRESS_BYTES_MIN` must be there by then.
     progress: Instant,
+    /// Of these bytes, so many are there.
     arrived: usize,
 }
 
-impl Pace {
-    fn start(whole_timeout: Duration) -> Pace {
+impl Arrival {
+    fn start(whole_timeout: Duration) -> Arrival {
         let now = Instant::now();
-        Pace {
+        Arrival {
             whole: now + whole_timeout,
             whole_timeout,
             progress: now + PROGRESS_TIMEOUT,
@@ -140,18 +141,14 @@ impl Pace {
     }
 }
 
-async fn next<S, B>(mut stream: Pin<&mut S>, pace: &mut Pace) -> Result<Option<B>, Rejected>
-where
-    S: Stream<Item = Result<B, warp::Error>>,
-    B: Buf,
-{
-    let next = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx));
-    match timeout_at(pace.whole.min(pace.progress), next).await {
-        Err(_) => Err(pace.overdue()),
+async fn next(pieces: &mut BodyStream, arrival: &mut Arrival) -> Result<Option<Bytes>, Rejected> {
+    let next = std::future::poll_fn(|cx| pieces.as_mut().poll_piece(cx));
+    match timeout_at(arrival.whole.min(arrival.progress), next).await {
+        Err(_) => Err(arrival.overdue()),
         Ok(None) => Ok(None),
-        Ok(Some(Ok(chunk))) => {
-            pace.arrived(chunk.remaining());
-            Ok(Some(chunk))
+        Ok(Some(Ok(piece))) => {
+            arrival.arrived(piece.len());
+            Ok(Some(piece))
         }
         Ok(Some(Err(error))) => {
             let text = format!("body broke off: {error}");
@@ -160,26 +157,13 @@ where
     }
 }
 
-async fn discard<S, B>(mut stream: Pin<&mut S>)
-where
-    S: Stream<Item = Result<B, warp::Error>>,
-    B: Buf,
-{
-    let mut pace = Pace::start(DISCARD_TIMEOUT);
+async fn discard(pieces: &mut BodyStream) {
+    let mut arrival = Arrival::start(DISCARD_TIMEOUT);
     let mut discarded = 0;
-    while let Ok(Some(chunk)) = next(stream.as_mut(), &mut pace).await {
-        discarded += chunk.remaining();
+    while let Ok(Some(piece)) = next(pieces, &mut arrival).await {
+        discarded += piece.len();
         if discarded > DISCARD_BYTES_MAX {
             return;
         }
-    }
-}
-
-fn append(bytes: &mut BytesMut, mut chunk: impl Buf) {
-    while chunk.has_remaining() {
-        let part = chunk.chunk();
-        bytes.extend_from_slice(part);
-        let length = part.len();
-        chunk.advance(length);
     }
 }

@@ -5,43 +5,42 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Buf;
+use picket_base::clock::Stamp;
+use picket_base::{Live, rfc3339};
+use picket_picture::MediaType;
+use picket_records::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, VerifyReport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
-use warp::Stream;
 use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
-use super::{Api, Rejected, bad_parameter, durability, flag, parse_query};
+use super::admin;
+use super::body::Bodies;
+use super::query::{self, bad_parameter, durability, flag};
+use super::rejected::Rejected;
+use super::request::Request;
 use crate::health::Health;
 use crate::recording::batch::{self, BatchError};
 use crate::recording::{Durability, LogWriter, Promise, Unlogged};
-use picket_base::Live;
-use picket_base::clock::Stamp;
-use picket_picture::MediaType;
-use picket_records::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, VerifyReport};
 
 /// A strict answer waits this long for its commit, an SD card's usual stall included.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Batches being parsed and pages being read at the same time, running or waiting for a thread.
-const BLOCKING_JOBS_MAX: usize = 16;
+const BLOCKING_MAX: usize = 16;
 
 /// Records in a page when the request doesn't say.
 const PAGE_RECORDS_DEFAULT: usize = 100;
 
+/// Whoever answers for the log.
 pub struct LogApi {
-    writer: LogWriter,
-    reader: LogReader,
-    dir: PathBuf,
-    durability: Arc<Live<Durability>>,
-    boot_id: String,
-    jobs: Arc<Semaphore>,
+    setup: LogSetup,
+    blocking: Arc<Semaphore>,
 }
 
-/// `GET /predictions`; a parameter that is there but empty counts as absent.
+/// Parameters of `GET /predictions`; one that is there but empty counts as absent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PageParameters {
@@ -82,6 +81,8 @@ pub struct LogSetup {
     pub dir: PathBuf,
     pub durability: Arc<Live<Durability>>,
     pub boot_id: String,
+    pub bodies: Arc<Bodies>,
+    pub health: Arc<Health>,
 }
 
 #[derive(Deserialize)]
@@ -92,14 +93,42 @@ struct StepParameters {
 
 impl LogApi {
     pub fn new(setup: LogSetup) -> LogApi {
-        let LogSetup { writer, reader, dir, durability, boot_id } = setup;
-        let jobs = Arc::new(Semaphore::new(BLOCKING_JOBS_MAX));
-        LogApi { writer, reader, dir, durability, boot_id, jobs }
+        LogApi { setup, blocking: Arc::new(Semaphore::new(BLOCKING_MAX)) }
+    }
+
+    pub(super) async fn store(&self, mut request: Request) -> Result<Response, Rejected> {
+        let durability = durability(request.query(), *self.setup.durability.get())?;
+        require_json(request.headers())?;
+        let body = self.setup.bodies.read(&mut request).await?;
+        let boot_id = self.setup.boot_id.clone();
+        let entries = self
+            .blocking(move || batch::parse(&body.bytes, &boot_id, Stamp::now()))
+            .await?
+            .map_err(rejection)?;
+        let stored = entries.len();
+        let unlogged = |error: Unlogged| Rejected::unavailable(error.to_string());
+        let durable = durability == Durability::Strict;
+        // The sender deletes its copy: better refused now than taken without a promise.
+        let promise = if durable { Promise::Required } else { Promise::Unneeded };
+        let appended = self.setup.writer.append(entries, promise).map_err(unlogged)?;
+        if durable && !is_committed(appended.committed).await {
+            let text = "the batch is not known to be on the medium; it may still get there";
+            return Err(Rejected::unavailable(text));
+        }
+        Ok(warp::reply::json(&json!({
+            "status": "success",
+            "predictions_stored": stored,
+            "batch_size": stored,
+            "first_id": (stored > 0).then_some(appended.first_id),
+            "durable": durable,
+            "timestamp": admin::now(),
+        }))
+        .into_response())
     }
 
     pub(super) async fn predictions(&self, query: &str) -> Result<Response, Rejected> {
-        let query = page_query(parse_query(query)?)?;
-        let reader = self.reader.clone();
+        let query = page_query(query::parse(query)?)?;
+        let reader = self.setup.reader.clone();
         let page = self.blocking(move || reader.query(&query)).await?;
         let page = page.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))?;
         let answer = PageView {
@@ -111,10 +140,10 @@ impl LogApi {
         Ok(warp::reply::json(&answer).into_response())
     }
 
-    /// Oldest first, from a number on: what `picket log export` and `tail` read.
+    /// Answers with records from a number on, oldest first: what `picket log export` and `tail` read.
     pub(super) async fn records(&self, query: &str) -> Result<Response, Rejected> {
-        let StepParameters { from } = parse_query(query)?;
-        let reader = self.reader.clone();
+        let StepParameters { from } = query::parse(query)?;
+        let reader = self.setup.reader.clone();
         let step = self.blocking(move || reader.step(from)).await?;
         let step = step.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))?;
         let view = |(id, record): (u64, Result<LogRecord, Damage>)| match record {
@@ -125,16 +154,16 @@ impl LogApi {
         Ok(warp::reply::json(&StepView { records }).into_response())
     }
 
-    pub(super) async fn verify(&self, health: &Health) -> Result<Response, Rejected> {
-        let (reader, dir) = (self.reader.clone(), self.dir.clone());
+    pub(super) async fn verify(&self) -> Result<Response, Rejected> {
+        let (reader, dir) = (self.setup.reader.clone(), self.setup.dir.clone());
         let report = self.blocking(move || reader.verify(&dir)).await?;
         let report = report.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))?;
-        let report = VerifyReport { recovered: health.log_history(), ..report };
+        let report = VerifyReport { recovered: self.setup.health.log_history(), ..report };
         Ok(warp::reply::json(&report).into_response())
     }
 
     pub(super) fn stats(&self) -> Response {
-        let stats = self.reader.stats();
+        let stats = self.setup.reader.stats();
         warp::reply::json(&json!({
             "total_predictions": stats.total,
             "defects_detected": stats.defects,
@@ -151,8 +180,8 @@ impl LogApi {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Rejected> {
-        let Ok(permit) = self.jobs.clone().try_acquire_owned() else {
-            let text = format!("{BLOCKING_JOBS_MAX} log requests are being worked on already");
+        let Ok(permit) = self.blocking.clone().try_acquire_owned() else {
+            let text = format!("{BLOCKING_MAX} log requests are being worked on already");
             return Err(Rejected::unavailable(text));
         };
         let done = tokio::task::spawn_blocking(move || {
@@ -167,47 +196,7 @@ impl LogApi {
     }
 }
 
-pub(super) async fn store<S, B>(
-    api: &Api,
-    query: &str,
-    headers: &HeaderMap,
-    stream: S,
-) -> Result<Response, Rejected>
-where
-    S: Stream<Item = Result<B, warp::Error>>,
-    B: Buf,
-{
-    let durability = durability(query, *api.log.durability.get())?;
-    require_json(headers)?;
-    let body = api.bodies.read(headers, stream).await?;
-    let boot_id = api.log.boot_id.clone();
-    let entries = api
-        .log
-        .blocking(move || batch::parse(&body.bytes, &boot_id, Stamp::now()))
-        .await?
-        .map_err(rejection)?;
-    let stored = entries.len();
-    let unlogged = |error: Unlogged| Rejected::unavailable(error.to_string());
-    let durable = durability == Durability::Strict;
-    // The sender deletes its copy: better refused now than taken without a promise.
-    let promise = if durable { Promise::Required } else { Promise::Unneeded };
-    let appended = api.log.writer.append(entries, promise).map_err(unlogged)?;
-    if durable && !is_committed(appended.committed).await {
-        let text = "the batch is not known to be on the medium; it may still get there";
-        return Err(Rejected::unavailable(text));
-    }
-    Ok(warp::reply::json(&json!({
-        "status": "success",
-        "predictions_stored": stored,
-        "batch_size": stored,
-        "first_id": (stored > 0).then_some(appended.first_id),
-        "durable": durable,
-        "timestamp": super::admin::now(),
-    }))
-    .into_response())
-}
-
-/// Whether the record reached the medium in time; false where no word of it can be given.
+/// Tells whether the record reached the medium in time; false where no word of it can be given.
 pub(super) async fn is_committed(committed: Option<oneshot::Receiver<()>>) -> bool {
     let Some(committed) = committed else { return false };
     matches!(tokio::time::timeout(COMMIT_WAIT_MAX, committed).await, Ok(Ok(())))
@@ -259,72 +248,13 @@ fn number(name: &str, text: Option<String>) -> Result<Option<u64>, Rejected> {
     text.parse().map(Some).map_err(|_| bad_parameter(name, &text, "a whole number is needed"))
 }
 
-/// Epoch seconds or RFC 3339 → epoch seconds.
+/// Reads epoch seconds or RFC 3339 as epoch seconds.
 fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
     let Some(text) = text else { return Ok(None) };
     if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
         return Ok(Some(seconds));
     }
-    rfc3339(&text)
+    rfc3339::parse(&text)
         .map(Some)
         .ok_or_else(|| bad_parameter(name, &text, "epoch seconds or RFC 3339 is needed"))
-}
-
-/// Epoch seconds of a moment from 1970 on, in UTC or with an offset from it.
-fn rfc3339(text: &str) -> Option<f64> {
-    let (utc, east_secs) = match text.len().checked_sub("+00:00".len()) {
-        Some(at) if !text.ends_with('Z') && text.is_char_boundary(at) => {
-            let (local, offset) = text.split_at(at);
-            match offset_secs(offset) {
-                Some(secs) => (format!("{local}Z"), secs),
-                None => (text.to_string(), 0.0),
-            }
-        }
-        _ => (text.to_string(), 0.0),
-    };
-    let time = humantime::parse_rfc3339_weak(&utc).ok()?;
-    let since_epoch = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Some(since_epoch.as_secs_f64() - east_secs)
-}
-
-/// `+02:00` or `-07:30`, in seconds east of UTC.
-fn offset_secs(text: &str) -> Option<f64> {
-    let sign = match text.as_bytes().first()? {
-        b'+' => 1.0,
-        b'-' => -1.0,
-        _ => return None,
-    };
-    let (hours, minutes) = text[1..].split_once(':')?;
-    let number = |part: &str, max: u32| part.parse::<u32>().ok().filter(|number| *number <= max);
-    if hours.len() != 2 || minutes.len() != 2 {
-        return None;
-    }
-    Some(sign * f64::from(number(hours, 23)? * 3600 + number(minutes, 59)? * 60))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_are_read_with_or_without_an_offset() {
-        for (text, seconds) in [
-            ("1970-01-01T00:00:10Z", 10.0),
-            ("1970-01-02T02:00:10.5+02:00", 86_410.5),
-            ("1970-01-01T00:00:10-07:30", 27_010.0),
-            ("1970-01-02 00:00:00", 86_400.0),
-        ] {
-            assert_eq!(rfc3339(text), Some(seconds), "{text}");
-        }
-        for text in [
-            "",
-            "now",
-            "1970-01-02",
-            "1970-01-01T00:00:10+2:00",
-            "1970-01-01T00:00:10+24:00",
-            "é2:00",
-        ] {
-            assert_eq!(rfc3339(text), None, "{text}");
-        }
-    }
 }

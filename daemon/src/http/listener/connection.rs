@@ -1,6 +1,7 @@
 //! One connection from its first byte to its last: TLS where asked for, requests in turn, each wait
 //! with an end. Also turns away those that there is no room for.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -11,42 +12,37 @@ use std::time::Duration;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::http::header::{CONNECTION, HeaderValue};
 use warp::reply::Response;
 
-use super::fixed;
+use super::fixed::{self, error_response};
+use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::listen::Stream;
 use super::pace::{DRAIN_HEAD_TIMEOUT, Overdue, Pace, Paced};
-use super::server::{HEAD_BYTES_MAX, HEADERS_MAX};
+use super::routes::Routes;
 use super::tls::Tls;
 use crate::http::metrics::{Dropped, HttpMetrics};
-use crate::http::reply::error_response;
 
-/// For the handshake to end.
+/// A TLS handshake must end within this time.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Clients being turned away at the same time; beyond, they get what fits in their socket.
-pub const TURNED_AWAY_MAX: usize = 64;
-
-/// For a client to take its last answer and go.
+/// A client has so long to take its last answer and go.
 const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What it may send meanwhile, bytes: a socket that is closed with some of it unread resets the
+/// Bytes that it may send meanwhile: a socket that is closed with some of them unread resets the
 /// connection, and the answer may be lost with it.
 const UNREAD_BYTES_MAX: usize = 4 << 20;
 
 /// What all connections of a listener share.
 pub(super) struct Serving {
     pub name: &'static str,
-    pub routes: BoxedFilter<(Response,)>,
+    pub routes: Routes,
     pub tls: Option<Arc<Tls>>,
     pub metrics: Arc<HttpMetrics>,
     pub stopped: watch::Receiver<bool>,
@@ -78,7 +74,7 @@ enum End {
     Overdue(Overdue),
 }
 
-/// What a route answers; None when it panics, which then ends its request and nothing else.
+/// Gives what a route answers; None when it panics, which then ends its request and nothing else.
 async fn unwound<A, E>(answer: impl Future<Output = Result<A, E>>) -> Option<A> {
     let mut answer = pin!(answer);
     poll_fn(|cx| {
@@ -110,25 +106,9 @@ impl Serving {
 
     async fn requests(&self, stream: Box<dyn Stream>) {
         let pace = Pace::start();
-        let routes = TowerToHyperService::new(warp::service(self.routes.clone()));
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|request| {
             pace.request_arrived();
-            // warp takes every target for a path, and panics on one that has none.
-            let has_path = request.uri().path_and_query().is_some();
-            let answer = has_path.then(|| unwound(routes.call(request)));
-            let pace = pace.clone();
-            async move {
-                let mut answer = match answer {
-                    Some(answer) => answer.await.unwrap_or_else(|| self.fault()),
-                    None => self.refuse(StatusCode::BAD_REQUEST, "the request's target is no path"),
-                };
-                pace.request_answered();
-                if pace.is_stopping() {
-                    let close = HeaderValue::from_static("close");
-                    answer.headers_mut().insert(CONNECTION, close);
-                }
-                Ok::<_, std::convert::Infallible>(answer)
-            }
+            self.answer(&pace, request)
         });
         let paced = Paced::new(stream, pace.clone(), self.metrics.clone());
         let mut connection = http1::Builder::new()
@@ -160,32 +140,58 @@ impl Serving {
                 }
             }
         };
-        let answer = match end {
+        if let Some(answer) = self.last_words(end, &pace) {
+            let stream = connection.into_parts().io.into_inner().into_inner();
+            self.part(stream, &answer).await;
+        }
+    }
+
+    async fn answer(
+        &self,
+        pace: &Pace,
+        request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        let (head, body) = request.into_parts();
+        let mut answer = if head.uri.path_and_query().is_some() {
+            unwound(self.routes.answer(head, body)).await.unwrap_or_else(|| self.fault())
+        } else {
+            self.refuse(StatusCode::BAD_REQUEST, "the request's target is no path")
+        };
+        pace.request_answered();
+        if pace.is_stopping() {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(answer)
+    }
+
+    /// Gives what is still to be said to a client whose connection ends. None for one that is left
+    /// without a word, at once.
+    fn last_words(&self, end: End, pace: &Pace) -> Option<Vec<u8>> {
+        match end {
             End::Hyper(Some(error)) if error.is_parse_version_h2() => {
-                self.refusal(400, "HTTP/2 without TLS is not spoken here, use HTTP/1.1")
+                Some(self.refusal(400, "HTTP/2 without TLS is not spoken here, use HTTP/1.1"))
             }
             End::Hyper(Some(error)) if error.is_incomplete_message() && pace.owes_nothing() => {
-                self.refusal(400, "the connection ended in the middle of a request's head")
+                Some(self.refusal(400, "the connection ended in the middle of a request's head"))
             }
             // hyper has said its last word; what the client sends on must not take it back.
-            End::Hyper(_) => Vec::new(),
-            End::Overdue(Overdue::Idle) => return,
+            End::Hyper(_) => Some(Vec::new()),
+            End::Overdue(Overdue::Idle) => None,
             End::Overdue(Overdue::Write) => {
-                return self.metrics.dropped(self.name, Dropped::Write);
+                self.metrics.dropped(self.name, Dropped::Write);
+                None
             }
             End::Overdue(Overdue::Head(limit)) => {
                 self.metrics.dropped(self.name, Dropped::Head);
                 let text =
                     format!("the request's head did not arrive within {} s", limit.as_secs());
-                fixed::answer(408, &text)
+                Some(fixed::answer(408, &text))
             }
-            End::Overdue(Overdue::Stopping) => fixed::answer(503, "shutting down"),
-        };
-        let stream = connection.into_parts().io.into_inner().into_inner();
-        self.part(stream, &answer).await;
+            End::Overdue(Overdue::Stopping) => Some(fixed::answer(503, "shutting down")),
+        }
     }
 
-    /// For what hyper ends without a word.
+    /// Counts and writes the refusal of what hyper ends without a word.
     fn refusal(&self, status: u16, why: &str) -> Vec<u8> {
         self.metrics.rejected(status);
         fixed::answer(status, why)
@@ -201,7 +207,7 @@ impl Serving {
         self.refuse(StatusCode::INTERNAL_SERVER_ERROR, "the request panicked")
     }
 
-    /// For a client that there is no room for.
+    /// Tells a client that there is no room for it.
     pub async fn turn_away(&self, mut stream: Box<dyn Stream>, why: &str) {
         // Who expects a handshake understands nothing else.
         if self.tls.is_some() {
@@ -237,15 +243,14 @@ impl Serving {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warp::{Filter, Reply};
+    use warp::Reply;
 
     #[test]
     fn a_route_that_panics_answers_500_and_the_connection_goes_on() {
-        let routes = warp::path("panic")
-            .map(|| -> Response { panic!("as it must not") })
-            .or(warp::any().map(|| "well".into_response()))
-            .unify()
-            .boxed();
+        let routes = Routes::new(|head, _| async move {
+            assert!(head.uri.path() != "/panic", "as it must not");
+            "well".into_response()
+        });
         let (_stop, stopped) = watch::channel(false);
         let serving = Serving {
             name: "api",

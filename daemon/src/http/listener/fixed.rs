@@ -1,9 +1,27 @@
-//! Answers that no route gives: to connections that are turned away, to heads that are no HTTP or
-//! never come.
+//! Answers without substance: an error in JSON, as a response where a request asked, and as bytes for
+//! connections that are turned away and for heads that are no HTTP or never come.
 
-use super::server::{HEAD_BYTES_MAX, HEADERS_MAX};
+use serde_json::json;
+use warp::http::StatusCode;
+use warp::http::header::{HeaderValue, RETRY_AFTER};
+use warp::reply::{Reply, Response};
 
-/// A whole answer after which the connection is closed.
+use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+
+/// Seconds after which a client that was turned away should try again.
+const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("1");
+
+/// Answers a request with an error.
+pub(in crate::http) fn error_response(status: StatusCode, text: &str) -> Response {
+    let body = warp::reply::json(&json!({ "error": text }));
+    let mut response = warp::reply::with_status(body, status).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECS);
+    }
+    response
+}
+
+/// Writes a whole answer, after which the connection is closed.
 pub(super) fn answer(status: u16, text: &str) -> Vec<u8> {
     let (reason, more) = match status {
         400 => ("Bad Request", ""),
@@ -12,7 +30,7 @@ pub(super) fn answer(status: u16, text: &str) -> Vec<u8> {
         431 => ("Request Header Fields Too Large", ""),
         _ => ("Service Unavailable", "retry-after: 1\r\n"),
     };
-    let body = serde_json::json!({ "error": text }).to_string();
+    let body = json!({ "error": text }).to_string();
     format!(
         "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\
          connection: close\r\n\r\n{body}",
@@ -21,8 +39,8 @@ pub(super) fn answer(status: u16, text: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What stands in for a refusal of hyper's own, which has a status and an empty body; None for
-/// any other answer.
+/// Gives what stands in for a refusal of hyper's own, which has a status and an empty body. It gives
+/// nothing for any other answer.
 pub(super) fn refusal(written: &[u8]) -> Option<(u16, Vec<u8>)> {
     let status = written.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     let status: u16 = std::str::from_utf8(status).ok()?.parse().ok()?;

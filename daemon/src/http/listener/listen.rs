@@ -14,29 +14,29 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::endpoint::Endpoint;
 use crate::os::{self, Inherited};
 
-/// Of a socket file: its owner and its group may connect.
+/// Mode of a socket's file: its owner and its group may connect.
 const SOCKET_MODE: u32 = 0o660;
 
-/// What the kernel holds of an answer that its client does not read, bytes per connection.
+/// Bytes for each connection that the kernel holds of an answer that its client does not read.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
 
-/// How long the kernel tries to deliver what a client does not take, once nobody here waits for it
-/// any more.
+/// The kernel tries for so long to deliver what a client does not take, once nobody here waits for it any
+/// more.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where a server listens.
 pub struct Listener {
     socket: Socket,
-    /// As the log shows it.
+    /// The address as the log shows it.
     address: String,
-    /// Removed when the listener is.
+    /// The socket's file, which goes with the listener.
     file: Option<SocketFile>,
 }
 
 enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
-    /// Answers only this user and root.
+    /// This one answers only its own user and root.
     Private(UnixListener),
 }
 
@@ -48,6 +48,8 @@ pub struct BindError {
 }
 
 impl Listener {
+    /// Listens at an address of our own.
+    ///
     /// # Errors
     /// When the address is taken or not ours; the address is in the error, which the system's own
     /// text lacks.
@@ -63,7 +65,7 @@ impl Listener {
         bound.map_err(|source| BindError { address: endpoint.to_string(), source })
     }
 
-    /// A socket that the service manager keeps: dropping it here closes our copy only, and what
+    /// Takes over a socket that the service manager keeps: dropping it here closes our copy only, and what
     /// connects meanwhile waits in the manager's for the next process.
     ///
     /// # Errors
@@ -90,8 +92,8 @@ impl Listener {
         Ok(Listener { socket: Socket::Tcp(listener), address, file: None })
     }
 
-    /// A socket without a file, which answers only this user and root. It holds no disk, and none
-    /// is left behind by a killed daemon.
+    /// Listens on a socket without a file, which answers only its own user and root. It needs no disk, and
+    /// a killed daemon leaves none behind.
     ///
     /// # Errors
     /// When another process has the name.
@@ -108,7 +110,7 @@ impl Listener {
         &self.address
     }
 
-    /// The same, known to the runtime that this is called in.
+    /// Makes the listener known to the runtime that this is called in.
     pub(super) fn register(self) -> io::Result<AsyncListener> {
         let socket = match self.socket {
             Socket::Tcp(listener) => {
@@ -136,8 +138,8 @@ struct SocketFile {
 }
 
 impl SocketFile {
-    /// Made under another name, given its mode, and moved into place: nobody finds it half made,
-    /// and one that a killed daemon left behind is replaced.
+    /// Makes the socket under another name, gives it its mode, and moves it into place: nobody finds it
+    /// half made, and one that a killed daemon left behind is replaced.
     fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         refuse_if_in_use(path)?;
         let making = path.with_added_extension("new");
@@ -164,7 +166,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Whatever is there and is no socket is somebody's file; a socket that answers is in use.
+/// Refuses a place that is taken. What is no socket is somebody's file; a socket that answers is in use.
 fn refuse_if_in_use(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -1,14 +1,21 @@
-//! One listener on a thread and a runtime of its own: sockets, connections, deadlines, drain. It serves
-//! any warp routes and knows none of them.
+//! Sockets → requests: listening, limits, deadlines, TLS. Knows no route.
 
+mod accept;
 mod connection;
 mod fixed;
+mod limits;
 mod listen;
 mod pace;
 mod permits;
-mod server;
+mod routes;
+mod secret;
 mod tls;
 
+pub use accept::{Opened, Server, Stop};
+pub use limits::TURNED_AWAY_MAX;
 pub use listen::{BindError, Listener};
-pub use server::{Opened, Server, Stop, TURNED_AWAY_MAX};
+pub use routes::{BodyStream, Head, Routes};
 pub use tls::{Tls, TlsError};
+
+pub(in crate::http) use fixed::error_response;
+pub(in crate::http) use secret::warn_if_exposed;

@@ -13,27 +13,27 @@ use tokio::time::Instant;
 use super::fixed;
 use crate::http::metrics::HttpMetrics;
 
-/// From a connection's or a request's first moment until its head is there whole.
+/// A head must be there whole so long after the connection's or the request's first moment.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Between an answer and the first byte of the next request.
+/// The next request must begin so long after an answer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client that takes nothing of its answer for this long has gone.
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// And for all of an answer that it takes slowly.
+/// A client that takes its answer slowly gets so long for all of it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// After the stop, for the request of a connection that was accepted before it.
+/// After the stop, a connection that was accepted before it has so long for its request.
 pub(super) const DRAIN_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// The head; how long it had.
+    /// The head did not come within this time.
     Head(Duration),
-    /// The head, after the stop.
+    /// The head did not come after the stop.
     Stopping,
     Idle,
     Write,
@@ -53,7 +53,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Blocked {
     since: Instant,
-    /// The last time that it took any.
+    /// When it last took any.
     moved: Instant,
 }
 
@@ -99,12 +99,12 @@ impl Pace {
         self.lock().stopping.is_some()
     }
 
-    /// Whether a request may still come that the client could not know to be unwelcome.
+    /// Tells whether a request may still come that the client could not know to be unwelcome.
     pub fn is_before_a_head(&self) -> bool {
         matches!(self.lock().phase, Phase::Head { .. })
     }
 
-    /// Whether every request has its whole answer.
+    /// Tells whether every request has its whole answer.
     pub fn owes_nothing(&self) -> bool {
         let state = self.lock();
         !state.answering && !matches!(state.phase, Phase::Route)
@@ -131,7 +131,7 @@ impl Pace {
         }
     }
 
-    /// When to look again, and what it will mean if nothing has moved by then.
+    /// Gives the time to look again, and what it will mean if nothing has moved by then.
     pub fn deadline(&self) -> (Instant, Overdue) {
         let state = self.lock();
         if let Some(Blocked { since, moved }) = state.blocked {

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// A network that one customer of a provider gets, bits: addresses within it cost nothing.
+/// Bits of the network that one customer of a provider gets: addresses within it cost nothing.
 const IPV6_NETWORK_BITS: u32 = 64;
 
-/// Open connections of a listener, counted.
+/// Counts the open connections of a listener.
 pub(super) struct Permits {
     connections_max: usize,
     per_address_max: usize,
@@ -20,7 +20,7 @@ struct Open {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// One connection's share, given back when dropped.
+/// One connection's share; it is given back when dropped.
 pub(super) struct Permit {
     permits: Arc<Permits>,
     address: Option<IpAddr>,
@@ -38,7 +38,7 @@ impl Permits {
         Arc::new(Permits { connections_max, per_address_max, open: Mutex::default() })
     }
 
-    /// A peer without an address counts towards the listener's limit only.
+    /// Takes a share, if there is one left. A peer without an address counts towards the listener's limit only.
     pub fn take(self: &Arc<Permits>, peer: Option<IpAddr>) -> Result<Permit, Full> {
         let address = peer.map(network);
         let mut open = self.lock();
@@ -75,7 +75,7 @@ impl Drop for Permit {
     }
 }
 
-/// What counts as one address: an IPv4 address however it is written, or an IPv6 network.
+/// Gives what counts as one address: an IPv4 address however it is written, or an IPv6 network.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

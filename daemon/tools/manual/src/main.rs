@@ -11,6 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use clap_complete::Shell;
 use clap_mangen::roff::Roff;
+use picket_base::rfc3339::{self, Precision};
 
 /// What stands at the head and foot of each page.
 struct Edition {
@@ -22,8 +23,9 @@ impl Edition {
     /// By the clock that builds which must be repeatable go by.
     fn of_source(seconds: &str) -> Result<Edition> {
         let seconds = seconds.parse().context("the date is no number of seconds")?;
-        let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
-        let date = time.to_string().chars().take_while(|&letter| letter != 'T').collect();
+        let moment = UNIX_EPOCH + Duration::from_secs(seconds);
+        let text = rfc3339::format(moment, Precision::Seconds);
+        let date = text.chars().take_while(|&letter| letter != 'T').collect();
         Ok(Edition { date })
     }
 

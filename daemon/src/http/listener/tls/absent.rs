@@ -5,18 +5,23 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::TlsError;
+use super::error::TlsError;
 use crate::http::listener::listen::Stream;
 
+/// Never exists.
 pub struct Tls(Infallible);
 
 impl Tls {
+    /// Refuses.
+    ///
     /// # Errors
     /// Always.
     pub fn load(_cert: &Path, _key: &Path) -> Result<Arc<Tls>, TlsError> {
         Err(TlsError::Absent)
     }
 
+    /// Reads nothing again.
+    ///
     /// # Errors
     /// Never: there is nothing to read again.
     pub fn reload(&self) -> Result<(), TlsError> {
@@ -24,7 +29,7 @@ impl Tls {
     }
 
     #[allow(clippy::unused_async)]
-    pub(in crate::http) async fn accept(
+    pub(in crate::http::listener) async fn accept(
         &self,
         _stream: Box<dyn Stream>,
     ) -> io::Result<Box<dyn Stream>> {

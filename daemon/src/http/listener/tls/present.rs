@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::SystemTime;
 
+use picket_base::rfc3339::{self, Precision};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{TlsError, validity};
-use crate::http::api::warn_if_exposed;
+use super::error::TlsError;
+use super::validity;
 use crate::http::listener::listen::Stream;
+use crate::http::listener::secret::warn_if_exposed;
 
 /// Largest certificate chain or key file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 256 << 10;
@@ -27,6 +29,8 @@ pub struct Tls {
 }
 
 impl Tls {
+    /// Reads a certificate's chain and its key.
+    ///
     /// # Errors
     /// Files that can't be read or hold something else, a key that is not the certificate's.
     pub fn load(cert: &Path, key: &Path) -> Result<Arc<Tls>, TlsError> {
@@ -83,7 +87,7 @@ fn read(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-/// Content and permissions.
+/// Gives a file's content and its permissions.
 fn read_file(path: &Path, what: &'static str) -> Result<(Vec<u8>, u32), TlsError> {
     let unreadable = |source| TlsError::Unreadable { what, path: path.into(), source };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
@@ -101,10 +105,10 @@ fn warn_of_dates(certificate: &CertificateDer, path: &Path) {
     let path = path.display();
     let now = SystemTime::now();
     if until < now {
-        let until = humantime::format_rfc3339_seconds(until);
+        let until = rfc3339::format(until, Precision::Seconds);
         tracing::warn!(%path, %until, "the certificate has expired");
     } else if from > now {
-        let from = humantime::format_rfc3339_seconds(from);
+        let from = rfc3339::format(from, Precision::Seconds);
         tracing::warn!(%path, %from, "the certificate is not valid yet");
     }
 }

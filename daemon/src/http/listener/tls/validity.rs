@@ -1,7 +1,9 @@
 //! From when until when a certificate is valid: the one thing that rustls does not say of our own.
 //! Walks X.509's DER (RFC 5280, 4.1) as far as that field.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
+
+use picket_base::rfc3339;
 
 const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
@@ -9,7 +11,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
-/// None for what is no certificate, or has a date before 1970.
+/// Gives the two dates; nothing for what is no certificate, or has a date before 1970.
 pub(super) fn of(der: &[u8]) -> Option<(SystemTime, SystemTime)> {
     let mut certificate = expect(&mut &der[..], SEQUENCE)?;
     let mut signed = expect(&mut certificate, SEQUENCE)?;
@@ -23,7 +25,7 @@ pub(super) fn of(der: &[u8]) -> Option<(SystemTime, SystemTime)> {
     Some((time(&mut validity)?, time(&mut validity)?))
 }
 
-/// The content of the next value, which must have this tag; `rest` moves behind it.
+/// Gives the content of the next value, which must have this tag; `rest` moves behind it.
 fn expect<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     let (found, content) = value(rest)?;
     (found == tag).then_some(content)
@@ -46,44 +48,35 @@ fn value<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     Some((tag, content))
 }
 
-/// `YYMMDDHHMMSSZ` up to 2049, `YYYYMMDDHHMMSSZ` from then on.
+/// Reads `YYMMDDHHMMSSZ`, which ends in 2049, or `YYYYMMDDHHMMSSZ`.
 fn time(rest: &mut &[u8]) -> Option<SystemTime> {
     let (tag, content) = value(rest)?;
-    let digits = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
-    let number = |text: Option<&str>| text?.parse::<i64>().ok();
-    let (year, rest) = match tag {
-        UTC_TIME => {
-            let year = number(digits.get(..2))?;
-            (if year < 50 { 2000 + year } else { 1900 + year }, digits.get(2..)?)
-        }
-        GENERALIZED_TIME => (number(digits.get(..4))?, digits.get(4..)?),
+    let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
+    let digits = match tag {
+        UTC_TIME if text.get(..1)? < "5" => format!("20{text}"),
+        UTC_TIME => format!("19{text}"),
+        GENERALIZED_TIME => text.to_string(),
         _ => return None,
     };
-    let part = |at: usize| number(rest.get(at..at + 2));
-    let seconds = days_since_epoch(year, part(0)?, part(2)?) * 86_400
-        + part(4)? * 3_600
-        + part(6)? * 60
-        + part(8)?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))
-}
-
-/// Of the Gregorian calendar, counted in years that begin in March.
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leap_days = year / 4 - year / 100 + year / 400;
-    year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
+    let (year, rest) = digits.split_at_checked(4)?;
+    let part = |at: usize| rest.get(at..at + 2);
+    let (month, day, hour) = (part(0)?, part(2)?, part(4)?);
+    let (minute, second) = (part(6)?, part(8)?);
+    let seconds = rfc3339::parse(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))?;
+    Some(rfc3339::from_epoch_seconds(seconds))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use picket_base::rfc3339::Precision;
     use tokio_rustls::rustls::pki_types::CertificateDer;
     use tokio_rustls::rustls::pki_types::pem::PemObject;
 
     fn dates(name: &str) -> Option<(String, String)> {
         let path = format!("{}/tests/data/tls/{name}", env!("CARGO_MANIFEST_DIR"));
         let certificate = CertificateDer::from_pem_file(path).unwrap();
-        let text = |time| humantime::format_rfc3339_seconds(time).to_string();
+        let text = |time| rfc3339::format(time, Precision::Seconds);
         of(&certificate).map(|(from, until)| (text(from), text(until)))
     }
 

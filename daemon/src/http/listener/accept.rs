@@ -1,5 +1,5 @@
-//! One listener on a runtime of its own: accept loop, connection limits, drain. Serves any warp
-//! routes; knows none of them, and starts no thread.
+//! One listener on a runtime of its own: accept loop, connection limits, drain. Serves any routes;
+//! knows none of them, and starts no thread.
 
 use std::io;
 use std::sync::Arc;
@@ -7,28 +7,23 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
-use warp::filters::BoxedFilter;
-use warp::reply::Response;
 
 use super::connection::{Counted, Serving};
+use super::limits::TURNED_AWAY_MAX;
 use super::listen::{Accepted, AsyncListener, Listener};
 use super::permits::{Full, Permits};
+use super::routes::Routes;
 use super::tls::Tls;
 use crate::health::Heartbeat;
 use crate::http::metrics::{Dropped, HttpMetrics};
 
-pub use super::connection::TURNED_AWAY_MAX;
-
-/// Request head: header count and bytes.
-pub(super) const HEADERS_MAX: usize = 64;
-pub(super) const HEAD_BYTES_MAX: usize = 16 << 10;
-
 /// Pause after a failed accept, as when file descriptors run out: the next would fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections that the kernel may keep for us to accept (what std asks for), and how long none comes
-/// when none is kept.
+/// Connections that the kernel may keep for us to accept: what std asks for.
 const BACKLOG_MAX: usize = 128;
+
+/// If none comes for so long, the kernel keeps none.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
 
 /// Failed accepts are told no more often than this, however many there are.
@@ -37,17 +32,18 @@ const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// The runtime beats this often.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Threads for work that may block (parsing batches, reading pages).
+/// Threads for work that may block: parsing batches, reading pages.
 const BLOCKING_THREADS: usize = 2;
 
-/// How long they are kept when idle.
+/// These threads are kept for so long when idle.
 const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// A listener before its start.
 pub struct Server {
     /// `api` or `probe`: the thread's name and the log's `listener`.
     pub name: &'static str,
     pub connections_max: usize,
-    /// Of them, from one address.
+    /// Connections from one address, of these.
     pub per_address_max: usize,
     /// Longest wait for open requests after `stop`.
     pub drain_timeout: Duration,
@@ -61,7 +57,7 @@ pub struct Opened {
     runtime: Runtime,
     server: Server,
     listener: AsyncListener,
-    routes: BoxedFilter<(Response,)>,
+    routes: Routes,
     stopped: watch::Receiver<bool>,
 }
 
@@ -85,13 +81,11 @@ impl Opened {
 }
 
 impl Server {
+    /// Starts the thread that serves.
+    ///
     /// # Errors
     /// When the runtime can't be built or the listener not be registered with it.
-    pub fn open(
-        self,
-        listener: Listener,
-        routes: BoxedFilter<(Response,)>,
-    ) -> io::Result<(Opened, Stop)> {
+    pub fn open(self, listener: Listener, routes: Routes) -> io::Result<(Opened, Stop)> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -111,7 +105,7 @@ impl Server {
     async fn serve(
         self,
         listener: AsyncListener,
-        routes: BoxedFilter<(Response,)>,
+        routes: Routes,
         mut stopped: watch::Receiver<bool>,
     ) {
         let permits = Permits::new(self.connections_max, self.per_address_max);
@@ -143,8 +137,8 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             backlog = backlog.map(|left| left - 1);
-            let Accepted { stream, peer } = match accepted {
-                Ok(accepted) => accepted,
+            match accepted {
+                Ok(accepted) => admit(accepted, &permits, &serving, &open),
                 Err(error) => {
                     if warned.is_none_or(|at| at.elapsed() > ACCEPT_WARNING_INTERVAL) {
                         tracing::warn!(listener = self.name, %error, "accept failed");
@@ -153,27 +147,6 @@ impl Server {
                     if backlog.is_none() {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
-                    continue;
-                }
-            };
-            let serving = serving.clone();
-            let open = open.clone();
-            // At the limit a connection is turned away at once, never queued.
-            match permits.take(peer) {
-                Ok(permit) => {
-                    let counted = Counted::new(serving.clone());
-                    tokio::spawn(async move {
-                        serving.connection(stream).await;
-                        drop((counted, permit, open));
-                    });
-                }
-                Err(full) => {
-                    let (why, text) = refusal(full);
-                    self.metrics.dropped(self.name, why);
-                    tokio::spawn(async move {
-                        serving.turn_away(stream, &text).await;
-                        drop(open);
-                    });
                 }
             }
         }
@@ -186,6 +159,34 @@ impl Server {
     }
 }
 
+/// Serves a connection on a task of its own. At the limit it is turned away at once, never queued.
+fn admit(
+    Accepted { stream, peer }: Accepted,
+    permits: &Arc<Permits>,
+    serving: &Arc<Serving>,
+    open: &mpsc::Sender<()>,
+) {
+    let (serving, open) = (serving.clone(), open.clone());
+    match permits.take(peer) {
+        Ok(permit) => {
+            let counted = Counted::new(serving.clone());
+            tokio::spawn(async move {
+                serving.connection(stream).await;
+                drop((counted, permit, open));
+            });
+        }
+        Err(full) => {
+            let (why, text) = refusal(full);
+            serving.metrics.dropped(serving.name, why);
+            tokio::spawn(async move {
+                serving.turn_away(stream, &text).await;
+                drop(open);
+            });
+        }
+    }
+}
+
+/// Gives the reason as the metrics and as the client are told.
 fn refusal(full: Full) -> (Dropped, String) {
     match full {
         Full::Listener(max) => (Dropped::Limit, format!("{max} connections are open already")),

@@ -1,0 +1,45 @@
+//! Query strings: parameters by name, and words for what is wrong with them.
+
+use serde::Deserialize;
+use warp::http::StatusCode;
+
+use super::rejected::Rejected;
+use crate::recording::Durability;
+
+/// Parses a query string. Unknown parameters are refused by name.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(query: &str) -> Result<T, Rejected> {
+    serde_urlencoded::from_str(query)
+        .map_err(|error| Rejected::new(StatusCode::BAD_REQUEST, format!("query: {error}")))
+}
+
+/// Refuses a parameter, with what it is and what it should be.
+pub(super) fn bad_parameter(name: &str, value: &str, needed: &str) -> Rejected {
+    let value: String = value.chars().take(100).collect();
+    Rejected::new(StatusCode::BAD_REQUEST, format!("query: {name} is {value}: {needed}"))
+}
+
+/// Reads a parameter that is true or false; one that is empty counts as absent.
+pub(super) fn flag(name: &str, text: Option<&str>) -> Result<Option<bool>, Rejected> {
+    match text {
+        None | Some("") => Ok(None),
+        Some("true" | "1") => Ok(Some(true)),
+        Some("false" | "0") => Ok(Some(false)),
+        Some(other) => Err(bad_parameter(name, other, "true or false is needed")),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DurabilityParameters {
+    durable: Option<String>,
+}
+
+/// Gives what `?durable=` asks for, else the route's own.
+pub(super) fn durability(query: &str, default: Durability) -> Result<Durability, Rejected> {
+    let parameters: DurabilityParameters = parse(query)?;
+    Ok(match flag("durable", parameters.durable.as_deref())? {
+        Some(true) => Durability::Strict,
+        Some(false) => Durability::Relaxed,
+        None => default,
+    })
+}

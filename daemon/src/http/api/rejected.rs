@@ -1,0 +1,36 @@
+//! A request that gets no answer of substance.
+
+use warp::http::StatusCode;
+use warp::http::header::{HeaderName, HeaderValue};
+use warp::reply::Response;
+
+use crate::http::listener::error_response;
+
+/// Status and text of an error, and what some statuses say in a header of their own.
+#[derive(Debug)]
+pub struct Rejected {
+    pub(super) status: StatusCode,
+    text: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Rejected {
+    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Rejected {
+        Rejected { status, text: text.into(), header: None }
+    }
+
+    /// Rejects what may work a moment later.
+    pub(super) fn unavailable(text: impl Into<String>) -> Rejected {
+        Rejected::new(StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+
+    pub(super) fn with_header(self, name: HeaderName, value: HeaderValue) -> Rejected {
+        Rejected { header: Some((name, value)), ..self }
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let mut response = error_response(self.status, &self.text);
+        response.headers_mut().extend(self.header);
+        response
+    }
+}

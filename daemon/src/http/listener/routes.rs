@@ -1,0 +1,72 @@
+//! The border between a listener and what it serves: a request's head and the pieces of its body go
+//! in, an answer comes out. Knows no route.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+/// A request without its body. It is moved from hyper to the route: nobody copies its headers.
+pub type Head = warp::http::request::Parts;
+
+/// The pieces of a request's body, as they arrive.
+pub type BodyStream = Pin<Box<dyn Pieces>>;
+
+/// A stream of pieces whose type can be named.
+pub trait Pieces: Send {
+    /// Gives the next piece; None behind the last one.
+    fn poll_piece(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, warp::Error>>>;
+}
+
+impl<S, B> Pieces for S
+where
+    S: warp::Stream<Item = Result<B, warp::Error>> + Send,
+    B: Buf,
+{
+    fn poll_piece(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, warp::Error>>> {
+        self.poll_next(cx).map_ok(|mut piece| piece.copy_to_bytes(piece.remaining()))
+    }
+}
+
+/// What a listener serves: one filter of warp that takes every request.
+#[derive(Clone)]
+pub struct Routes(BoxedFilter<(Response,)>);
+
+impl Routes {
+    /// Serves what `answer` makes of each request.
+    pub fn new<F, A>(answer: F) -> Routes
+    where
+        F: Fn(Arc<Head>, BodyStream) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response> + Send + 'static,
+    {
+        let request = warp::ext::get::<Arc<Head>>().and(warp::body::stream());
+        Routes(request.then(move |head, body| answer(head, Box::pin(body) as BodyStream)).boxed())
+    }
+
+    /// Passes a request on. Its head travels as an extension, the one part that a filter can take
+    /// without a copy.
+    pub(super) fn answer(
+        &self,
+        head: Head,
+        body: Incoming,
+    ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+        let mut request = Request::new(body);
+        request.extensions_mut().insert(Arc::new(head));
+        TowerToHyperService::new(warp::service(self.0.clone())).call(request)
+    }
+}
