@@ -138,9 +138,11 @@ fn judge_queries(
         // Between two records, so that it does not matter whether a border is part of the span.
         let mut border = || {
             let at = random.usize(1..times.len());
-            (times[at - 1] + times[at]) / 2.0 + 0.001
+            let between = (times[at - 1] + times[at]) / 2.0 + 0.001;
+            // As the query has it: a record may lie between a border and what it is rounded to.
+            format!("{between:.6}").parse()
         };
-        let (one, other) = (border(), border());
+        let (one, other): (f64, f64) = (border()?, border()?);
         let (since, until) = (one.min(other), one.max(other));
         let expected: Vec<u64> = all
             .iter()
