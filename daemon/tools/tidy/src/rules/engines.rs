@@ -17,8 +17,8 @@ pub struct Engine {
 /// The libraries that one part of the daemon keeps from the others.
 pub const ENGINES: [Engine; 8] = [
     Engine { name: "warp", rooms: &["http/"] },
-    Engine { name: "hyper", rooms: &["http/", "client"] },
-    Engine { name: "tokio_rustls", rooms: &["http/"] },
+    Engine { name: "hyper", rooms: &["http/"] },
+    Engine { name: "tokio_rustls", rooms: &["http/", "client.rs"] },
     Engine { name: "prometheus", rooms: &["metrics/"] },
     Engine { name: "sd_notify", rooms: &["life/systemd.rs"] },
     Engine { name: "systemd", rooms: &["diagnostics/"] },
