@@ -1,7 +1,9 @@
 //! `picket-kernels-bench`: what this core can do, and what the kernels make of it, without a daemon.
 //!
-//!     picket-kernels-bench peak              products per second of each kernel's instruction
-//!     picket-kernels-bench layers [KERNEL [IMAGES]]   each layer of a net of the embedded model's shape
+//! ```text
+//! picket-kernels-bench peak              products per second of each kernel's instruction
+//! picket-kernels-bench layers [KERNEL [IMAGES]]   each layer of a net of the embedded model's shape
+//! ```
 //!
 //! `./dev bench model` runs the first; docs/kernels.md counts the instructions of the second.
 
