@@ -24,6 +24,7 @@ pub struct HealthMetrics {
 impl HealthMetrics {
     /// Declares the families and has each scrape show `health` as it is then.
     pub fn new(registry: &Registry, health: Arc<Health>) -> HealthMetrics {
+        let gauge = |name, help| registry.gauge(name, help, &[]);
         let metrics = HealthMetrics {
             alive: registry.gauges(
                 "picket_subsystem_alive",
@@ -45,20 +46,17 @@ impl HealthMetrics {
                 "Why /ready says 503 now: 1 for its reason, 0 for all others.",
                 &["reason"],
             ),
-            registry_configured: registry.gauge(
+            registry_configured: gauge(
                 "picket_registry_configured",
                 "Whether a model registry is configured whose health is watched.",
-                &[],
             ),
-            registry_accessible: registry.gauge(
+            registry_accessible: gauge(
                 "inference_mlflow_accessible",
                 "Whether the model registry answers; 0 where none is configured.",
-                &[],
             ),
-            clock_synchronised: registry.gauge(
+            clock_synchronised: gauge(
                 "picket_clock_synchronised",
                 "Whether the wall clock follows a time source.",
-                &[],
             ),
         };
         let shown = metrics.clone();

@@ -29,24 +29,13 @@ pub struct InferenceMetrics {
 impl InferenceMetrics {
     /// `model` and `stage` are the labels that the configuration gives the model.
     pub fn new(registry: &Registry, model: &str, stage_label: &str) -> InferenceMetrics {
-        let named = [("model", model)];
+        let counter = |name, help| registry.counter(name, help, &[("model", model)]);
+        let gauge = |name, help| registry.gauge(name, help, &[]);
         InferenceMetrics {
-            predictions: registry.counter(
-                "inference_predictions_total",
-                "Predictions answered.",
-                &named,
-            ),
-            errors: registry.counter(
-                "inference_errors_total",
-                "Predictions that failed here.",
-                &named,
-            ),
-            queue_depth: registry.gauge("picket_queue_depth", "Images waiting for a worker.", &[]),
-            queue_capacity: registry.gauge(
-                "picket_queue_capacity",
-                "Images that may wait for a worker.",
-                &[],
-            ),
+            predictions: counter("inference_predictions_total", "Predictions answered."),
+            errors: counter("inference_errors_total", "Predictions that failed here."),
+            queue_depth: gauge("picket_queue_depth", "Images waiting for a worker."),
+            queue_capacity: gauge("picket_queue_capacity", "Images that may wait for a worker."),
             turned_away: registry.counter(
                 "picket_predictions_turned_away_total",
                 "Predictions refused because the queue was full.",

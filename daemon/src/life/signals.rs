@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use crate::health::{Health, Heartbeat};
-use crate::os::{Request, Signals};
+use crate::os::{SignalRequest, Signals};
 
 /// The thread beats this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ pub struct Obedience {
     /// The longest time that a drain may take.
     pub drain_timeout: Duration,
     /// Whoever reloads and drains reads here.
-    pub requests: SyncSender<Request>,
+    pub requests: SyncSender<SignalRequest>,
 }
 
 impl Obedience {
@@ -38,12 +38,12 @@ impl Obedience {
             match self.signals.wait(left.unwrap_or(BEAT_INTERVAL).min(BEAT_INTERVAL)) {
                 None => {}
                 // One that finds the queue full is as good as one that waits there already.
-                Some(Request::Reload) => drop(self.requests.try_send(Request::Reload)),
-                Some(Request::Stop(signal)) if !self.health.is_serving() => {
+                Some(SignalRequest::Reload) => drop(self.requests.try_send(SignalRequest::Reload)),
+                Some(SignalRequest::Stop(signal)) if !self.health.is_serving() => {
                     tracing::info!(signal, "stopped while starting");
                     exit(0);
                 }
-                Some(Request::Stop(signal)) if ends_at.is_some() => {
+                Some(SignalRequest::Stop(signal)) if ends_at.is_some() => {
                     tracing::warn!(signal, "second signal, ending at once");
                     exit(1);
                 }

@@ -13,7 +13,7 @@ use super::start::{self, Started};
 use super::systemd::{Notifier, Sockets, watchdog_period};
 use crate::config::{Config, Sources};
 use crate::health::{Deadlines, Health, Heartbeat, START_STEP_MAX, Work};
-use crate::os::{self, Request, Signals};
+use crate::os::{self, SignalRequest, Signals};
 
 /// The main thread beats this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ impl Supervisor {
         &mut self,
         sources: &Sources,
         heartbeat: &Heartbeat,
-        requests: &Receiver<Request>,
+        requests: &Receiver<SignalRequest>,
     ) -> &'static str {
         let mut trimmed = Instant::now();
         loop {
@@ -81,8 +81,8 @@ impl Supervisor {
                 trimmed = Instant::now();
             }
             match requests.recv_timeout(BEAT_INTERVAL) {
-                Ok(Request::Stop(signal)) => return signal,
-                Ok(Request::Reload) => {
+                Ok(SignalRequest::Stop(signal)) => return signal,
+                Ok(SignalRequest::Reload) => {
                     heartbeat.busy(Work::Reload);
                     self.reload(sources);
                 }

@@ -8,5 +8,5 @@ mod sockets;
 
 pub use memory::{keep_heap_small, resident_bytes, trim_heap, unmap_code_of_start};
 pub use process::{effective_user, forget_variable, hostname, raise_open_files, stderr_file};
-pub use signals::{Request, Signals};
+pub use signals::{SignalRequest, Signals};
 pub use sockets::{Inherited, adopt, bounded_unsent};

@@ -26,22 +26,22 @@ impl Signals {
     }
 
     /// Waits for the next signal; none when the time is over.
-    pub fn wait(&self, timeout: Duration) -> Option<Request> {
+    pub fn wait(&self, timeout: Duration) -> Option<SignalRequest> {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut wanted = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         // An error is an interruption, and the caller comes back.
         poll(&mut wanted, timeout).ok().filter(|ready| *ready > 0)?;
         let signal = self.0.read_signal().ok().flatten()?;
         match Signal::try_from(i32::try_from(signal.ssi_signo).ok()?).ok()? {
-            Signal::SIGHUP => Some(Request::Reload),
-            signal => Some(Request::Stop(signal.as_str())),
+            Signal::SIGHUP => Some(SignalRequest::Reload),
+            signal => Some(SignalRequest::Stop(signal.as_str())),
         }
     }
 }
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum SignalRequest {
     /// It asks to end; this is the signal's name.
     Stop(&'static str),
     /// It asks to read the configuration again.
