@@ -2,6 +2,7 @@
 
 mod doctor;
 mod log;
+mod messages;
 mod model;
 mod predict;
 mod source;
@@ -10,12 +11,13 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Config, ConfigError, Settings, Sources, Surroundings};
-use crate::diagnostics::{self, LogFormat, LogLevel};
+use crate::config::{Config, ConfigError, Former, Settings, Sources, Surroundings};
+use crate::diagnostics;
 use crate::life::supervisor::{self, RunError};
 use crate::life::systemd::Sockets;
 use crate::os::{self, Signals};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use messages::Messages;
 use picket_classifier::ModelError;
 use picket_picture::DecodeError;
 use picket_records::LogError;
@@ -44,24 +46,8 @@ struct Global {
     /// TOML file with any of the settings; flags and environment come before it
     #[arg(long, global = true, env = "PICKET_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What is written to stderr
-    #[arg(
-        long,
-        global = true,
-        env = "PICKET_LOG_LEVEL",
-        value_name = "LEVEL",
-        default_value = "info"
-    )]
-    log_level: LogLevel,
-    /// In which form `serve` writes it
-    #[arg(
-        long,
-        global = true,
-        env = "PICKET_LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "auto"
-    )]
-    log_format: LogFormat,
+    #[command(flatten)]
+    messages: Messages,
 }
 
 #[derive(Subcommand)]
@@ -147,15 +133,19 @@ pub fn command() -> clap::Command {
 }
 
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))?;
+        Ok((cli, messages::former_flags(&matches)))
+    });
+    let (cli, former) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version come this way too; a closed pipe is no reason to complain.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
         }
     };
-    match run(cli) {
+    match run(cli, &former) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of our output has seen enough.
         Err(CliError::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => {
@@ -170,10 +160,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), CliError> {
+fn run(cli: Cli, former: &[Former]) -> Result<(), CliError> {
     let Cli { global, command } = cli;
+    if !matches!(command, Command::Serve(_)) {
+        warn(former);
+    }
     match command {
-        Command::Serve(settings) => serve(*settings, &global),
+        Command::Serve(settings) => serve(*settings, &global, former),
         Command::Predict(args) => predict::run(args, &global),
         Command::Log(command) => log::run(command, &global),
         Command::Model(command) => model::run(command, &global),
@@ -192,12 +185,15 @@ fn run(cli: Cli) -> Result<(), CliError> {
     }
 }
 
-fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
+fn serve(settings: Settings, global: &Global, former: &[Former]) -> Result<(), CliError> {
     os::keep_heap_small();
     // Before any thread starts: each inherits the mask.
     let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
     let sockets = Sockets::take().map_err(RunError::Sockets)?;
-    let _output = diagnostics::init(global.log_level, global.log_format);
+    let _output = diagnostics::init(global.messages.level, global.messages.format);
+    for former in former {
+        tracing::warn!("{former}");
+    }
     let surroundings = Surroundings::from_environment();
     let sources = Sources { flags: settings, file: global.config.clone(), surroundings };
     let config = sources.load()?;
@@ -206,7 +202,17 @@ fn serve(settings: Settings, global: &Global) -> Result<(), CliError> {
 }
 
 fn load(settings: Settings, global: &Global) -> Result<Config, ConfigError> {
-    Config::load(settings, global.config.as_deref(), &Surroundings::from_environment())
+    let file = global.config.as_deref();
+    let (config, former) = Config::load(settings, file, &Surroundings::from_environment())?;
+    warn(&former);
+    Ok(config)
+}
+
+/// Tells the caller of a command; `serve` warns where its messages go.
+fn warn(former: &[Former]) {
+    for former in former {
+        eprintln!("picket: {former}");
+    }
 }
 
 /// A misspelt variable is only warned about: Kubernetes sets `PICKET_…` variables of its own for

@@ -84,7 +84,13 @@ pub fn run(
 ) -> Result<(), RunError> {
     let health = Health::new();
     let (send, requests) = mpsc::sync_channel(REQUESTS_MAX);
-    let deadlines = Deadlines::new(&config.health, watchdog_period());
+    let deadlines = Deadlines {
+        watchdog_period: watchdog_period(),
+        runtime: config.health.runtime_deadline.0,
+        worker: config.health.worker_deadline.0,
+        log: config.health.log_deadline.0,
+    }
+    .within_the_watchdogs();
     spawn("signals", {
         let (health, heartbeat) = (health.clone(), health.heartbeat("signals", deadlines.runtime));
         move || obey(&signals, &health, &heartbeat, &send)
@@ -193,7 +199,7 @@ impl Daemon {
         let live = LiveSettings {
             rules: pipeline.rules.clone(),
             predict_durability: Live::new(config.log.predict_durability),
-            log_durability: Live::new(config.log.log_durability),
+            reported_durability: Live::new(config.log.reported_durability),
             writer: writer.clone(),
         };
         heartbeat.beat();
@@ -240,7 +246,7 @@ impl Daemon {
                 writer: writer.clone(),
                 reader,
                 dir: config.log_dir(),
-                durability: live.log_durability.clone(),
+                durability: live.reported_durability.clone(),
                 boot_id,
             }),
             bodies: Bodies::new(config.api.max_body.as_u64()),

@@ -85,7 +85,7 @@ impl Launch {
         let mut command = picket();
         command.arg("serve").arg("--state-dir").arg(state_dir);
         // The lines that a person reads, whatever stderr is.
-        command.args(["--log-format", "text"]);
+        command.args(["--message-format", "text"]);
         Launch { command, streams: None }
     }
 

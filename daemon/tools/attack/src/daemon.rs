@@ -26,7 +26,7 @@ impl Daemon {
         let state = tempfile::tempdir()?;
         let mut command = Command::new(picket);
         command.args(["serve", "--api-listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0"]);
-        command.arg("--state-dir").arg(state.path()).args(["--log-format", "text"]);
+        command.arg("--state-dir").arg(state.path()).args(["--message-format", "text"]);
         let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("cannot run {}", picket.display()))?;
         let mut lines = BufReader::new(child.stderr.take().context("stderr is piped")?).lines();
