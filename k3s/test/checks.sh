@@ -155,7 +155,7 @@ check_frozen() {
   local last began took budget answer
   for _ in 1 2 3; do last=$(predict '?durable=true' | id_of); done
   began=$(now)
-  python3 "$project/daemon/tests/systemd/freeze.py" "$(daemon)" worker-0 600 >/dev/null &
+  "$freeze" "$(daemon)" worker-0 600 >/dev/null &
   patience=240 until_true "a restart" restarted 1
   took=$(since "$began")
   # 30 s of [health] worker_deadline, at most 10 + 2 × 10 s of the kubelet's probes and 3 s of the last

@@ -3,29 +3,33 @@
 # docs/k3s.md promises from the API's own events and endpoints: one line `ok NAME: what was seen` for
 # each check of checks.sh.
 #
-#   rig.sh --image TARBALL [--cache DIR] [CHECK…]
+#   rig.sh --image TARBALL --freeze FILE [--cache DIR] [CHECK…]
 #
-# Needs root and what build.sh makes. Everything runs in namespaces of its own (network, mounts,
-# processes, host name, IPC) and in control groups of its own; the machine's are left as they are.
+# --freeze is picket-freeze of the package picket-testkit. Needs root and what build.sh makes. Everything
+# runs in namespaces of its own (network, mounts, processes, host name, IPC) and in control groups of its
+# own; the machine's are left as they are.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
 
 image=
+freeze=
 cache=$project/.cache/k8s
 checks=()
 arguments=("$@")
 while [ $# -gt 0 ]; do
   case $1 in
-    --image | --cache) declare "${1#--}=${2:?$1 needs a value}"; shift 2 ;;
-    --image=* | --cache=*) declare "$(cut -c3- <<<"${1%%=*}")=${1#*=}"; shift ;;
+    --image | --freeze | --cache) declare "${1#--}=${2:?$1 needs a value}"; shift 2 ;;
+    --image=* | --freeze=* | --cache=*) declare "$(cut -c3- <<<"${1%%=*}")=${1#*=}"; shift ;;
     -*) echo "rig: there is no option $1" >&2; exit 64 ;;
     *) checks+=("$1"); shift ;;
   esac
 done
 [ -f "$image" ] || { echo "rig: --image TARBALL is needed" >&2; exit 64; }
+[ -x "$freeze" ] || { echo "rig: --freeze FILE is needed" >&2; exit 64; }
 [ "$(id -u)" = 0 ] || { echo "rig: root is needed" >&2; exit 77; }
 image=$(realpath "$image")
+freeze=$(realpath "$freeze")
 cache=$(realpath "$cache")
 
 controllers=(cpu cpuacct cpuset memory devices freezer blkio pids systemd)

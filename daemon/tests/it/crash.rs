@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use picket_testkit::{Client, store_exists};
 use serde_json::json;
 
-use crate::support::{Launch, grey_pixels, verify, wait_until};
+use crate::support::{Launch, PATIENCE, verify, wait_until};
 
 /// Kills, with two strict clients and a relaxed one writing; the full size is `./dev faults`.
 const ROUNDS: u64 = 6;
@@ -13,17 +14,18 @@ const ROUNDS: u64 = 6;
 fn no_acknowledged_strict_record_is_lost_to_kill_9() {
     let state = tempfile::tempdir().unwrap();
     let acknowledged = AtomicU64::new(0);
+    assert!(!store_exists(&state.path().join("log")));
     for round in 0..ROUNDS {
         let daemon = Launch::on(state.path()).start();
         let api = daemon.api;
         let killed = AtomicBool::new(false);
         let target = acknowledged.load(Ordering::SeqCst) + 20 + round * 7;
         std::thread::scope(|scope| {
-            for path in ["/predict?durable=true", "/predict?durable=true", "/predict"] {
+            for query in ["?durable=true", "?durable=true", ""] {
                 let (killed, acknowledged) = (&killed, &acknowledged);
                 scope.spawn(move || {
                     while !killed.load(Ordering::SeqCst) {
-                        let Some(answer) = try_predict(api, path) else { continue };
+                        let Some(answer) = try_predict(api, query) else { continue };
                         if answer["durable"] == true {
                             acknowledged
                                 .fetch_max(answer["id"].as_u64().unwrap(), Ordering::SeqCst);
@@ -35,6 +37,7 @@ fn no_acknowledged_strict_record_is_lost_to_kill_9() {
             daemon.kill_9();
             killed.store(true, Ordering::SeqCst);
         });
+        assert!(store_exists(&state.path().join("log")));
         let (code, report) = verify(state.path());
         let acknowledged = acknowledged.load(Ordering::SeqCst);
         assert_eq!(code, 0, "round {round}: {report}");
@@ -45,9 +48,7 @@ fn no_acknowledged_strict_record_is_lost_to_kill_9() {
 }
 
 /// One prediction, none when the daemon is gone.
-fn try_predict(api: std::net::SocketAddr, path: &str) -> Option<serde_json::Value> {
-    let answer = ureq::post(format!("http://{api}{path}"))
-        .header("content-type", "application/octet-stream")
-        .send(&grey_pixels()[..]);
-    answer.ok()?.body_mut().read_to_string().ok().map(|body| serde_json::from_str(&body).unwrap())
+fn try_predict(api: std::net::SocketAddr, query: &str) -> Option<serde_json::Value> {
+    let answer = Client::new(PATIENCE).predict(api, query).ok()?;
+    (answer.status == 200).then(|| answer.json())
 }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::freeze::Frozen;
 use crate::support::{Daemon, cat_png};
 use crate::systemd::ServiceManager;
 
@@ -25,7 +24,7 @@ fn a_silence_that_ends_in_time_leaves_its_trace_in_the_metrics_only() {
     let (_state, daemon) = crate::support::start_with(["--health-worker-deadline", "20s"]);
     // Once it has been shown, it is watched.
     assert_eq!(near_misses(&daemon, "worker-0"), 0.0);
-    let frozen = Frozen::thread(&daemon, "worker-0");
+    let frozen = daemon.freeze("worker-0");
     daemon.wait_until("a near miss", |daemon| near_misses(daemon, "worker-0") == 1.0);
     drop(frozen);
     assert_eq!(daemon.probe("/health").status, 200);
@@ -42,7 +41,7 @@ fn a_frozen_thread_is_named(thread: &str) {
     for _ in 0..5 {
         manager.receive_until("WATCHDOG=1");
     }
-    let frozen = Frozen::thread(&daemon, thread);
+    let frozen = daemon.freeze(thread);
 
     let expected = format!("not alive: {thread} gave no sign of life for ");
     let status = manager.receive_until_status(&expected);

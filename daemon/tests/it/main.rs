@@ -10,7 +10,6 @@ mod cli;
 mod crash;
 mod damage;
 mod doctor;
-mod freeze;
 mod hostile;
 mod liveness;
 mod log_output;

@@ -6,7 +6,6 @@ use std::net::TcpStream;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::freeze::Frozen;
 use crate::support::{Launch, PATIENCE, cat_png, grey_pixels, start, start_with, verify};
 
 #[test]
@@ -59,7 +58,7 @@ fn half_a_request(api: std::net::SocketAddr) -> TcpStream {
 fn whoever_had_connected_before_the_stop_is_answered() {
     let (_state, daemon) = start();
     assert_eq!(daemon.predict("image/png", &cat_png()).status, 200);
-    let frozen = Frozen::thread(&daemon, "api");
+    let frozen = daemon.freeze("api");
     let mut waiting: Vec<TcpStream> =
         (0..100).map(|_| TcpStream::connect(daemon.api).unwrap()).collect();
     for stream in &mut waiting {

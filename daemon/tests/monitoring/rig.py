@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Breaks a running daemon in real ways and follows each alert from Prometheus to whoever is told.
 
-    rig.py --picket FILE
+    rig.py --picket FILE --freeze FILE
 
 A real Prometheus with the shipped rules and a real Alertmanager with the shipped routes watch the
 production binary, whose log lies on a small disk of its own. One line `ok NAME: what was seen` for each
-check. Needs root, for the disk and to stop a thread; prometheus, prometheus-alertmanager and e2fsprogs;
-of Python the standard library only. Takes three to four minutes.
+check. --freeze is picket-freeze of the package picket-testkit. Needs root, for the disk and to stop a
+thread; prometheus, prometheus-alertmanager and e2fsprogs; of Python the standard library only. Takes
+three to four minutes.
 """
 import argparse
 import contextlib
@@ -63,9 +64,9 @@ def check_files() -> None:
 
 
 class Rig:
-    def __init__(self, picket: str, work: pathlib.Path, ends: contextlib.ExitStack):
+    def __init__(self, picket: str, freeze: str, work: pathlib.Path, ends: contextlib.ExitStack):
         """`ends` takes down what has been put up, whatever happens."""
-        self.work = work
+        self.work, self.freeze = work, freeze
         self.disk = Disk(work)
         ends.callback(self.disk.close)
         self.registry = Registry()
@@ -241,8 +242,7 @@ class Rig:
 
     def frozen_worker(self) -> None:
         broken, mark = time.monotonic(), len(self.receiver.told)
-        freeze = subprocess.Popen([sys.executable, PROJECT / "daemon" / "tests" / "freeze.py",
-                                   str(self.daemon.process.pid), "worker-0", "300"])
+        freeze = subprocess.Popen([self.freeze, str(self.daemon.process.pid), "worker-0", "300"])
         names = ["PicketNearMiss", "PicketQueueSaturated", "PicketUnhealthy"]
         try:
             self.expect(names, broken, mark)
@@ -339,6 +339,7 @@ class Rig:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--picket", required=True, help="the binary")
+    arguments.add_argument("--freeze", required=True, help="the program that stops a thread")
     arguments.add_argument("--keep", action="store_true", help="leave configuration and logs behind, and say where")
     chosen = arguments.parse_args()
     started = time.monotonic()
@@ -346,7 +347,7 @@ def main() -> None:
     try:
         check_files()
         with contextlib.ExitStack() as ends:
-            Rig(str(pathlib.Path(chosen.picket).resolve()), work, ends).run()
+            Rig(str(pathlib.Path(chosen.picket).resolve()), str(pathlib.Path(chosen.freeze).resolve()), work, ends).run()
     except Failed as failure:
         for log in ("picket.log", "prometheus.log", "alertmanager.log"):
             if (work / log).exists():

@@ -221,7 +221,7 @@ freeze() {
   period=$(inside systemctl show -P WatchdogUSec picket)
   limit=$((${period%s} + 2))
   # A process inside has another id outside.
-  python3 "$here/freeze.py" "$(outside "$pid")" "$thread" $((limit + 30)) >"$work/frozen" &
+  "$freeze" "$(outside "$pid")" "$thread" $((limit + 30)) >"$work/frozen" &
   until_true "$thread frozen" grep -qs frozen "$work/frozen"
   began=$(now)
   killed() { [ "$(show MainPID)" != "$pid" ]; }

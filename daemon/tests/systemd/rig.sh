@@ -3,11 +3,13 @@
 # at their real paths, and proves what docs/systemd.md promises: one line `ok NAME: what was seen` for
 # each check of checks.sh.
 #
-#   rig.sh --picket FILE [--size ci|full] [--cache DIR] [CHECK…]
+#   rig.sh --picket FILE --freeze FILE [--size ci|full] [--cache DIR] [CHECK…]
 #   rig.sh --tarball FILE [--cache DIR]
 #
 # The second form has nothing but the release's archive, follows the commands of its INSTALL.md as they
 # stand there, and says what is installed, served and left behind.
+#
+# --freeze is picket-freeze of the package picket-testkit.
 #
 # Needs root, debootstrap, systemd-nspawn and Python. The machine's own PID 1 may be anything, its
 # cgroups of either version.
@@ -16,19 +18,22 @@ here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../../.." && pwd)
 
 picket=
+freeze=
 tarball=
 size=ci
 cache=$project/.cache/systemd
 checks=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --picket | --tarball | --size | --cache) declare "${1#--}=${2:?$1 needs a value}"; shift 2 ;;
-    --picket=* | --tarball=* | --size=* | --cache=*) declare "$(cut -c3- <<<"${1%%=*}")=${1#*=}"; shift ;;
+    --picket | --freeze | --tarball | --size | --cache) declare "${1#--}=${2:?$1 needs a value}"; shift 2 ;;
+    --picket=* | --freeze=* | --tarball=* | --size=* | --cache=*) declare "$(cut -c3- <<<"${1%%=*}")=${1#*=}"; shift ;;
     -*) echo "rig: there is no option $1" >&2; exit 64 ;;
     *) checks+=("$1"); shift ;;
   esac
 done
-[ -e "$tarball" ] || [ -x "$picket" ] || { echo "rig: --picket FILE is needed" >&2; exit 64; }
+for program in picket freeze; do
+  [ -e "$tarball" ] || [ -x "${!program}" ] || { echo "rig: --$program FILE is needed" >&2; exit 64; }
+done
 [ "$(id -u)" = 0 ] || { echo "rig: root is needed" >&2; exit 77; }
 
 suite=bookworm

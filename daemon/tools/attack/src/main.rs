@@ -1,13 +1,13 @@
 //! Attacks on a running daemon: slow clients, malformed requests, more predictions than it can make.
 //! Each ends with what was measured, and with whether it is within the goal.
 
-mod daemon;
 mod malformed;
 mod mutate;
 mod probes;
 mod saturate;
 mod schema;
 mod slow;
+mod target;
 mod verdict;
 
 use std::path::PathBuf;

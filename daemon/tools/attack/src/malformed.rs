@@ -13,10 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
-use crate::Size;
-use crate::daemon::Daemon;
 use crate::mutate;
 use crate::verdict::Verdict;
+use crate::{Size, target};
 
 /// Connections at a time, fewer than the daemon parses batches at once: who is turned away for now
 /// (503) has not been looked at. Each comes from an address of its own choice, for the ports of one
@@ -53,15 +52,16 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let goal = if size == Size::Full { 1_000_000 } else { 50_000 };
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    let daemon = Daemon::start(picket)?;
+    let (_state, daemon) = target::start(picket)?;
     verdict.title(&format!("malformed: {goal} requests, seed {seed}"));
     let tally = Rc::new(Tally::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let started = Instant::now();
     attack(&runtime, daemon.api, seed, goal / 10, &tally);
-    let (warm, _) = daemon.memory()?;
+    let warm = daemon.memory()?.now_mib();
     attack(&runtime, daemon.api, seed.wrapping_add(1), goal, &tally);
-    let (now, peak) = daemon.memory()?;
+    let rss = daemon.memory()?;
+    let (now, peak) = (rss.now_mib(), rss.peak_mib());
     let rate = tally.requests.get() as f64 / started.elapsed().as_secs_f64();
 
     for (status, count) in tally.answers.borrow().iter() {
@@ -82,8 +82,7 @@ pub fn run(
     verdict.goal("faults of the daemon", errors, "none", errors == 0.0);
     let alive = daemon.is_ready() && daemon.predicts();
     verdict.goal("ready and predicts", alive, "true", alive);
-    let (code, _) = daemon.stop()?;
-    verdict.goal("exit code", format!("{code:?}"), "0", code == Some(0));
+    target::stop(daemon)?.judge(verdict);
     Ok(())
 }
 

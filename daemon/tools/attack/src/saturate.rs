@@ -5,13 +5,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use picket_testkit::{GREY_PIXELS, Probes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::Size;
-use crate::daemon::{Daemon, prediction};
-use crate::probes::Probes;
 use crate::verdict::Verdict;
+use crate::{Size, probes, target};
 
 /// Connections that ask without a pause.
 const CONNECTIONS: usize = 16;
@@ -21,19 +20,19 @@ const P99_GOAL: Duration = Duration::from_millis(10);
 
 pub fn run(picket: &Path, size: Size, verdict: &mut Verdict) -> anyhow::Result<()> {
     let lasting = Duration::from_secs(if size == Size::Full { 60 } else { 10 });
-    let daemon = Daemon::start(picket)?;
+    let (_state, daemon) = target::start(picket)?;
     let text = format!("saturate: {CONNECTIONS} connections for {} s", lasting.as_secs());
     verdict.title(&text);
-    let probes = Probes::start(daemon.probe);
+    let prober = Probes::start(daemon.probe);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answered = runtime.block_on(load(daemon.api, lasting))?;
-    let latencies = probes.stop()?;
+    let seen = prober.finish()?;
     verdict.fact("predictions/s", format!("{:.0}", answered as f64 / lasting.as_secs_f64()));
-    latencies.judge(verdict, Some(P50_GOAL), P99_GOAL);
-    let (now, peak) = daemon.memory()?;
+    probes::judge(&seen, verdict, Some(P50_GOAL), P99_GOAL);
+    let rss = daemon.memory()?;
+    let (now, peak) = (rss.now_mib(), rss.peak_mib());
     verdict.fact("RSS now / peak", format!("{now:.1} / {peak:.1} MiB"));
-    let (code, _) = daemon.stop()?;
-    verdict.goal("exit code", format!("{code:?}"), "0", code == Some(0));
+    target::stop(daemon)?.judge(verdict);
     Ok(())
 }
 
@@ -42,7 +41,9 @@ async fn load(api: std::net::SocketAddr, lasting: Duration) -> anyhow::Result<u6
     let end = Instant::now() + lasting;
     let local = tokio::task::LocalSet::new();
     let client = |answered: Rc<Cell<u64>>| async move {
-        let request = prediction("keep-alive");
+        let head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 3072\r\n\
+                    Content-Type: application/octet-stream\r\n\r\n";
+        let request = [head.as_bytes(), &GREY_PIXELS].concat();
         let mut stream = TcpStream::connect(api).await?;
         stream.set_nodelay(true)?;
         let mut answer = vec![0; 4 << 10];

@@ -5,9 +5,8 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use crate::Size;
-use crate::daemon::Daemon;
 use crate::verdict::Verdict;
+use crate::{Size, target};
 
 /// All but those that take a schema for the whole truth: it can't say what makes a picture, or that
 /// `batch_size` counts `predictions`, and an empty parameter counts as absent.
@@ -20,7 +19,7 @@ pub fn run(
     schemathesis: &Path,
     verdict: &mut Verdict,
 ) -> anyhow::Result<()> {
-    let daemon = Daemon::start(picket)?;
+    let (_state, daemon) = target::start(picket)?;
     let examples = if size == Size::Full { "500" } else { "50" };
     verdict.title(&format!("schema: {examples} examples of each kind"));
     let description = format!("http://{}/openapi.yaml", daemon.api);
@@ -33,7 +32,6 @@ pub fn run(
     let errors = daemon.metric("inference_errors_total{model=\"cifar10-model\"}")?;
     verdict.goal("faults of the daemon", errors, "none", errors == 0.0);
     verdict.goal("still predicts", daemon.predicts(), "true", daemon.predicts());
-    let (code, _) = daemon.stop()?;
-    verdict.goal("exit code", format!("{code:?}"), "0", code == Some(0));
+    target::stop(daemon)?.judge(verdict);
     Ok(())
 }

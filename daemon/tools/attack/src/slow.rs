@@ -9,14 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use picket_testkit::Probes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
-use crate::Size;
-use crate::daemon::Daemon;
-use crate::probes::Probes;
 use crate::verdict::Verdict;
+use crate::{Size, probes, target};
 
 /// Addresses that they come from: enough that the limit per address is not what stops them.
 const ADDRESSES: usize = 200;
@@ -49,9 +48,9 @@ pub fn run(picket: &Path, size: Size, verdict: &mut Verdict) -> anyhow::Result<(
     // A socket each, and the probes' and the daemon's beside them.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    let daemon = Daemon::start(picket)?;
+    let (_state, daemon) = target::start(picket)?;
     verdict.title(&format!("slow: {clients} clients for {} s", lasting.as_secs()));
-    let (before, _) = daemon.memory()?;
+    let before = daemon.memory()?.now_mib();
 
     let counts = Counts::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -60,10 +59,11 @@ pub fn run(picket: &Path, size: Size, verdict: &mut Verdict) -> anyhow::Result<(
         let kind = [Kind::Head, Kind::Body, Kind::Unread][number % 3];
         local.spawn_local(client(daemon.api, number, kind, counts.clone()));
     }
-    let probes = Probes::start(daemon.probe);
+    let prober = Probes::start(daemon.probe);
     local.block_on(&runtime, async { sleep(lasting).await });
-    let latencies = probes.stop()?;
-    let (now, peak) = daemon.memory()?;
+    let seen = prober.finish()?;
+    let rss = daemon.memory()?;
+    let (now, peak) = (rss.now_mib(), rss.peak_mib());
     for why in ["limit", "address_limit", "head", "write"] {
         let sample =
             format!("picket_http_dropped_connections_total{{listener=\"api\",why=\"{why}\"}}");
@@ -76,28 +76,27 @@ pub fn run(picket: &Path, size: Size, verdict: &mut Verdict) -> anyhow::Result<(
     for (what, count) in counts.borrow().iter() {
         verdict.fact(&format!("clients: {what}"), count);
     }
-    latencies.judge(verdict, None, P99_GOAL);
+    probes::judge(&seen, verdict, None, P99_GOAL);
     let memory = format!("{before:.1} / {now:.1} / {peak:.1} MiB");
     let goal = format!("<= {MEMORY_GOAL_MIB} MiB");
     verdict.goal("RSS before / now / peak", memory, goal, peak <= MEMORY_GOAL_MIB);
 
     // They go on while it ends.
-    let ending = std::thread::spawn(move || daemon.stop());
+    let ending = std::thread::spawn(move || target::stop(daemon));
     local.block_on(&runtime, async {
         while !ending.is_finished() {
             sleep(Duration::from_millis(10)).await;
         }
     });
-    let (code, time) =
-        ending.join().map_err(|_| anyhow::anyhow!("the stop's thread panicked"))??;
+    let end = ending.join().map_err(|_| anyhow::anyhow!("the stop's thread panicked"))??;
     let goal = format!("<= {} s", EXIT_GOAL.as_secs());
     verdict.goal(
         "SIGTERM to exit",
-        format!("{:.2} s", time.as_secs_f64()),
+        format!("{:.2} s", end.took.as_secs_f64()),
         goal,
-        time <= EXIT_GOAL,
+        end.took <= EXIT_GOAL,
     );
-    verdict.goal("exit code", format!("{code:?}"), "0", code == Some(0));
+    end.judge(verdict);
     Ok(())
 }
 

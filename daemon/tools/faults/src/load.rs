@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use picket_testkit::{Answer, Client};
 use serde_json::Value;
 
-use crate::client::{Answer, Client, batch};
+use crate::batch::batch;
 
 /// A strict answer may take the daemon's own wait for a commit and the queue before it.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
@@ -207,7 +208,7 @@ impl Shared {
         let started = Instant::now();
         let answer = client.predict(api, query)?;
         if answer.status != 200 {
-            self.tally.broken(format!("{} {}", answer.status, answer.text));
+            self.tally.broken(format!("{} {}", answer.status, answer.body));
             return Ok(());
         }
         self.tally.answered.fetch_add(1, Ordering::SeqCst);
@@ -247,7 +248,7 @@ impl Shared {
                 self.batch_stored(&answer.json(), records, tag);
             }
             503 => self.batch_refused(&answer, records),
-            status => self.tally.broken(format!("{status} {}", answer.text)),
+            status => self.tally.broken(format!("{status} {}", answer.body)),
         }
         Ok(())
     }
@@ -264,7 +265,7 @@ impl Shared {
 
     /// A refusal that leaves it open whether the records get there after all says "may still".
     fn batch_refused(&self, answer: &Answer, records: u64) {
-        if answer.text.contains("may still") {
+        if answer.body.contains("may still") {
             self.tally.undecided.fetch_add(records, Ordering::SeqCst);
         } else {
             self.tally.unlogged(records);

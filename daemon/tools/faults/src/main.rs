@@ -1,23 +1,22 @@
 //! Breaks the disk, the clock and the process under the real daemon, and says whether anything
 //! acknowledged was lost. Knows the daemon only as a binary: its command line, HTTP and files.
 
+mod batch;
 mod checks;
-mod client;
 mod cuts;
-mod daemon;
 mod disk;
 mod load;
 mod mount;
 mod outcome;
-mod probes;
 mod sandbox;
 mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use picket_testkit::Launch;
 
 use crate::outcome::Outcome;
 
@@ -70,6 +69,17 @@ pub struct Rig {
     /// Memory-backed where there is such a thing; emptied by whoever made it.
     pub scratch: PathBuf,
     pub seed: u64,
+}
+
+impl Rig {
+    pub fn launch(&self, state_dir: &Path) -> Launch {
+        Launch::on(&self.picket, state_dir)
+    }
+
+    /// A daemon whose log keeps so many records.
+    pub fn launch_keeping(&self, state_dir: &Path, max_records: u64) -> Launch {
+        self.launch(state_dir).args(["--log-max-records", &max_records.to_string()])
+    }
 }
 
 fn main() -> ExitCode {

@@ -3,8 +3,13 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use picket_testkit::Seen;
+
 /// Failures printed in full for each check; all are counted.
 const PRINTED_MAX: u64 = 30;
+
+/// What else runs on the machine may hold up one answer of a hundred for this many limits.
+const BUSY_FACTOR: u32 = 5;
 
 pub struct Outcome {
     name: String,
@@ -53,6 +58,21 @@ impl Outcome {
         }
     }
 
+    /// Every answer of a probe was 200, or 503 of `/ready`; 99 of 100 answers came within `limit`, and
+    /// none took longer than a busy machine explains.
+    pub fn judge_probes(&mut self, seen: &Seen, limit: Duration) {
+        let failed = seen.failures.len() as u64;
+        let example = seen.failures.first().map_or("", String::as_str);
+        self.fail_many("probe_failures", failed, format!("{failed} probes, first: {example}"));
+        self.add("slow_probes", 0);
+        let latencies = seen.all_latencies();
+        let (p99, max) = (latencies.quantile(0.99), latencies.max());
+        if p99 > limit || max > limit * BUSY_FACTOR {
+            let text = format!("p99 {} ms, max {} ms, limit {} ms", ms(p99), ms(max), ms(limit));
+            self.fail("slow_probes", text);
+        }
+    }
+
     pub fn progress(&self, what: impl Display) {
         println!("{}: {what}", self.name);
     }
@@ -80,28 +100,6 @@ impl Outcome {
             line.push_str(&format!(" {name}={value}"));
         }
         line
-    }
-}
-
-/// Durations of one kind, for percentiles.
-#[derive(Default)]
-pub struct Durations(Vec<Duration>);
-
-impl Durations {
-    pub fn add(&mut self, duration: Duration) {
-        self.0.push(duration);
-    }
-
-    /// `share` of the durations are at most this long; zero when there is none.
-    pub fn quantile(&self, share: f64) -> Duration {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
-        let rank = (share * sorted.len() as f64).ceil() as usize;
-        sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
-    }
-
-    pub fn max(&self) -> Duration {
-        self.quantile(1.0)
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::Rig;
-use crate::client::image_id;
+use crate::batch::image_id;
 use crate::load::Ack;
 use crate::outcome::Outcome;
 

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use picket_testkit::{Client, Daemon, PATIENCE};
 use serde_json::Value;
 
 use crate::Rig;
-use crate::client::{Client, batch};
-use crate::daemon::{Daemon, Launch, PATIENCE};
+use crate::batch::batch;
 use crate::load::Ack;
 use crate::outcome::Outcome;
 use crate::store;
@@ -89,7 +89,8 @@ fn set(clock: &Path, shift: &str) -> anyhow::Result<()> {
 }
 
 fn start(rig: &Rig, dir: &Path, library: &Path, clock: &Path) -> anyhow::Result<Daemon> {
-    let launch = Launch::on(rig, &dir.join("state"))
+    let launch = rig
+        .launch(&dir.join("state"))
         .env("LD_PRELOAD", library)
         .env("DONT_FAKE_MONOTONIC", "1")
         .env("FAKETIME_TIMESTAMP_FILE", clock)
@@ -115,7 +116,7 @@ fn write_records(
     }
     let stated = |index: u64| 1e9 + 1e7 * ((index * 7 + phase as u64 * 3) % 60) as f64;
     let answer = client.log(api, "", &batch(&format!("p{phase}"), BATCH_RECORDS, stated))?;
-    let first = answer.json()["first_id"].as_u64().with_context(|| answer.text.clone())?;
+    let first = answer.json()["first_id"].as_u64().with_context(|| answer.body.clone())?;
     if first != *expected {
         outcome.fail("not_contiguous", format!("{first} instead of {expected}"));
     }

@@ -5,10 +5,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use picket_testkit::{Client, PATIENCE};
 
 use crate::Rig;
-use crate::client::{Client, batch};
-use crate::daemon::{Launch, PATIENCE};
+use crate::batch::batch;
 use crate::outcome::Outcome;
 use crate::store::{self, Export, Report, Verdict};
 
@@ -95,10 +95,10 @@ fn make(rig: &Rig, args: &Args, dir: &Path, end: &str) -> anyhow::Result<Pristin
     let client = Client::new(PATIENCE);
     let batches = args.records.div_ceil(BATCH_RECORDS).max(2);
     for number in 0..batches {
-        let (daemon, _) = Launch::on(rig, &state_dir).ready()?;
+        let (daemon, _) = rig.launch(&state_dir).ready()?;
         let records = batch(&format!("c{number}"), BATCH_RECORDS, |index| index as f64);
         let answer = client.log(daemon.api, "", &records)?;
-        anyhow::ensure!(answer.status == 200, "{}", answer.text);
+        anyhow::ensure!(answer.status == 200, "{}", answer.body);
         for _ in 0..STRICT_RECORDS / batches {
             client.strict_id(daemon.api)?;
         }
@@ -146,7 +146,7 @@ fn judge_daemon(
     what: &str,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
-    let result = Launch::on(rig, copy).ready().and_then(|(daemon, _)| {
+    let result = rig.launch(copy).ready().and_then(|(daemon, _)| {
         let id = Client::new(PATIENCE).strict_id(daemon.api);
         let id = id.with_context(|| daemon.last_lines())?;
         daemon.stop()?;

@@ -7,14 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use picket_testkit::{Client, Daemon, Launch, PATIENCE, Probes, store_exists, wait_for};
 
-use crate::client::Client;
-use crate::daemon::{Daemon, Launch, PATIENCE};
 use crate::disk::{Disk, Fault, Operation};
 use crate::load::{Ack, Load, Plan, Tally};
 use crate::mount::{Access, LoopDevice, Mount, make_ext4, repair};
 use crate::outcome::Outcome;
-use crate::probes::Probes;
 use crate::store::{self, Verdict};
 use crate::{Rig, sandbox};
 
@@ -31,8 +29,6 @@ const PROMISES_END: Duration = Duration::from_millis(500);
 
 /// The widest that a fault is counted ahead.
 const NTH_MAX: u64 = 300;
-
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How an administrator may have mounted the disk.
 const MOUNT_OPTIONS: [&str; 2] = ["", "errors=remount-ro,data_err=abort"];
@@ -145,14 +141,14 @@ impl Test<'_> {
         }
         std::thread::sleep(AFTERMATH);
         load.stop();
-        let seen = probes.finish();
-        seen.judge(PROBE_MAX, outcome);
+        let seen = probes.finish()?;
+        outcome.judge_probes(&seen, PROBE_MAX);
         if !daemon.is_running() {
             outcome.fail("died", format!("{}: {}", self.what, daemon.last_lines()));
             return Ok(tally.acks());
         }
         outcome.add("unlogged", tally.unlogged.load(Ordering::SeqCst));
-        let told = seen.first_not_ready.map(|(at, _)| at).filter(|_| !self.at_start);
+        let told = seen.not_ready.first().map(|(at, _)| *at).filter(|_| !self.at_start);
         let noticed = told.into_iter().chain(tally.first_unlogged()).min();
         if let Some(failed) = disk.failed_at() {
             self.judge_promises(failed, noticed, &tally.acks(), outcome);
@@ -186,7 +182,7 @@ impl Test<'_> {
     fn judge_repaired(&self, acks: &[Ack], outcome: &mut Outcome) -> anyhow::Result<()> {
         let store = self.state_dir.join("log");
         outcome.add("unsound_after_repair", 0);
-        if store.join("db").exists() {
+        if store_exists(&store) {
             match store::verify(self.rig, &store)? {
                 Verdict::Report(report) => {
                     let missing = report.missing(acks, self.args.log_max_records);
@@ -243,17 +239,6 @@ impl Test<'_> {
     }
 
     fn launch(&self) -> Launch {
-        Launch::on(self.rig, &self.state_dir).arg("--log-max-records", self.args.log_max_records)
+        self.rig.launch_keeping(&self.state_dir, self.args.log_max_records)
     }
-}
-
-pub fn wait_for(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + limit;
-    while !done() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
-    true
 }

@@ -9,13 +9,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use picket_testkit::{Client, Daemon, Durations, Launch, PATIENCE, Probes, Seen};
 
-use crate::client::Client;
-use crate::daemon::{Daemon, Launch, PATIENCE};
 use crate::load::{Ack, Load, Plan, Tally};
 use crate::mount::{Access, LoopDevice, Mount, free_bytes, make_ext4};
-use crate::outcome::{Durations, Outcome, ms};
-use crate::probes::{Probes, Seen};
+use crate::outcome::{Outcome, ms};
 use crate::{Rig, sandbox, store};
 
 /// From space coming back to the next durable record.
@@ -122,8 +120,8 @@ impl Test<'_> {
         self.recovers(&daemon, recoveries, outcome);
         std::thread::sleep(Duration::from_millis(random.u64(100..500)));
         load.stop();
-        let seen = probes.finish();
-        seen.judge(PROBE_MAX, outcome);
+        let seen = probes.finish()?;
+        outcome.judge_probes(&seen, PROBE_MAX);
         self.judge_reason(&seen, &tally, outcome);
         if !daemon.is_running() {
             outcome.fail("died", format!("round {}: {}", self.round, daemon.last_lines()));
@@ -164,8 +162,8 @@ impl Test<'_> {
         ballast.free()?;
         self.recovers(&daemon, recoveries, outcome);
         load.stop();
-        let seen = probes.finish();
-        seen.judge(PROBE_MAX, outcome);
+        let seen = probes.finish()?;
+        outcome.judge_probes(&seen, PROBE_MAX);
         self.judge_reason(&seen, &tally, outcome);
         if !daemon.is_running() {
             outcome.fail("died", format!("round {}: {}", self.round, daemon.last_lines()));
@@ -177,12 +175,12 @@ impl Test<'_> {
     }
 
     fn launch(&self) -> Launch {
-        Launch::on(self.rig, &self.state_dir).arg("--log-max-records", self.args.log_max_records)
+        self.rig.launch_keeping(&self.state_dir, self.args.log_max_records)
     }
 
     /// A daemon that can't record says so; one that gave up its reserve may record for a while.
     fn judge_reason(&self, seen: &Seen, tally: &Tally, outcome: &mut Outcome) {
-        let reason = seen.first_not_ready.as_ref().map_or("", |(_, reason)| reason.as_str());
+        let reason = seen.not_ready.first().map_or("", |(_, reason)| reason.as_str());
         let unlogged = tally.unlogged.load(Ordering::SeqCst);
         if unlogged > 0 && reason != "database_not_accessible" {
             let round = self.round;

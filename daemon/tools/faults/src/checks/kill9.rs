@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use picket_testkit::{Daemon, Durations, store_exists};
 
 use crate::Rig;
-use crate::daemon::{Daemon, Launch};
 use crate::load::{Load, Plan, Tally};
-use crate::outcome::{Durations, Outcome, ms};
+use crate::outcome::{Outcome, ms};
 use crate::store;
 
 /// Longest time under load before the kill.
@@ -43,9 +43,9 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     }
     for round in 0..args.rounds {
         let during_open = round % 2 == 1 && round / 2 >= MEASURED_STARTS;
-        let launch = Launch::on(rig, &state_dir).arg("--log-max-records", args.log_max_records);
+        let launch = rig.launch_keeping(&state_dir, args.log_max_records);
         if during_open {
-            let daemon = launch.spawn()?;
+            let daemon = launch.launch()?;
             let open_us = u64::try_from(opens.quantile(0.5).as_micros())?;
             std::thread::sleep(Duration::from_micros(random.u64(0..=open_us)));
             daemon.kill_9()?;
@@ -97,7 +97,7 @@ fn verify(
 ) -> anyhow::Result<()> {
     let acks = tally.acks();
     let store = state_dir.join("log");
-    if acks.is_empty() && !store.join("db").exists() {
+    if acks.is_empty() && !store_exists(&store) {
         return Ok(());
     }
     let what = format!("round {round}");

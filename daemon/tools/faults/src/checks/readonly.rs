@@ -7,14 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::mount::MsFlags;
+use picket_testkit::{Daemon, Durations, Launch, PATIENCE, Probes, wait_for};
 
-use super::eio::wait_for;
 use super::enospc::{RECOVERY_MAX, compare_counts, time_to_recover};
-use crate::daemon::{Daemon, Launch, PATIENCE};
 use crate::load::{Load, Plan, Tally};
 use crate::mount::{Access, LoopDevice, Mount, make_ext4, repair};
-use crate::outcome::{Durations, Outcome, ms};
-use crate::probes::Probes;
+use crate::outcome::{Outcome, ms};
 use crate::{Rig, sandbox, store};
 
 const PROBE_MAX: Duration = Duration::from_millis(200);
@@ -97,7 +95,7 @@ impl Test<'_> {
         mount.remount(MsFlags::empty())?;
         self.recovers(&daemon, recoveries, outcome);
         load.stop();
-        probes.finish().judge(PROBE_MAX, outcome);
+        outcome.judge_probes(&probes.finish()?, PROBE_MAX);
         self.finish(daemon, &tally, "read-only at start", outcome)?;
         mount.unmount()
     }
@@ -128,14 +126,13 @@ impl Test<'_> {
         let mount = Mount::ext4(self.device, &self.mounted, "errors=remount-ro")?;
         self.recovers(&daemon, recoveries, outcome);
         load.stop();
-        probes.finish().judge(PROBE_MAX, outcome);
+        outcome.judge_probes(&probes.finish()?, PROBE_MAX);
         self.finish(daemon, &tally, "read-only under load", outcome)?;
         mount.unmount()
     }
 
     fn launch(&self) -> Launch {
-        let launch = Launch::on(self.rig, &self.mounted.join("state"));
-        launch.arg("--log-max-records", MAX_RECORDS)
+        self.rig.launch_keeping(&self.mounted.join("state"), MAX_RECORDS)
     }
 
     fn recovers(&self, daemon: &Daemon, recoveries: &mut Durations, outcome: &mut Outcome) {

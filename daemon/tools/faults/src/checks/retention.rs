@@ -5,9 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use picket_testkit::{Client, PATIENCE};
+
 use crate::Rig;
-use crate::client::{Client, batch};
-use crate::daemon::{Launch, PATIENCE};
+use crate::batch::batch;
 use crate::load::Ack;
 use crate::outcome::{Outcome, ms};
 use crate::store;
@@ -40,7 +41,7 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     let state_dir = rig.scratch.join("retention");
     let store = state_dir.join("log");
     let client = Client::new(PATIENCE);
-    let launch = || Launch::on(rig, &state_dir).arg("--log-max-records", args.log_max_records);
+    let launch = || rig.launch_keeping(&state_dir, args.log_max_records);
     let (mut daemon, _) = launch().ready()?;
     let (mut disk, mut rss, mut opens) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = 0;
@@ -49,11 +50,11 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
             let tag = format!("t{turnover}.{number}");
             let answer =
                 client.log(daemon.api, "", &batch(&tag, BATCH_RECORDS, |index| index as f64))?;
-            anyhow::ensure!(answer.status == 200, "{}", answer.text);
+            anyhow::ensure!(answer.status == 200, "{}", answer.body);
             last = answer.json()["first_id"].as_u64().unwrap_or(0) + BATCH_RECORDS - 1;
         }
         disk.push(allocated_bytes(&store)? as f64);
-        rss.push(daemon.rss_bytes()? as f64);
+        rss.push(daemon.memory()?.now_bytes as f64);
         outcome.progress(format!(
             "turnover {turnover}: {:.1} MB on disk, {:.1} MB of memory",
             disk[disk.len() - 1] / 1e6,

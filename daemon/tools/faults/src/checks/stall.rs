@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::eio::wait_for;
+use picket_testkit::{Daemon, PATIENCE, Probes, wait_for};
+
 use super::enospc::{compare_counts, time_to_recover};
-use crate::daemon::{Daemon, Launch, PATIENCE};
 use crate::disk::Disk;
 use crate::load::{Load, Plan, Tally};
 use crate::mount::{Access, LoopDevice, Mount, make_ext4};
 use crate::outcome::{Outcome, ms};
-use crate::probes::Probes;
 use crate::{Rig, sandbox, store};
 
 const PROBE_MAX: Duration = Duration::from_millis(100);
@@ -68,8 +67,7 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     let disk = Disk::serve(std::fs::read(dir.join("image"))?, &served)?;
     let device = LoopDevice::attach(disk.file(), Access::Direct)?;
     let mount = Mount::ext4(&device, &mounted, "")?;
-    let launch = Launch::on(rig, &mounted.join("state"));
-    let (daemon, _) = launch.arg("--log-max-records", MAX_RECORDS).ready()?;
+    let (daemon, _) = rig.launch_keeping(&mounted.join("state"), MAX_RECORDS).ready()?;
     let tally = Arc::new(Tally::default());
     let load = Load::start(PLAN, tally.clone());
     load.aim(Some(daemon.api));
@@ -95,7 +93,7 @@ fn stall(
     tally: &Tally,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
-    let rss = daemon.rss_bytes()?;
+    let rss = daemon.memory()?.now_bytes;
     let answered = tally.answered.load(Ordering::SeqCst);
     tally.slowest_relaxed_ms.store(0, Ordering::SeqCst);
     let probes = Probes::start(daemon.probe);
@@ -105,7 +103,7 @@ fn stall(
     let mut rss_max = rss;
     while held.elapsed() < Duration::from_secs(args.secs) {
         std::thread::sleep(MEMORY_INTERVAL);
-        rss_max = rss_max.max(daemon.rss_bytes()?);
+        rss_max = rss_max.max(daemon.memory()?.now_bytes);
     }
     let released = Instant::now();
     let during = tally.answered.load(Ordering::SeqCst) - answered;
@@ -114,10 +112,10 @@ fn stall(
         Ok(took) => outcome.note("drain_ms", ms(took)),
         Err(error) => outcome.fail("not_recovered", format!("{error:#} {}", daemon.last_lines())),
     }
-    let seen = probes.finish();
-    seen.judge(PROBE_MAX, outcome);
-    outcome.note("probe_ms_p99", ms(seen.latencies.quantile(0.99)));
-    outcome.note("probe_ms_max", ms(seen.latencies.max()));
+    let seen = probes.finish()?;
+    outcome.judge_probes(&seen, PROBE_MAX);
+    outcome.note("probe_ms_p99", ms(seen.all_latencies().quantile(0.99)));
+    outcome.note("probe_ms_max", ms(seen.all_latencies().max()));
     outcome.note("slowest_relaxed_ms", tally.slowest_relaxed_ms.load(Ordering::SeqCst));
     outcome.add("answered", during);
     if during < args.secs * ANSWERS_PER_SEC_MIN {

@@ -10,7 +10,6 @@ use anyhow::Context;
 
 use super::{Args, RUN_MAX, RUN_MIN, Recording, Subject};
 use crate::Rig;
-use crate::daemon::Launch;
 use crate::disk::Disk;
 use crate::load::{Load, Plan, Tally};
 use crate::mount::{Access, LoopDevice, Mount, make_ext4};
@@ -66,8 +65,8 @@ fn daemon_session(
     disk: &Disk,
     session: &Session,
 ) -> anyhow::Result<()> {
-    let launch = Launch::on(rig, &mounted.join("state"));
-    let (daemon, _) = launch.arg("--log-max-records", args.log_max_records).ready()?;
+    let launch = rig.launch_keeping(&mounted.join("state"), args.log_max_records);
+    let (daemon, _) = launch.ready()?;
     let plan = Plan { pause: CLIENT_PAUSE, ..Plan::default() };
     let mark = disk.marker();
     let load = Load::start_with(plan, Arc::new(Tally::default()), move |ack| {

@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use picket_testkit::{Client, PATIENCE, store_exists};
+
 use super::{Args, Policy, Recording, Subject};
 use crate::Rig;
-use crate::client::Client;
-use crate::daemon::{Launch, PATIENCE};
 use crate::disk::Event;
 use crate::load::Ack;
 use crate::mount::{Access, LoopDevice, Mount};
@@ -111,7 +111,7 @@ pub fn replay(
 fn mount_afresh(device: &LoopDevice, mounted: &Path, cut: &Cut) -> anyhow::Result<Mount> {
     let mount = Mount::ext4(device, mounted, "")?;
     if cut.acks.is_empty()
-        || cut.state_dir().join("log/db").exists()
+        || store_exists(&cut.state_dir().join("log"))
         || cut.subject != Subject::Daemon
     {
         return Ok(mount);
@@ -249,8 +249,8 @@ impl Cut<'_> {
 
     /// The number of a strict record that a daemon takes on this disk.
     fn restarted(&self) -> anyhow::Result<u64> {
-        let launch = Launch::on(self.rig, &self.state_dir());
-        let (daemon, _) = launch.arg("--log-max-records", self.args.log_max_records).ready()?;
+        let launch = self.rig.launch_keeping(&self.state_dir(), self.args.log_max_records);
+        let (daemon, _) = launch.ready()?;
         let id = Client::new(PATIENCE).strict_id(daemon.api)?;
         daemon.stop()?;
         Ok(id)
