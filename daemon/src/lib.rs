@@ -1,16 +1,15 @@
 //! Picket: image classification on edge boxes, with a prediction log that survives power cuts and
 //! probes that tell the truth.
 //!
-//! The rooms, in the order in which an image meets them:
+//! The rooms, in the order in which a picture meets them:
 //!
-//! - [`http`] takes the request; [`worker`] threads walk [`pipeline`]: [`image`] → [`tensor`] →
-//!   [`model`] → [`prediction`].
-//! - [`writer`] numbers the record and hands it to the [`prediction_log`]; [`log_batch`] does the
-//!   same for what other devices report.
-//! - [`cli`] is the command line, which starts all of it or one part.
-//! - [`health`], [`metrics`], [`os`], [`endpoint`], [`live`] and [`config`] are leaves that anyone
-//!   may use; [`systemd`] and [`registry`] speak to the neighbours, [`log_output`] to whoever reads
-//!   what the daemon says; [`supervisor`] builds and drains it all.
+//! - [`http`] takes the request; the workers of [`inference`] walk the line from bytes to a prediction.
+//! - [`recording`] numbers the record and hands it to the log; it does the same for what other devices
+//!   report.
+//! - [`cli`] is the command line, which starts all of it or one part; [`life`] starts the parts, reloads
+//!   and drains them. Only these two name [`config`].
+//! - [`health`], [`metrics`], [`os`] and [`endpoint`] are leaves that any room may use; [`registry`]
+//!   watches a neighbour, [`diagnostics`] takes what the daemon has to say.
 
 #![deny(unsafe_code)]
 

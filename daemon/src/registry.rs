@@ -4,12 +4,10 @@
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use crate::health::{Health, Registry, Work};
-use crate::metrics::Metrics;
+use crate::health::{Health, Heartbeat, RegistryState, Work};
 
 /// Between two questions.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -21,7 +19,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 const ADDRESSES_MAX: usize = 4;
 
 /// A resolver whose name servers are gone may try for minutes, which no restart cures.
-const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);
+pub const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// Host, port and path of a tracking URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,49 +32,35 @@ struct Endpoint {
     tls: bool,
 }
 
-/// A thread that asks the registry now and then.
+/// Asks the registry now and then.
 pub struct RegistryWatch {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
+    endpoint: Endpoint,
+    required: bool,
+    health: Arc<Health>,
 }
 
 impl RegistryWatch {
     /// Nothing for a URI that names no server, such as `file:` or `sqlite:`.
-    pub fn start(
-        uri: &str,
-        required: bool,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-    ) -> Option<RegistryWatch> {
+    pub fn new(uri: &str, required: bool, health: Arc<Health>) -> Option<RegistryWatch> {
         let Some(endpoint) = parse(uri) else {
             tracing::warn!(uri, "the model registry is no http server and is not watched");
             return None;
         };
-        health.set_registry(Registry { required, accessible: false });
-        let heartbeat = health.heartbeat("registry", STUCK_AFTER);
-        let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("registry".into())
-            .spawn(move || {
-                loop {
-                    heartbeat.busy(Work::Registry);
-                    let accessible = answers(&endpoint).unwrap_or(false);
-                    metrics.set_mlflow_accessible(accessible);
-                    health.set_registry(Registry { required, accessible });
-                    heartbeat.beat();
-                    if stopped.recv_timeout(CHECK_INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                        break;
-                    }
-                }
-                heartbeat.retire();
-            })
-            .expect("the kernel has room for one more thread at start");
-        Some(RegistryWatch { stop, thread })
+        health.set_registry(RegistryState { required, accessible: false });
+        Some(RegistryWatch { endpoint, required, health })
     }
 
-    pub fn stop(self) {
-        drop(self.stop);
-        let _ = self.thread.join();
+    /// Runs until the other end of `stopped` is gone.
+    pub fn run(&self, heartbeat: &Heartbeat, stopped: &Receiver<()>) {
+        loop {
+            heartbeat.busy(Work::Registry);
+            let accessible = answers(&self.endpoint).unwrap_or(false);
+            self.health.set_registry(RegistryState { required: self.required, accessible });
+            heartbeat.beat();
+            if stopped.recv_timeout(CHECK_INTERVAL) != Err(RecvTimeoutError::Timeout) {
+                break;
+            }
+        }
     }
 }
 

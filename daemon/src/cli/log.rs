@@ -9,13 +9,16 @@ use clap::{Args, Subcommand, ValueEnum};
 use picket_records::VerifyReport;
 use serde_json::Value;
 
+use super::error::CliError;
+use super::global::{Global, load};
 use super::source::{Source, verify};
-use super::{CliError, Global, load, print, table};
+use super::stdout::print;
+use super::table;
 
-/// Between two questions for new records.
+/// The pause between two questions for new records.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Between two words about progress.
+/// The pause between two words about progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Subcommand)]

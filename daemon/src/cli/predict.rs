@@ -8,14 +8,17 @@ use crate::config::{ModelSettings, Settings, VerdictSettings};
 use crate::http::api::{ModelView, PredictionView, TimingView, ms};
 use crate::inference::Prediction;
 use crate::inference::{Pipeline, PredictError, StageTimes};
-use crate::life::supervisor::load_pipeline;
+use crate::life::load_pipeline;
 use clap::Args;
 use picket_picture::MediaType;
 use serde::Serialize;
 
-use super::{CliError, Global, load, print, table};
+use super::error::CliError;
+use super::global::{Global, load};
+use super::stdout::print;
+use super::table;
 
-/// Largest file that is read, bytes: as large as a body may ever be.
+/// The largest file that is read, bytes: as large as a body may ever be.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Args)]

@@ -1,4 +1,4 @@
-//! Where `picket log` reads from: the store itself, or the daemon that owns it.
+//! The source that `picket log` reads from: the store itself, or the daemon that owns it.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -15,9 +15,9 @@ use picket_records::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::CliError;
+use super::error::CliError;
 
-/// Largest answer that is read, bytes: a page of the largest records.
+/// The largest answer that is read, bytes: a page of the largest records.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// One record as `GET /predictions` shows it, or why it can't be read.
@@ -90,7 +90,7 @@ impl Source {
     }
 }
 
-/// By way of text: a 32-bit float keeps its short form, as in the daemon's answers.
+/// Goes by way of text: a 32-bit float keeps its short form, as in the daemon's answers.
 fn to_json(record: prediction_log::LogRecord) -> Value {
     let text = serde_json::to_string(&record).expect("a record has no value that JSON lacks");
     serde_json::from_str(&text).expect("what was JSON a moment ago still is")

@@ -10,27 +10,27 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::entry::Entry;
+use super::message::Message;
 
 /// `{"timestamp","level","subsystem","message","fields":{…},"code"}`, one a line.
 pub struct JsonLines;
 
 impl<S: Subscriber> Layer<S> for JsonLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let entry = Entry::of(event);
-        write(&json_line(&entry, SystemTime::now()));
+        let message = Message::of(event);
+        write(&json_line(&message, SystemTime::now()));
     }
 }
 
-fn json_line(entry: &Entry, now: SystemTime) -> String {
-    let file = entry.meta.file().unwrap_or("unknown");
+fn json_line(message: &Message, now: SystemTime) -> String {
+    let file = message.meta.file().unwrap_or("unknown");
     let line = JsonLine {
         timestamp: humantime::format_rfc3339_micros(now).to_string(),
-        level: entry.meta.level().as_str().to_ascii_lowercase(),
-        subsystem: entry.subsystem(),
-        message: &entry.message,
-        fields: Fields(&entry.fields),
-        code: format!("{file}:{}", entry.meta.line().unwrap_or_default()),
+        level: message.meta.level().as_str().to_ascii_lowercase(),
+        subsystem: message.subsystem(),
+        message: &message.words,
+        fields: Fields(&message.fields),
+        code: format!("{file}:{}", message.meta.line().unwrap_or_default()),
     };
     serde_json::to_string(&line).expect("a line has no value that JSON lacks")
 }
@@ -45,7 +45,7 @@ struct JsonLine<'a> {
     code: String,
 }
 
-/// In the order in which the message names them.
+/// The fields in the order in which the message names them.
 struct Fields<'a>(&'a [(&'static str, Value)]);
 
 impl Serialize for Fields<'_> {
@@ -59,13 +59,13 @@ pub struct PrefixedLines;
 
 impl<S: Subscriber> Layer<S> for PrefixedLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let entry = Entry::of(event);
-        write(&format!("<{}>{}: {}", entry.priority(), entry.subsystem(), entry.text()));
+        let message = Message::of(event);
+        write(&format!("<{}>{}: {}", message.priority(), message.subsystem(), message.text()));
     }
 }
 
-/// In one call, so that lines of several threads don't mix. Nobody is left to tell when stderr is
-/// closed.
+/// Writes the line in one call, so that lines of several threads don't mix. When stderr is closed,
+/// nobody is left to tell.
 fn write(line: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }

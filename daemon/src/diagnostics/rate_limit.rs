@@ -1,5 +1,5 @@
-//! A storm of one message can't fill the card: each place in the code that logs has a bucket of
-//! its own, and what did not get through is counted and said.
+//! The rate limit: a storm of one message can't fill the card. Each place in the code that logs has a
+//! bucket of its own, and messages that did not get through are counted and reported.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,22 +11,22 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::entry::{Entry, room};
+use super::message::{Message, room};
 
-/// Messages that one place may log at once.
+/// One place may log so many messages at once.
 const BURST: u32 = 50;
 
-/// One more message for each: 29,000 a day and place, some 6 MB.
+/// After each of these a place may log one more: 29,000 a day and place, some 6 MB.
 const REFILL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// From the first suppressed message to the line that counts them.
+/// The time from the first suppressed message to the line that counts them.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Of a suppressed message, how much the summary repeats, bytes.
+/// A summary repeats so much of a suppressed message, bytes.
 const EXAMPLE_BYTES_MAX: usize = 200;
 
-/// Errors of these rooms say why the daemon is about to be killed, or that it ends. They have a rate
-/// of their own, that of the watchdog.
+/// Errors of these rooms say why the daemon is about to be killed, or that it ends. They are never
+/// suppressed: the watchdog limits their rate.
 const LIVENESS: [&str; 2] = ["health", "life"];
 
 /// One place's bucket.
@@ -60,7 +60,7 @@ impl Bucket {
     }
 }
 
-/// What a summary says.
+/// What one line says about a place.
 #[derive(Debug, PartialEq)]
 struct Summary {
     suppressed: u64,
@@ -93,8 +93,8 @@ impl Buckets {
 
     fn summaries(&mut self, now: Instant) -> Vec<Summary> {
         self.pending = false;
-        let storms = self.places.values_mut().filter(|bucket| bucket.suppressed > 0);
-        storms
+        let suppressed = self.places.values_mut().filter(|bucket| bucket.suppressed > 0);
+        suppressed
             .map(|bucket| Summary {
                 suppressed: std::mem::take(&mut bucket.suppressed),
                 over: now.saturating_duration_since(bucket.since),
@@ -105,31 +105,30 @@ impl Buckets {
 }
 
 #[derive(Default)]
-struct Shared {
+struct Storms {
     buckets: Mutex<Buckets>,
     changed: Condvar,
 }
 
-impl Shared {
+impl Storms {
     fn lock(&self) -> MutexGuard<'_, Buckets> {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Stops messages before any output sees them.
-pub struct RateLimit(Arc<Shared>);
+pub struct RateLimit(Arc<Storms>);
 
 impl RateLimit {
-    pub fn start() -> (RateLimit, Summaries) {
-        let shared = Arc::new(Shared::default());
-        let thread = std::thread::Builder::new()
-            .name("log-summary".into())
-            .spawn({
-                let shared = shared.clone();
-                move || sum_up(&shared)
-            })
-            .expect("the kernel has room for one more thread at start");
-        (RateLimit(shared.clone()), Summaries { shared, thread: Some(thread) })
+    /// # Errors
+    /// When the thread that writes the summaries can't be started.
+    pub fn start() -> std::io::Result<(RateLimit, Summaries)> {
+        let storms = Arc::new(Storms::default());
+        let thread = std::thread::Builder::new().name("log-summary".into()).spawn({
+            let storms = storms.clone();
+            move || sum_up(&storms)
+        })?;
+        Ok((RateLimit(storms.clone()), Summaries { storms, thread: Some(thread) }))
     }
 }
 
@@ -155,7 +154,7 @@ fn is_exempt(meta: &Metadata<'_>) -> bool {
 }
 
 fn example(event: &Event<'_>) -> String {
-    let mut text = Entry::of(event).text();
+    let mut text = Message::of(event).text();
     let end = (0..=EXAMPLE_BYTES_MAX.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
     text.truncate(end.unwrap_or(0));
     text
@@ -163,14 +162,14 @@ fn example(event: &Event<'_>) -> String {
 
 /// Owner of the thread that writes the summaries; it writes the last ones when this is dropped.
 pub struct Summaries {
-    shared: Arc<Shared>,
+    storms: Arc<Storms>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Summaries {
     fn drop(&mut self) {
-        self.shared.lock().ending = true;
-        self.shared.changed.notify_all();
+        self.storms.lock().ending = true;
+        self.storms.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -178,13 +177,13 @@ impl Drop for Summaries {
 }
 
 /// Sleeps without a timer while nothing is suppressed.
-fn sum_up(shared: &Shared) {
-    let mut buckets = shared.lock();
+fn sum_up(storms: &Storms) {
+    let mut buckets = storms.lock();
     loop {
         let waiting = |buckets: &mut Buckets| !buckets.pending && !buckets.ending;
         buckets =
-            shared.changed.wait_while(buckets, waiting).unwrap_or_else(PoisonError::into_inner);
-        buckets = shared
+            storms.changed.wait_while(buckets, waiting).unwrap_or_else(PoisonError::into_inner);
+        buckets = storms
             .changed
             .wait_timeout_while(buckets, SUMMARY_INTERVAL, |buckets| !buckets.ending)
             .map_or_else(|error| error.into_inner().0, |(buckets, _)| buckets);
@@ -203,7 +202,7 @@ fn sum_up(shared: &Shared) {
         if ending {
             return;
         }
-        buckets = shared.lock();
+        buckets = storms.lock();
     }
 }
 
@@ -239,7 +238,7 @@ mod tests {
 
     impl<S: Subscriber> Layer<S> for Written {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-            let line = format!("{} {}", event.metadata().level(), Entry::of(event).text());
+            let line = format!("{} {}", event.metadata().level(), Message::of(event).text());
             self.0.lock().unwrap().push(line);
         }
     }
@@ -247,12 +246,12 @@ mod tests {
     fn storm(speak: impl Fn(u32)) -> (Vec<String>, Vec<Summary>) {
         use tracing_subscriber::layer::SubscriberExt;
         let written = Written::default();
-        let shared = Arc::new(Shared::default());
+        let storms = Arc::new(Storms::default());
         let subscriber =
-            tracing_subscriber::registry().with(written.clone()).with(RateLimit(shared.clone()));
+            tracing_subscriber::registry().with(written.clone()).with(RateLimit(storms.clone()));
         tracing::subscriber::with_default(subscriber, || (0..200).for_each(speak));
         let lines = written.0.lock().unwrap().clone();
-        (lines, shared.lock().summaries(Instant::now()))
+        (lines, storms.lock().summaries(Instant::now()))
     }
 
     #[test]

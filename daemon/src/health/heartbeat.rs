@@ -11,8 +11,8 @@ use super::starvation::Shortage;
 /// silence is this many deadlines long, and no longer: a thread that is really stuck must end.
 pub const STARVED_DEADLINES: u32 = 4;
 
-/// Longest that one step of a start may take: opening the log may mean reading all of it and
-/// bringing back what a damaged one holds.
+/// One step of a start may take this long: opening the log may mean to read all of it and to bring
+/// back what a damaged one holds.
 pub const START_STEP_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// One piece of work that takes a subsystem so long that it gives no sign of life meanwhile.
@@ -53,7 +53,8 @@ impl Work {
         }
     }
 
-    /// How long it may take where a healthy subsystem has `usual` between two signs of life.
+    /// The longest time that it may take, where a healthy subsystem has `usual` between two signs of
+    /// life.
     fn deadline(self, usual: Duration) -> Duration {
         match self {
             Work::OpenLog | Work::LoadModel => usual.max(START_STEP_MAX),
@@ -76,27 +77,27 @@ impl Work {
     }
 }
 
-/// It beats at least once within its deadline, idle or busy. Without locks: a thread that is
-/// stopped anywhere never keeps those who ask after it.
+/// A subsystem's sign of life. It beats at least once within its deadline, idle or busy. It has no
+/// locks: a thread that is stopped anywhere never holds up those who ask after it.
 #[derive(Debug)]
 pub struct Heartbeat {
     name: String,
     deadline_ms: AtomicU64,
     origin: Instant,
-    /// Milliseconds since `origin`, and in the low byte the code of the work begun then.
+    /// Milliseconds since `origin`, with the code of the work begun then in the low byte.
     last: AtomicU64,
-    /// Ended on purpose, as at a drain: no longer watched.
+    /// Whether it has ended on purpose, as at a drain, and is no longer watched.
     retired: AtomicBool,
     /// What it found wrong with itself; only a restart cures it.
     fault: OnceLock<String>,
 }
 
-/// What a heartbeat says when it is asked.
+/// The last sign of life of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beat {
-    /// Since the last sign of life.
+    /// The time since the last sign of life.
     pub silence: Duration,
-    /// Begun then and not finished since; none when it waits for work.
+    /// The work begun then and not finished since; none when it waits for work.
     pub work: Option<Work>,
     /// The longest silence that is in order with that work.
     pub deadline: Duration,
@@ -107,7 +108,7 @@ impl Beat {
         self.silence > self.deadline
     }
 
-    /// Busy with the disk, and for so long that it matters whether that is what it waits for.
+    /// Whether it is busy with the disk for so long that it matters if a device holds it.
     pub(super) fn may_wait_for_disk(&self) -> bool {
         self.work.is_some_and(Work::uses_disk) && self.silence > self.deadline / 2
     }
@@ -125,12 +126,12 @@ impl Heartbeat {
         }
     }
 
-    /// Alive, and waiting for work.
+    /// Says that it is alive and waits for work.
     pub fn beat(&self) {
         self.mark(0);
     }
 
-    /// Alive, and about to do something that must end within the deadline.
+    /// Says that it is alive and about to do something that must end within the deadline.
     pub fn busy(&self, work: Work) {
         self.mark(work.code());
     }
@@ -139,7 +140,7 @@ impl Heartbeat {
         self.last.store(millis(self.origin.elapsed()) << 8 | code, Ordering::Relaxed);
     }
 
-    /// From here on another deadline holds; counts as a beat.
+    /// Sets another deadline, which holds from here on; counts as a beat.
     pub fn set_deadline(&self, deadline: Duration) {
         self.beat();
         self.deadline_ms.store(millis(deadline), Ordering::Relaxed);
@@ -158,7 +159,7 @@ impl Heartbeat {
         self.fault.get().map(String::as_str)
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
@@ -175,20 +176,20 @@ impl Heartbeat {
     }
 }
 
-/// What is to be made of a subsystem's silence.
+/// The verdict on a subsystem's silence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Judgement<'a> {
     Alive,
-    /// Overdue, and the machine is short of what it may be waiting for; it is waited for until its
+    /// It is overdue, and the machine is short of what it may be waiting for. It is waited for until its
     /// silence is this long, or for as long as the shortage lasts.
     Starved(&'a Shortage, Option<Duration>),
-    /// Silent for longer than this, the most that was allowed.
+    /// It was silent for longer than this, the most that was allowed.
     Stuck(Duration),
 }
 
-/// The whole rule: alive within the deadline; beyond it stuck, unless the machine is starving, and
-/// then stuck beyond `STARVED_DEADLINES` of it. What the kernel holds for a device is waited for
-/// without limit: until the device answers, no restart can end it either.
+/// The whole rule: a subsystem is alive within its deadline. Beyond it, it is stuck, unless the machine
+/// is starving: then it is stuck beyond `STARVED_DEADLINES` of it. A thread that the kernel holds for a
+/// device is waited for without limit: until the device answers, no restart can end it either.
 pub fn judge<'a>(beat: &Beat, shortage: Option<&'a Shortage>) -> Judgement<'a> {
     let extended = beat.deadline * STARVED_DEADLINES;
     match shortage {
@@ -200,7 +201,7 @@ pub fn judge<'a>(beat: &Beat, shortage: Option<&'a Shortage>) -> Judgement<'a> {
     }
 }
 
-/// A silence in words; `limit` is what was allowed.
+/// Puts a silence into words; `limit` is what was allowed.
 pub fn describe(name: &str, beat: Beat, limit: Duration) -> String {
     let (silence, limit) = (beat.silence.as_secs_f64(), limit.as_secs_f64());
     match beat.work {

@@ -29,23 +29,23 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Share of the requests that were worked on and failed.
+    /// The share of failures among the requests that were worked on.
     pub fn error_rate(self) -> f64 {
         rate(self.server_errors, self.served + self.server_errors)
     }
 
-    /// Share of all requests that were turned away.
+    /// The share of all requests that were turned away.
     pub fn shed_rate(self) -> f64 {
         rate(self.shed, self.served + self.server_errors + self.shed)
     }
 }
 
-/// 0 while there are too few requests to speak of a rate.
+/// A rate is 0 while there are too few requests to speak of one.
 fn rate(part: u64, whole: u64) -> f64 {
     if whole < RATE_REQUESTS_MIN { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Counts of each of the last `ERROR_WINDOW` seconds that had any.
+/// The counts of each of the last `ERROR_WINDOW` seconds that had any requests.
 #[derive(Debug, Default)]
 pub struct Outcomes(VecDeque<(u64, Counts)>);
 

@@ -1,16 +1,18 @@
 //! Readiness: what the daemon has reached and what stands in its way, as the list of checks that
 //! /ready picks its reason from.
 
+use super::log_state::LogState;
 use super::outcomes::{ERROR_WINDOW, SHED_WINDOW};
-use super::{Health, Subsystem, lock};
+use super::state::Health;
+use super::subsystem::Subsystem;
 
-/// Share of server-side errors from which on traffic should go elsewhere.
+/// From this share of server-side errors on, traffic should go elsewhere.
 const ERROR_RATE_MAX: f64 = 0.1;
 
-/// Share of requests turned away from which on traffic should go elsewhere.
+/// From this share of requests turned away on, traffic should go elsewhere.
 const SHED_RATE_MAX: f64 = 0.5;
 
-/// Why the daemon is not ready; the texts are the contract's.
+/// A reason why the daemon is not ready; the contract fixes the texts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     Starting,
@@ -24,7 +26,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every text there is, for the metric that shows the reason.
+    /// All texts, for the metric that shows the reason.
     pub const LABELS: [&str; 8] = [
         "starting",
         "draining",
@@ -54,55 +56,10 @@ impl Reason {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     pub name: String,
-    /// What is wrong, for a person.
+    /// What is wrong, for a person to read.
     pub failure: Option<String>,
     /// Set when a failure makes the daemon not ready.
     pub reason: Option<Reason>,
-}
-
-/// State of the prediction log as its writer sees it, each with its reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogState {
-    /// Not opened yet.
-    Opening,
-    Ok,
-    /// Takes records and promises nothing: the disk has failed a write since it was mounted.
-    Suspect(String),
-    /// Takes no records until there is room on the disk.
-    Degraded(String),
-    /// Takes no records until it can be opened again.
-    Unavailable(String),
-}
-
-impl LogState {
-    /// Label of the metric that shows the state.
-    pub const LABELS: [&str; 5] = ["opening", "ok", "suspect", "degraded", "unavailable"];
-
-    pub fn label(&self) -> &'static str {
-        LogState::LABELS[match self {
-            LogState::Opening => 0,
-            LogState::Ok => 1,
-            LogState::Suspect(_) => 2,
-            LogState::Degraded(_) => 3,
-            LogState::Unavailable(_) => 4,
-        }]
-    }
-
-    /// Why no records are taken, or none yet; none when they are.
-    pub fn refusal(&self) -> Option<&str> {
-        match self {
-            LogState::Opening => Some("not open yet"),
-            LogState::Ok | LogState::Suspect(_) => None,
-            LogState::Degraded(why) | LogState::Unavailable(why) => Some(why),
-        }
-    }
-}
-
-/// State of the model registry, where one is configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registry {
-    pub required: bool,
-    pub accessible: bool,
 }
 
 impl Health {
@@ -149,7 +106,7 @@ impl Health {
     }
 
     /// The log itself, whether it may promise durability, and what it went through. The last two
-    /// are told, not judged: records are taken all the same.
+    /// are shown and not judged: records are taken all the same.
     fn check_log(&self) -> [Check; 3] {
         let state = self.log();
         let reason = match state {
@@ -170,18 +127,14 @@ impl Health {
     }
 
     fn check_error_rate(&self) -> Check {
-        let now = self.started.elapsed().as_secs();
-        let counts = lock(&self.outcomes).over(now, ERROR_WINDOW);
-        let error_rate = counts.error_rate();
+        let error_rate = self.outcomes(ERROR_WINDOW).error_rate();
         let failure = (error_rate > ERROR_RATE_MAX)
             .then(|| format!("{:.0} % of requests failed in the last minute", error_rate * 100.0));
         check("error_rate", Reason::HighErrorRate { error_rate }, failure)
     }
 
     fn check_capacity(&self) -> Option<String> {
-        let now = self.started.elapsed().as_secs();
-        let counts = lock(&self.outcomes).over(now, SHED_WINDOW);
-        let shed = counts.shed_rate();
+        let shed = self.outcomes(SHED_WINDOW).shed_rate();
         (shed > SHED_RATE_MAX)
             .then(|| format!("{:.0} % of requests were turned away lately", shed * 100.0))
     }

@@ -8,12 +8,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Share of the last 10 s in which some task waited for the resource, percent, from which on the
-/// machine counts as short of it. A box with more busy threads than cores gets there too: a
+/// The machine counts as short of a resource when some task waited for it in this share of the last
+/// 10 s, percent. A box with more busy threads than cores gets there too: a
 /// shortage makes us patient for a limited time, it never makes us blind.
 const CPU_SHORT: f32 = 90.0;
 const IO_SHORT: f32 = 90.0;
-/// Lower for memory: while a box thrashes, its tasks wait for pages and for I/O in turn.
+/// The share for memory is lower: while a box thrashes, its tasks wait for pages and for I/O in turn.
 const MEMORY_SHORT: f32 = 40.0;
 
 /// A thread that wakes this much later than it asked for did not get a CPU.
@@ -23,7 +23,7 @@ const LATE_MIN: Duration = Duration::from_secs(1);
 /// PSI's average does.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// Where the unified hierarchy is mounted; the second beside one of version 1.
+/// The places where the unified hierarchy is mounted; the second beside one of version 1.
 const CGROUP_MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,15 +80,16 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// Where PSI is read, and what the watchdog's thread found about its own wake-ups.
+/// The machine under the daemon: where its PSI is read, and how late the watchdog's thread woke.
 #[derive(Debug)]
 pub struct Machine {
     /// One file for each resource and place; absent ones say nothing.
     files: Vec<(&'static str, Resource, PathBuf)>,
     origin: Instant,
-    /// When the sleeper should be awake again, ms since `origin`; `NEVER` when none sleeps.
+    /// When the watchdog's thread should be awake again, ms since `origin`; `NEVER` when it does not
+    /// sleep.
     due_ms: AtomicU64,
-    /// The last late wake-up: when, and by how much, ms.
+    /// When the last late wake-up was, and how late, ms.
     late_at_ms: AtomicU64,
     late_by_ms: AtomicU64,
     /// The thread last seen held by a device, and when.
@@ -126,12 +127,12 @@ impl Machine {
         self.files.iter().any(|(_, _, path)| pressure(path).is_some())
     }
 
-    /// The watchdog's thread goes to sleep for so long.
+    /// Notes that the watchdog's thread goes to sleep for so long.
     pub fn sleeps(&self, time: Duration) {
         self.due_ms.store(self.now_ms() + millis(time), Ordering::Relaxed);
     }
 
-    /// It is awake again.
+    /// Notes that it is awake again.
     pub fn wakes(&self) {
         self.wakes_at(self.now_ms());
     }
@@ -165,7 +166,7 @@ impl Machine {
         Some(Shortage::Device(thread.clone()))
     }
 
-    /// How late the sleeper is, or was lately.
+    /// How late the watchdog's thread is, or was lately.
     fn lateness(&self, now_ms: u64) -> Option<Duration> {
         let overdue = now_ms.saturating_sub(self.due_ms.load(Ordering::Relaxed));
         if overdue >= millis(LATE_MIN) {
@@ -181,7 +182,7 @@ impl Machine {
     }
 }
 
-/// Directory of the process's own cgroup in the unified hierarchy, from `/proc/self/cgroup`.
+/// The directory of the process's own cgroup in the unified hierarchy, from `/proc/self/cgroup`.
 fn cgroup_dir(own: &str, mounts: [&Path; 2]) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
     mounts.map(|mount| mount.join(path)).into_iter().find(|dir| dir.join("cpu.pressure").exists())
@@ -199,7 +200,7 @@ fn some_avg10(text: &str) -> Option<f32> {
     avg10.parse().ok().filter(|share| (0.0..=100.0).contains(share))
 }
 
-/// Name of the first thread in state D. A thread may end while it is looked at.
+/// The name of the first thread in state D. A thread may end while it is looked at.
 fn thread_in_device_wait(tasks: &Path) -> Option<String> {
     std::fs::read_dir(tasks).ok()?.flatten().find_map(|task| {
         let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
@@ -208,7 +209,7 @@ fn thread_in_device_wait(tasks: &Path) -> Option<String> {
     })
 }
 
-/// Of a line of `/proc/PID/stat`: the name is in parentheses and may hold any of them itself.
+/// Name and state in a line of `/proc/PID/stat`. The name is in parentheses, and may hold some itself.
 fn name_and_state(stat: &str) -> Option<(&str, char)> {
     let (before, after) = stat.rsplit_once(") ")?;
     let (_, name) = before.split_once('(')?;

@@ -2,4 +2,7 @@
 
 pub mod api;
 pub mod listener;
+mod metrics;
 mod reply;
+
+pub use metrics::HttpMetrics;

@@ -1,11 +1,16 @@
-//! From a request's body to a prediction: a bounded queue, threads that own a pipeline each, and the
+//! From a request's body to a prediction: a bounded queue, workers that walk a pipeline each, and the
 //! straight line that every picture walks. It knows no HTTP.
 
+mod job;
+mod metrics;
 mod pipeline;
 mod pool;
+mod proof;
 mod queue;
 mod verdict;
 
+pub use job::{Answer, Failure, Job};
+pub use metrics::InferenceMetrics;
 pub use pipeline::{Pipeline, PredictError, Rules, StageTimes};
-pub use pool::{Answer, Failure, Job, WorkerSetup, Workers};
+pub use pool::{WorkerSetup, Workers};
 pub use verdict::{Prediction, UnknownLabel, Verdict};

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::inference::{Prediction, Verdict};
+use super::verdict::{Prediction, Verdict};
 use picket_base::Live;
 use picket_classifier::{Model, ModelError};
-use picket_picture::InputTensor;
-use picket_picture::{DecodeError, Image, JsonRange, MediaType};
+use picket_picture::{DecodeError, JsonRange, MediaType, Picture, Tensor};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
-    /// The caller's fault.
+    /// The caller is at fault.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// Ours.
+    /// The daemon is at fault.
     #[error(transparent)]
     Model(#[from] ModelError),
 }
@@ -22,9 +21,9 @@ pub enum PredictError {
 /// How long each stage took, monotonic time.
 #[derive(Clone, Copy, Debug)]
 pub struct StageTimes {
-    /// Bytes → input tensor.
+    /// From bytes to the input tensor.
     pub decode: Duration,
-    /// Input tensor → prediction.
+    /// From the input tensor to the prediction.
     pub inference: Duration,
 }
 
@@ -51,8 +50,8 @@ impl Pipeline {
     ) -> Result<(Prediction, StageTimes), PredictError> {
         let started = Instant::now();
         let rules = self.rules.get();
-        let image = Image::decode(body, media, rules.json_range)?;
-        let input = InputTensor::new(&image, self.model.info().input);
+        let picture = Picture::decode(body, media, rules.json_range)?;
+        let input = Tensor::new(&picture, self.model.info().input);
         let decoded = Instant::now();
         let logits = self.model.run(&input)?;
         let prediction = Prediction::from_logits(&logits, &rules.verdict);

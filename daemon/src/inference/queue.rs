@@ -5,12 +5,12 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 pub struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<Waiting<T>>,
     arrived: Condvar,
     capacity: usize,
 }
 
-struct State<T> {
+struct Waiting<T> {
     items: VecDeque<T>,
     closed: bool,
 }
@@ -20,13 +20,13 @@ pub enum Popped<T> {
     Item(T),
     /// Nothing arrived in time.
     Idle,
-    /// Closed, and everything that had been pushed is out.
+    /// The queue is closed, and everything that had been pushed is out.
     Closed,
 }
 
 impl<T> Queue<T> {
     pub fn new(capacity: usize) -> Queue<T> {
-        let state = State { items: VecDeque::with_capacity(capacity), closed: false };
+        let state = Waiting { items: VecDeque::with_capacity(capacity), closed: false };
         Queue { state: Mutex::new(state), arrived: Condvar::new(), capacity }
     }
 
@@ -74,7 +74,7 @@ impl<T> Queue<T> {
         self.capacity
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
         self.state.lock().expect("nothing that holds a queue panics")
     }
 }

@@ -1,13 +1,13 @@
-//! Logits → Prediction: softmax, argmax and the verdicts that the configuration asks for.
+//! From logits to a prediction: softmax, argmax and the verdicts that the configuration asks for.
 
 use std::sync::Arc;
 
 use picket_classifier::{CLASSES, Logits};
 
-/// How predictions are judged; from `[verdict]`.
+/// The rules by which predictions are judged, from `[verdict]`.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// For each class, whether its label counts as a defect.
+    /// Whether the label of each class counts as a defect.
     pub defect_classes: [bool; CLASSES],
     /// Confidences from the first to the second are uncertain, both included.
     pub uncertain_between: (f32, f32),
@@ -40,16 +40,16 @@ pub struct UnknownLabel {
 /// What one image was judged to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// Index of the largest probability, 0..10.
+    /// The index of the largest probability, 0..10.
     pub class: usize,
     pub label: String,
     /// The largest probability, 0..=1.
     pub confidence: f32,
-    /// Softmax of the logits; sums to 1.
+    /// The softmax of the logits; its sum is 1.
     pub probabilities: [f32; CLASSES],
-    /// The label is one of `defect_labels`.
+    /// Whether the label is one of `defect_labels`.
     pub defect: bool,
-    /// The confidence lies within `uncertain_between`, both ends included.
+    /// Whether the confidence lies within `uncertain_between`, both ends included.
     pub uncertain: bool,
 }
 
@@ -70,7 +70,7 @@ impl Prediction {
     }
 }
 
-/// Shifted by the maximum, so that no logit overflows.
+/// The logits are shifted by their maximum, so that none overflows.
 fn softmax(logits: &[f32; CLASSES]) -> [f32; CLASSES] {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials = logits.map(|logit| (logit - max).exp());
@@ -78,7 +78,7 @@ fn softmax(logits: &[f32; CLASSES]) -> [f32; CLASSES] {
     exponentials.map(|exponential| exponential / sum)
 }
 
-/// The first of equals wins.
+/// The index of the largest; the first of equals wins.
 fn argmax(probabilities: &[f32; CLASSES]) -> usize {
     let mut best = 0;
     for (class, probability) in probabilities.iter().enumerate() {

@@ -1,7 +1,18 @@
 //! A daemon's life: what is started in which order, what a reload changes, what the service manager is
 //! told, and how it all ends.
 
+mod error;
+mod model;
+mod part;
 mod reload;
-pub mod supervisor;
-pub mod systemd;
+mod secrets;
+mod signals;
+mod start;
+mod supervisor;
+mod systemd;
 mod watchdog;
+
+pub use error::RunError;
+pub use model::load_pipeline;
+pub use supervisor::run;
+pub use systemd::Sockets;

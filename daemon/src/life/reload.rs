@@ -1,5 +1,5 @@
-//! What of the configuration can change while the daemon runs: which keys differ, which of them
-//! stay as they are until a restart, and where those go that don't.
+//! A reload: which keys of the configuration differ, which of them stay as they are until a restart,
+//! and who gets those that don't.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::inference::Rules;
 use crate::recording::{Durability, LogWriter};
 use picket_base::Live;
 
-/// Everything that a reload may change, each with whoever reads it.
+/// Everything that a reload may change; others read it from here.
 pub struct LiveSettings {
     pub rules: Arc<Live<Rules>>,
     pub predict_durability: Arc<Live<Durability>>,
@@ -42,11 +42,11 @@ impl LiveSettings {
     }
 }
 
-/// A key whose value is another one now.
+/// A key whose value has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Change {
     key: String,
-    /// As the daemon runs with it, and as the configuration says it now.
+    /// The value that the daemon runs with, and the one that the configuration has now.
     running: String,
     wanted: String,
 }

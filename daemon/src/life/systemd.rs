@@ -11,7 +11,7 @@ use crate::os::{self, Inherited};
 /// Shorter watchdog periods than this can't be met honestly on a loaded board.
 const WATCHDOG_PERIOD_MIN: Duration = Duration::from_millis(100);
 
-/// Whoever asks for a longer one than this gets pings at the pace of this one.
+/// Whoever asks for a longer period than this gets pings as often as for this one.
 const WATCHDOG_PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Messages to the service manager, in the order of a service's life.
@@ -25,7 +25,7 @@ impl Notifier {
         notify(&[NotifyState::Status(&line)]);
     }
 
-    /// The start may take so much longer from now on, whatever its timeout says.
+    /// Says that the start may take so much longer from now on, whatever its timeout says.
     pub fn extend_start(self, by: Duration) {
         let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
         notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
@@ -39,12 +39,12 @@ impl Notifier {
         notify(&[NotifyState::Watchdog]);
     }
 
-    /// Asks for what a missing ping leads to, now. systemd before 243 does not know it and waits.
+    /// Asks for what a missing ping leads to at once. systemd before 243 does not know it and waits.
     pub fn trigger_watchdog(self) {
         notify(&[NotifyState::WatchdogTrigger]);
     }
 
-    /// Until the next `ready`. systemd wants the moment in the same message, to tell this reload
+    /// Says that a reload goes on until the next `ready`. systemd wants the moment in the same message, to tell this reload
     /// from an earlier one.
     pub fn reloading(self) {
         match NotifyState::monotonic_usec_now() {
@@ -64,7 +64,8 @@ fn notify(states: &[NotifyState]) {
     }
 }
 
-/// How often the service manager wants a ping at least; none when it wants none of this process.
+/// The longest pause that the service manager allows between two pings; none when it wants none of
+/// this process.
 pub fn watchdog_period() -> Option<Duration> {
     let variable = |name| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned());
     let (period, pid) = (variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"));
@@ -139,7 +140,7 @@ pub enum SocketsError {
 }
 
 impl Sockets {
-    /// Must come before any thread is started: it takes the variables that announce the sockets
+    /// Takes the sockets over. Must come before any thread is started: it takes the variables that announce the sockets
     /// out of the environment.
     ///
     /// # Errors

@@ -1,31 +1,30 @@
-//! The thread that looks at Health for everybody who does not ask: it pings systemd while all are
-//! alive, says in the log and in the status who is not, and gives a slow start more time.
+//! The part that looks at Health for everybody who does not ask: it pings systemd while all are alive,
+//! says in the log and in the status who is not, and gives a slow start more time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::health::{Deadlines, Health, Heartbeat, Standing, Subsystem};
-use crate::life::systemd::Notifier;
-use crate::metrics::Metrics;
+use super::systemd::Notifier;
+use crate::health::{Deadlines, Health, HealthMetrics, Heartbeat, Standing, Subsystem};
+use crate::inference::InferenceMetrics;
 
-/// Between two looks at most; a shorter watchdog period shortens it.
+/// The longest pause between two looks; a shorter watchdog period shortens it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between two words about the same failure where nobody wants pings.
+/// The pause between two messages about the same failure where nobody wants pings.
 const NAME_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Between naming a failure and asking for the restart. The journal finds out which unit an entry is of
+/// The pause between naming a failure and asking for the restart. The journal finds out which unit an entry is of
 /// while its process lives: without it the reason is not among the unit's own lines.
 const NAMED_LEAD: Duration = Duration::from_millis(500);
 
-/// Between two looks at what the status line should say.
+/// The pause between two looks at what the status line should say.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// While the daemon starts, it asks for so much time from now on, this often, and no longer than
-/// the limit: a start that takes longer is better tried again.
+/// While the daemon starts, it asks for so much more time, this often, until the limit: a start that
+/// takes longer is better tried again.
 const START_EXTENSION: Duration = Duration::from_secs(10);
 const START_EXTEND_INTERVAL: Duration = Duration::from_secs(2);
 const START_MAX: Duration = Duration::from_secs(15 * 60);
@@ -34,69 +33,16 @@ const START_MAX: Duration = Duration::from_secs(15 * 60);
 const NEAR_MISS_DIVISOR: u32 = 2;
 
 pub struct Watchdog {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Watchdog {
-    pub fn start(health: Arc<Health>, metrics: Arc<Metrics>, deadlines: &Deadlines) -> Watchdog {
-        let ping_interval = deadlines.watchdog_period.map(|period| period / 3);
-        if !health.machine().has_pressure() {
-            tracing::info!(
-                "the kernel tells nothing of pressure, only late timers show starvation"
-            );
-        }
-        let mut watch = Watch {
-            heartbeat: health.heartbeat("watchdog", deadlines.runtime),
-            ping: ping_interval.map(Pace::new),
-            extend: Pace::new(START_EXTEND_INTERVAL),
-            status: Status::new(&metrics),
-            named: Pace::new(ping_interval.unwrap_or(NAME_INTERVAL)),
-            failed: false,
-            starved: Starved::default(),
-            close: Close::default(),
-            looked: Instant::now(),
-            own_deadline: deadlines.runtime,
-            started: Instant::now(),
-            health,
-            metrics,
-        };
-        let (stop, stopped) = mpsc::channel();
-        let sleep = ping_interval.unwrap_or(LOOK_INTERVAL).min(LOOK_INTERVAL);
-        let thread = std::thread::Builder::new()
-            .name("watchdog".into())
-            .spawn(move || {
-                loop {
-                    watch.look();
-                    watch.health.machine().sleeps(sleep);
-                    let waited = stopped.recv_timeout(sleep);
-                    watch.health.machine().wakes();
-                    if waited != Err(RecvTimeoutError::Timeout) {
-                        break;
-                    }
-                }
-                watch.heartbeat.retire();
-            })
-            .expect("the kernel has room for one more thread at start");
-        Watchdog { stop, thread }
-    }
-
-    pub fn stop(self) {
-        drop(self.stop);
-        let _ = self.thread.join();
-    }
-}
-
-struct Watch {
     health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    heartbeat: Arc<Heartbeat>,
-    /// None where nobody wants pings.
-    ping: Option<Pace>,
-    extend: Pace,
-    status: Status,
-    /// When the failure was last named.
-    named: Pace,
+    metrics: HealthMetrics,
+    /// When a ping is due; none where nobody wants pings.
+    ping: Option<Timer>,
+    /// The pause between two looks.
+    sleep: Duration,
+    extend: Timer,
+    status: StatusLine,
+    /// When the failure is to be named again.
+    named: Timer,
     failed: bool,
     starved: Starved,
     close: Close,
@@ -107,9 +53,51 @@ struct Watch {
     started: Instant,
 }
 
-impl Watch {
+impl Watchdog {
+    pub fn new(
+        health: Arc<Health>,
+        metrics: HealthMetrics,
+        inference: Arc<InferenceMetrics>,
+        deadlines: &Deadlines,
+    ) -> Watchdog {
+        let ping_interval = deadlines.watchdog_period.map(|period| period / 3);
+        if !health.machine().has_pressure() {
+            tracing::info!(
+                "the kernel tells nothing of pressure, only late timers show starvation"
+            );
+        }
+        Watchdog {
+            health,
+            metrics,
+            ping: ping_interval.map(Timer::new),
+            sleep: ping_interval.unwrap_or(LOOK_INTERVAL).min(LOOK_INTERVAL),
+            extend: Timer::new(START_EXTEND_INTERVAL),
+            status: StatusLine::new(inference),
+            named: Timer::new(ping_interval.unwrap_or(NAME_INTERVAL)),
+            failed: false,
+            starved: Starved::default(),
+            close: Close::default(),
+            looked: Instant::now(),
+            own_deadline: deadlines.runtime,
+            started: Instant::now(),
+        }
+    }
+
+    /// Runs until the other end of `stopped` is gone.
+    pub fn run(mut self, heartbeat: &Heartbeat, stopped: &Receiver<()>) {
+        loop {
+            heartbeat.beat();
+            self.look();
+            self.health.machine().sleeps(self.sleep);
+            let waited = stopped.recv_timeout(self.sleep);
+            self.health.machine().wakes();
+            if waited != Err(RecvTimeoutError::Timeout) {
+                break;
+            }
+        }
+    }
+
     fn look(&mut self) {
-        self.heartbeat.beat();
         let subsystems = self.health.subsystems();
         self.count_near_misses(&subsystems);
         for word in self.starved.news(&subsystems) {
@@ -137,7 +125,7 @@ impl Watch {
         }
     }
 
-    /// Said before the service manager ends us, so that the log has the why. The deadline was the
+    /// Names the failure before the service manager ends us, so that the log has the reason. The deadline was the
     /// patience: a second one, until the last ping is too old, would keep a hung daemon for longer.
     fn tell_failure(&mut self, why: &str) {
         let begins = !std::mem::replace(&mut self.failed, true);
@@ -160,9 +148,9 @@ impl Watch {
     fn tell_life(&mut self) {
         if std::mem::take(&mut self.failed) {
             tracing::info!("alive again");
-            self.status.pace.reset();
+            self.status.timer.reset();
         }
-        if self.ping.as_mut().is_some_and(Pace::is_due) {
+        if self.ping.as_mut().is_some_and(Timer::is_due) {
             Notifier.alive();
         }
         if !self.health.is_serving() && !self.health.is_draining() {
@@ -170,44 +158,44 @@ impl Watch {
             if in_time && self.extend.is_due() {
                 Notifier.extend_start(START_EXTENSION);
             }
-        } else if !self.health.is_draining() && self.status.pace.is_due() {
-            let text = self.status.of_service(&self.health, &self.metrics);
+        } else if !self.health.is_draining() && self.status.timer.is_due() {
+            let text = self.status.of_service(&self.health);
             self.status.say(&text);
         }
     }
 }
 
-/// Who is overdue on a starving machine, so that each such episode is told of once.
+/// The subsystems that are overdue on a starving machine; each such episode is reported once.
 #[derive(Default)]
 struct Starved(BTreeSet<String>);
 
 #[derive(Debug, PartialEq)]
 enum Word<'a> {
-    /// With what is waited for, and until when.
+    /// Somebody is overdue: what it waits for, and until when.
     Overdue(&'a str),
-    /// By name.
+    /// Somebody of this name gives signs of life again.
     Back(&'a str),
 }
 
 impl Starved {
-    /// What has begun or ended since the last look.
+    /// The episodes that have begun or ended since the last look.
     fn news<'a>(&mut self, subsystems: &'a [Subsystem]) -> Vec<Word<'a>> {
         let word = |Subsystem { name, standing, .. }: &'a Subsystem| match standing {
             Standing::Starved(why) => self.0.insert(name.clone()).then_some(Word::Overdue(why)),
             Standing::Alive => self.0.remove(name).then_some(Word::Back(name)),
-            // Told of as a failure; the episode ends when it is alive again.
+            // Reported as a failure; the episode ends when it is alive again.
             Standing::Failed(_) => None,
         };
         subsystems.iter().filter_map(word).collect()
     }
 }
 
-/// Who is silent for so long that it comes close, so that each such silence is counted once.
+/// The subsystems whose silence comes close to the limit; each such silence is counted once.
 #[derive(Default)]
 struct Close(BTreeSet<String>);
 
 impl Close {
-    /// Names those that have come close since the last look.
+    /// The names of those that have come close since the last look.
     fn news<'a>(&mut self, subsystems: &'a [Subsystem]) -> Vec<&'a str> {
         let begun = |Subsystem { name, silence, deadline, .. }: &'a Subsystem| {
             if is_near_miss(*silence, *deadline) {
@@ -225,14 +213,14 @@ fn is_near_miss(silence: Duration, deadline: Duration) -> bool {
 }
 
 /// Something that is due at once and then every so often.
-struct Pace {
+struct Timer {
     interval: Duration,
     next: Instant,
 }
 
-impl Pace {
-    fn new(interval: Duration) -> Pace {
-        Pace { interval, next: Instant::now() }
+impl Timer {
+    fn new(interval: Duration) -> Timer {
+        Timer { interval, next: Instant::now() }
     }
 
     fn is_due(&mut self) -> bool {
@@ -241,7 +229,7 @@ impl Pace {
             return false;
         }
         let next = self.next + self.interval;
-        // After a late look the pace begins anew: what was missed is not made up for.
+        // After a late look it begins anew: what was missed is not made up for.
         self.next = if next > now { next } else { now + self.interval };
         true
     }
@@ -251,22 +239,22 @@ impl Pace {
     }
 }
 
-/// What `systemctl status` shows.
-struct Status {
+/// The text that `systemctl status` shows.
+struct StatusLine {
     said: String,
-    pace: Pace,
+    timer: Timer,
     counted: Instant,
     predictions: u64,
+    inference: Arc<InferenceMetrics>,
 }
 
-impl Status {
-    fn new(metrics: &Metrics) -> Status {
-        let predictions = metrics.predictions.get();
-        let pace = Pace::new(STATUS_INTERVAL);
-        Status { said: String::new(), pace, counted: Instant::now(), predictions }
+impl StatusLine {
+    fn new(inference: Arc<InferenceMetrics>) -> StatusLine {
+        let (predictions, timer) = (inference.predictions.get(), Timer::new(STATUS_INTERVAL));
+        StatusLine { said: String::new(), timer, counted: Instant::now(), predictions, inference }
     }
 
-    /// Sent only when it is new.
+    /// Sends the text if it is a new one.
     fn say(&mut self, text: &str) {
         if self.said != text {
             self.said = text.to_string();
@@ -274,11 +262,11 @@ impl Status {
         }
     }
 
-    fn of_service(&mut self, health: &Health, metrics: &Metrics) -> String {
-        let predictions = metrics.predictions.get();
+    fn of_service(&mut self, health: &Health) -> String {
+        let predictions = self.inference.predictions.get();
         let rate = (predictions - self.predictions) as f64 / self.counted.elapsed().as_secs_f64();
         (self.predictions, self.counted) = (predictions, Instant::now());
-        let waiting = metrics.queue_depth.get();
+        let waiting = self.inference.queue_depth.get();
         let log = health.log();
         format!("serving {rate:.1} predictions/s, {waiting} images waiting, log {}", log.label())
     }
@@ -324,14 +312,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_is_due_at_once_and_never_makes_up_for_what_it_missed() {
-        let mut pace = Pace::new(Duration::from_secs(3600));
-        assert!(pace.is_due());
-        assert!(!pace.is_due());
-        pace.next -= Duration::from_secs(36_000);
-        assert!(pace.is_due());
-        assert!(!pace.is_due());
-        pace.reset();
-        assert!(pace.is_due());
+    fn a_timer_is_due_at_once_and_never_makes_up_for_what_it_missed() {
+        let mut timer = Timer::new(Duration::from_secs(3600));
+        assert!(timer.is_due());
+        assert!(!timer.is_due());
+        timer.next -= Duration::from_secs(36_000);
+        assert!(timer.is_due());
+        assert!(!timer.is_due());
+        timer.reset();
+        assert!(timer.is_due());
     }
 }

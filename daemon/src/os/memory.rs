@@ -3,8 +3,8 @@
 /// Has glibc keep little of what is freed. By itself it takes each freed block as a hint that as much
 /// will be needed again, and keeps up to 32 MiB at a time: with 300,000 records logged in a burst that
 /// was 27 MB more. And it gives threads heaps of their own, eight for each core, with holes that no
-/// other can use: 7 MB after 100,000 predictions. To be called before other threads allocate; other C
-/// libraries have no such habits.
+/// other can use: 7 MB after 100,000 predictions. It must be called before other threads allocate; other
+/// C libraries have no such habits.
 ///
 /// And has the kernel keep to small pages. Where it gives huge ones to all who do not decline, as Debian's
 /// does, it fills the heap's holes in: 48 MB instead of 27 a minute after 100,000 records in a burst.
@@ -60,7 +60,7 @@ pub fn unmap_code_of_start() {
     }
 }
 
-/// Memory of this process that is in RAM; None where the kernel doesn't say.
+/// The part of this process's memory that is in RAM; none where the kernel doesn't say.
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kib: u64 = status.lines().find_map(|line| {

@@ -12,7 +12,7 @@ pub fn hostname() -> String {
         .unwrap_or_else(|| "unknown".to_string())
 }
 
-/// Device and inode of what stderr is connected to; None when it is closed.
+/// Device and inode of the file that stderr is connected to; none when it is closed.
 pub fn stderr_file() -> Option<(u64, u64)> {
     let stat = rustix::fs::fstat(std::io::stderr()).ok()?;
     // Narrower on some 32-bit targets.
@@ -25,8 +25,8 @@ pub fn effective_user() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// Makes room for so many open files, sockets included, as far as the hard limit allows; gives
-/// how many are possible now.
+/// Makes room for so many open files, sockets included, as far as the hard limit allows; returns how
+/// many are possible now.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -39,7 +39,7 @@ pub fn raise_open_files(wanted: usize) -> std::io::Result<usize> {
     Ok(usize::try_from(raised.max(soft)).unwrap_or(usize::MAX))
 }
 
-/// Keeps a variable of our environment from children, and from being read twice.
+/// Removes a variable from the environment, so that no child sees it and nobody reads it twice.
 #[allow(unsafe_code)]
 pub fn forget_variable(name: &str) {
     // SAFETY: called from `main` before any other thread is started.

@@ -25,7 +25,7 @@ impl Signals {
         Ok(Signals(SignalFd::with_flags(&signals, flags)?))
     }
 
-    /// Waits for the next one; none when the time is over.
+    /// Waits for the next signal; none when the time is over.
     pub fn wait(&self, timeout: Duration) -> Option<Request> {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut wanted = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
@@ -42,8 +42,8 @@ impl Signals {
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// To end, by the signal of this name.
+    /// It asks to end; this is the signal's name.
     Stop(&'static str),
-    /// To read the configuration again.
+    /// It asks to read the configuration again.
     Reload,
 }

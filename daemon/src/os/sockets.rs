@@ -11,8 +11,8 @@ use nix::sys::socket::{
     sockopt,
 };
 
-/// Bounds what the kernel keeps for each of a listener's connections of bytes that the client does
-/// not take, and for how long. Accepted sockets inherit both.
+/// Bounds how many bytes that its client does not take the kernel keeps for each of a listener's
+/// connections, and for how long. Accepted sockets inherit both.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -36,7 +36,7 @@ pub enum Inherited {
 /// Takes over sockets that the service manager has opened for this process.
 ///
 /// # Errors
-/// A descriptor that is no listening stream socket; the reason.
+/// Says why the descriptor is no listening stream socket.
 #[allow(unsafe_code)]
 pub fn adopt(fd: RawFd) -> Result<Inherited, String> {
     // SAFETY: the service manager's protocol gives these descriptors to this process alone, and

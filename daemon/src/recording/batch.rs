@@ -1,5 +1,5 @@
-//! The batch that another device posts: JSON → entries for the log, all of them or a reason that
-//! names the record at fault.
+//! The batch that another device posts: from its JSON come entries for the log, all of them, or a reason
+//! that names the record at fault.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use picket_base::clock::Stamp;
 use picket_records::{Body, Detection, Entry, NAME_BYTES_MAX, Origin, Reported};
 
-/// Records in one batch at most: one commit's worth.
+/// The most records in one batch: one commit's worth.
 const BATCH_RECORDS_MAX: usize = 1_000;
 
 const IMAGE_ID_BYTES_MAX: usize = 256;
@@ -17,18 +17,18 @@ const NOTES_BYTES_MAX: usize = 4_096;
 const DETECTIONS_MAX: usize = 100;
 const SCORES_MAX: usize = 1_000;
 
-/// One hour: a longer inference is a unit mix-up.
+/// One hour, in milliseconds: a longer inference is a mix-up of units.
 const INFERENCE_MS_MAX: f64 = 3_600_000.0;
 
-/// Year 5138; a larger number of seconds is a mix-up with milliseconds.
+/// The year 5138, in seconds: a larger number is a mix-up with milliseconds.
 const TIMESTAMP_MAX: f64 = 1e11;
 
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum BatchError {
-    /// Not JSON.
+    /// The body is not JSON.
     #[error("{0}")]
     Syntax(String),
-    /// JSON, but not a batch.
+    /// The body is JSON, but not a batch.
     #[error("{0}")]
     Content(String),
     #[error("batch holds {records} records, at most {BATCH_RECORDS_MAX} are taken at once")]

@@ -2,6 +2,14 @@
 //! owns the log.
 
 pub mod batch;
+mod durability;
+mod handle;
+mod metrics;
 mod owner;
+mod wear;
 
-pub use owner::{Appended, Durability, LogWriter, Promise, Unlogged, WriterConfig};
+pub use durability::{Durability, Promise};
+pub use handle::{Appended, LogWriter, Unlogged};
+pub use metrics::LogMetrics;
+pub use owner::{Owner, WriterConfig, open_log};
+pub use wear::watch_wear;

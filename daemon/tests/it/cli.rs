@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use picket_picture::{Image, JsonRange, MediaType};
+use picket_picture::{JsonRange, MediaType, Picture};
 use serde_json::{Value, json};
 
 use crate::support::{cat_png, fixture, picket, run, start, start_with, stderr, stdout};
@@ -201,7 +201,7 @@ fn model_logits_are_those_of_another_runtime_image_by_image() {
         .collect();
     let pixels = |label: &str| {
         let png = std::fs::read(cifar(label)).unwrap();
-        let image = Image::decode(&png, MediaType::Png, JsonRange::default()).unwrap();
+        let image = Picture::decode(&png, MediaType::Png, JsonRange::default()).unwrap();
         image.pixels().to_vec()
     };
     let dir = tempfile::tempdir().unwrap();
@@ -341,6 +341,15 @@ fn a_closed_pipe_is_no_failure() {
     let mut child = picket().args(["serve", "--help"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_thread_that_the_kernel_refuses_ends_the_start_by_name() {
+    // std asks for a stack of so many bytes, more than can be mapped.
+    let stack = (1_u64 << 60).to_string();
+    let output = picket().arg("serve").env("RUST_MIN_STACK", stack).output().unwrap();
+    assert_eq!(output.status.code(), Some(74));
+    assert!(stderr(&output).contains("cannot start log-summary"), "{}", stderr(&output));
 }
 
 #[test]

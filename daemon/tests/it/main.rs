@@ -21,6 +21,5 @@ mod reload;
 mod shutdown;
 mod support;
 mod systemd;
-mod tidy;
 #[cfg(feature = "tls")]
 mod tls;

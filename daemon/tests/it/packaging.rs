@@ -136,3 +136,20 @@ fn the_package_starts_stops_and_purges_every_unit() {
         }
     }
 }
+
+#[test]
+fn every_setting_is_in_the_documentation() {
+    let docs = read("docs/configuration.md");
+    let help = run(["serve", "--help"]);
+    let help = stdout(&help);
+    let variables: Vec<&str> = help
+        .split("[env: ")
+        .skip(1)
+        .map(|rest| rest.split(['=', ']']).next().unwrap())
+        .filter(|variable| variable.starts_with("PICKET_"))
+        .collect();
+    assert!(variables.len() > 20, "{variables:?}");
+    for variable in variables {
+        assert!(docs.contains(&format!("`{variable}`")), "docs/configuration.md lacks {variable}");
+    }
+}

@@ -5,9 +5,11 @@
 #
 #   rig.sh --picket FILE --freeze FILE [--size ci|full] [--cache DIR] [CHECK…]
 #   rig.sh --tarball FILE [--cache DIR]
+#   rig.sh --fetch [--cache DIR]
 #
 # The second form has nothing but the release's archive, follows the commands of its INSTALL.md as they
-# stand there, and says what is installed, served and left behind.
+# stand there, and says what is installed, served and left behind. The third fetches the container's system,
+# which the others do when it is not there, and ends.
 #
 # --freeze is picket-freeze of the package picket-testkit.
 #
@@ -20,6 +22,7 @@ project=$(cd "$here/../../.." && pwd)
 picket=
 freeze=
 tarball=
+fetch=
 size=ci
 cache=$project/.cache/systemd
 checks=()
@@ -27,12 +30,13 @@ while [ $# -gt 0 ]; do
   case $1 in
     --picket | --freeze | --tarball | --size | --cache) declare "${1#--}=${2:?$1 needs a value}"; shift 2 ;;
     --picket=* | --freeze=* | --tarball=* | --size=* | --cache=*) declare "$(cut -c3- <<<"${1%%=*}")=${1#*=}"; shift ;;
+    --fetch) fetch=yes; shift ;;
     -*) echo "rig: there is no option $1" >&2; exit 64 ;;
     *) checks+=("$1"); shift ;;
   esac
 done
 for program in picket freeze; do
-  [ -e "$tarball" ] || [ -x "${!program}" ] || { echo "rig: --$program FILE is needed" >&2; exit 64; }
+  [ -n "$fetch" ] || [ -e "$tarball" ] || [ -x "${!program}" ] || { echo "rig: --$program FILE is needed" >&2; exit 64; }
 done
 [ "$(id -u)" = 0 ] || { echo "rig: root is needed" >&2; exit 77; }
 
@@ -149,6 +153,7 @@ trap clean_up EXIT
 
 started=$SECONDS
 make_rootfs
+[ -z "$fetch" ] || exit 0
 mount_root
 [ -n "$tarball" ] || install_picket
 prepare_root

@@ -3,7 +3,7 @@
 # `picket predict`, from the bytes of a PNG to its line of JSON. On this machine under callgrind, as ARM
 # cores in qemu-user, one by one.
 #
-#   instructions.sh HERE ARM PICKET-HERE PICKET-ARM     picket-kernels and picket, static for aarch64
+#   instructions.sh HERE ARM PICKET-HERE PICKET-ARM     picket-kernels-bench and picket, static for aarch64
 #
 # Each count is that of a run over one image more less that of the run without it. callgrind knows no
 # AVX-512: of the x86 paths it counts scalar and avx2.
@@ -13,7 +13,7 @@ here=${1:?the binary for this machine is needed}
 arm=${2:?the binary for aarch64 is needed}
 picket_here=${3:?picket for this machine is needed}
 picket_arm=${4:?picket for aarch64 is needed}
-picture=$(cd "$(dirname "$0")/../tests/data/cifar10" && pwd)/cat.png
+picture=$(cd "$(dirname "$0")/../../tests/data/cifar10" && pwd)/cat.png
 qemu=qemu-aarch64-static
 # One instruction in a block, each block in the log: the option has two names.
 if "$qemu" -h | grep -q -- -one-insn-per-tb; then single=-one-insn-per-tb; else single=-singlestep; fi

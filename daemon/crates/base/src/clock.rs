@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Identifies one boot of the machine, so that monotonic times of different boots are never
+/// Returns what identifies one boot of the machine, so that monotonic times of different boots are never
 /// compared. Random UUID from the kernel; "unknown" where /proc is not mounted.
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
@@ -16,15 +16,16 @@ pub fn boot_id() -> String {
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Since boot, suspend included, µs.
+    /// Time since boot, suspend included, µs.
     pub monotonic_us: u64,
-    /// Since 1970-01-01 UTC, µs; may be years wrong on a box without a clock battery.
+    /// Time since 1970-01-01 UTC, µs; may be years wrong on a box without a clock battery.
     pub wall_us: i64,
-    /// Whether the kernel held the wall clock for synchronised with a time source.
+    /// Whether the kernel considered the wall clock synchronised with a time source.
     pub synchronised: bool,
 }
 
 impl Stamp {
+    /// Reads both clocks.
     pub fn now() -> Stamp {
         let since_boot =
             clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
@@ -36,17 +37,17 @@ impl Stamp {
     }
 }
 
-/// There since systemd-timesyncd set the clock in this boot; systemd-timesyncd.service(8).
+/// This file exists since systemd-timesyncd set the clock in this boot; systemd-timesyncd.service(8).
 const TIMESYNCD_MARK: &str = "/run/systemd/timesync/synchronized";
 
-/// Whether the wall clock follows a time source. Under the hardened unit the kernel may not be
-/// asked (ProtectClock=): there timesyncd's mark is all that is known.
+/// Whether the wall clock follows a time source. The hardened unit may not ask the kernel
+/// (ProtectClock=): there timesyncd's mark is all that is known.
 pub fn wall_clock_is_synchronised() -> bool {
     kernel_clock_is_synchronised().unwrap_or_else(|| Path::new(TIMESYNCD_MARK).exists())
 }
 
-/// The kernel's own word (STA_UNSYNC of adjtimex), which every time service keeps up to date; None
-/// where it may not be asked.
+/// Asks the kernel (STA_UNSYNC of adjtimex), whose answer every time service keeps up to date; none
+/// where that is not allowed.
 #[allow(unsafe_code)]
 fn kernel_clock_is_synchronised() -> Option<bool> {
     // SAFETY: timex is plain integers, for which zero is a value; its modes of 0 ask for nothing
@@ -66,7 +67,7 @@ fn wall_us(time: SystemTime) -> i64 {
     micros.unwrap_or(i64::MAX)
 }
 
-/// Saturating: a duration that long is as good as for ever.
+/// Returns a duration in µs. It saturates: a duration that long is as good as for ever.
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -41,6 +41,7 @@ pub struct AlignedBytes {
 }
 
 impl AlignedBytes {
+    /// Returns `length` bytes of 0.
     pub fn zeroed(length: usize) -> AlignedBytes {
         let bytes = vec![0; length + DIRECT_ALIGNMENT_BYTES];
         let start = bytes.as_ptr().align_offset(DIRECT_ALIGNMENT_BYTES);
@@ -68,9 +69,12 @@ pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
 pub struct DiskSpace {
     /// Bytes that an ordinary user may still write.
     pub free_bytes: u64,
+    /// Whether the file system is mounted read-only.
     pub read_only: bool,
 }
 
+/// Asks the file system of a directory for its room.
+///
 /// # Errors
 /// When the directory is gone or its disk does not answer.
 pub fn disk_space(dir: &Path) -> std::io::Result<DiskSpace> {
@@ -90,16 +94,16 @@ pub fn preallocate(file: &File, bytes: u64) -> std::io::Result<()> {
     Ok(nix::fcntl::posix_fallocate(file, 0, bytes)?)
 }
 
-/// Bytes that a file takes on disk, holes left out.
+/// Returns the bytes that a file takes on disk, holes left out.
 pub fn allocated_bytes(metadata: &std::fs::Metadata) -> u64 {
-    /// Of `st_blocks`, whatever the file system's own size; stat(2).
+    /// The unit of `st_blocks`, whatever the file system's own block size; stat(2).
     const BLOCK_BYTES: u64 = 512;
     metadata.blocks() * BLOCK_BYTES
 }
 
-/// Which mount a directory is on, by a number that the kernel never uses again (since 6.8). Older
+/// Returns which mount a directory is on, by a number that the kernel never uses again (since 6.8). Older
 /// kernels give the number of an unmounted file system to the next one: there two mounts may look
-/// like one. None where the kernel says neither.
+/// like one. Returns none where the kernel says neither.
 pub fn mount_id(dir: &Path) -> Option<u64> {
     /// STATX_MNT_ID_UNIQUE of statx(2).
     const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
@@ -123,8 +127,8 @@ pub fn is_refusal(error: &std::io::Error) -> bool {
     )
 }
 
-/// Bytes that this process made the kernel write to block devices since it started; None where
-/// the kernel does not count them.
+/// Returns the bytes that this process made the kernel write to block devices since it started; none
+/// where the kernel does not count them.
 pub fn written_bytes() -> Option<u64> {
     let io = std::fs::read_to_string("/proc/self/io").ok()?;
     io.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())

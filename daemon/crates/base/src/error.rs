@@ -1,6 +1,6 @@
 //! Errors in words.
 
-/// An error and its causes on one line.
+/// Puts an error and its causes on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

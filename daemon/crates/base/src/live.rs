@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
+/// A value that its owner replaces while others read it.
 #[derive(Debug)]
 pub struct Live<T>(RwLock<Arc<T>>);
 
@@ -10,11 +11,12 @@ impl<T> Live<T> {
         Arc::new(Live(RwLock::new(Arc::new(value))))
     }
 
-    /// The value as it is now; whoever holds it keeps it, whatever comes after.
+    /// Returns the value as it is now; whoever holds it keeps it, whatever comes after.
     pub fn get(&self) -> Arc<T> {
         self.0.read().expect("nothing that holds a live value's lock panics").clone()
     }
 
+    /// Replaces the value for everybody who asks from now on.
     pub fn set(&self, value: T) {
         *self.0.write().expect("nothing that holds a live value's lock panics") = Arc::new(value);
     }

@@ -9,7 +9,7 @@ pub enum Engine {
     Own(Kernel),
 }
 
-/// A name that no engine has, or that of one for other CPUs.
+/// A name that no engine has, or the name of one for other CPUs.
 #[derive(Debug, thiserror::Error)]
 #[error("this CPU has {}, and not {given:?}", available().join(", "))]
 pub struct UnknownEngine {
@@ -17,7 +17,7 @@ pub struct UnknownEngine {
 }
 
 impl Engine {
-    /// The fastest that this CPU has.
+    /// Returns the fastest that this CPU has.
     pub fn best() -> Engine {
         Engine::Own(Kernel::best())
     }
@@ -29,7 +29,7 @@ impl Engine {
         }
     }
 
-    /// All that this CPU has, the slowest first.
+    /// Returns all that this CPU has, the slowest first.
     pub fn all() -> Vec<Engine> {
         let own = Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()).map(Engine::Own);
         std::iter::once(Engine::Tract).chain(own).collect()

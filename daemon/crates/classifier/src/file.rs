@@ -11,7 +11,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
 /// has changed that a classifier of this kind is made of.
 const OPSETS: RangeInclusive<i64> = 9..=21;
 
-/// Where a quantised operator has its scales.
+/// Which inputs of a quantised operator are its scales.
 const SCALES: [(&str, &[usize]); 6] = [
     ("QLinearConv", &[1, 4, 6]),
     ("QLinearMatMul", &[1, 4, 6]),
@@ -21,6 +21,7 @@ const SCALES: [(&str, &[usize]); 6] = [
     ("DequantizeLinear", &[1]),
 ];
 
+/// What the file says about itself.
 #[derive(Default)]
 pub struct Metadata {
     pub name: Option<String>,
@@ -32,11 +33,11 @@ pub struct Metadata {
 /// How many convolutions the file has of each form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Convolutions {
-    /// QLinearConv, ConvInteger: computed in integers.
+    /// QLinearConv and ConvInteger, which are computed in integers.
     pub integer: usize,
     /// Conv between DequantizeLinear and QuantizeLinear: stored as integers, computed in floats.
     pub qdq: usize,
-    /// Conv.
+    /// Conv of floats.
     pub float: usize,
 }
 
@@ -46,6 +47,7 @@ impl Convolutions {
     }
 }
 
+/// Reads the file's metadata.
 pub fn metadata(file: &ModelProto) -> Metadata {
     let property = |key: &str| {
         let entry = file.metadata_props.iter().find(|entry| entry.key == key);
@@ -59,6 +61,7 @@ pub fn metadata(file: &ModelProto) -> Metadata {
     }
 }
 
+/// Counts the file's convolutions.
 pub fn convolutions(file: &ModelProto) -> Convolutions {
     let mut found = Convolutions::default();
     let Some(graph) = &file.graph else { return found };
@@ -79,8 +82,10 @@ pub fn convolutions(file: &ModelProto) -> Convolutions {
     found
 }
 
+/// Checks what an engine would take as it is.
+///
 /// # Errors
-/// What is wrong with it, as a sentence without its subject's name.
+/// What is wrong with the file, as a sentence without its subject's name.
 pub fn check(file: &ModelProto) -> Result<(), String> {
     let graph = file.graph.as_ref().ok_or("it holds no graph")?;
     let own = file.opset_import.iter().find(|opset| matches!(&*opset.domain, "" | "ai.onnx"));
@@ -116,7 +121,7 @@ pub fn check(file: &ModelProto) -> Result<(), String> {
     Ok(())
 }
 
-/// By name: initialisers and the values of Constant nodes.
+/// Returns initialisers and the values of Constant nodes, by name.
 fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
     let stored = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor));
     let nodes = graph.node.iter().filter(|node| node.op_type == "Constant");
@@ -127,7 +132,7 @@ fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
     stored.chain(computed).collect()
 }
 
-/// Of an f32 tensor, in whichever of its two fields they are; of others none.
+/// Returns the numbers of an f32 tensor, in whichever of its two fields they are; none of other types.
 fn floats(tensor: &TensorProto) -> impl Iterator<Item = f32> {
     let is_float = tensor.data_type == DataType::Float as i32;
     let raw = tensor.raw_data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));

@@ -1,44 +1,32 @@
 //! A file as tract runs it: its interface checked, convolutions given to our kernels, optimised; and
-//! what its nodes are and cost.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+//! what its nodes are.
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
-use tract_onnx::tract_core::plan;
 use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::engine::Engine;
 use crate::file::{self, Convolutions, Metadata};
 use crate::qconv::{self, QConv, QSum};
+use crate::run::{Node, Plan};
 use picket_kernels::Kernel;
-use picket_picture::{Element, InputSpec, Layout};
+use picket_picture::{Element, Layout, Spec};
 
+/// What a file becomes.
 pub struct Parsed {
-    pub plan: Arc<TypedSimplePlan>,
-    pub input: InputSpec,
+    pub plan: Plan,
+    pub input: Spec,
     pub metadata: Metadata,
-    /// As the file has them.
+    /// The convolutions that the file has.
     pub convolutions: Convolutions,
-    /// What computes them.
+    /// The name of the engine that computes them.
     pub kernel: &'static str,
     pub nodes: Vec<Node>,
 }
 
-/// A step of the graph, constants and the input left out.
-#[derive(Clone, Debug)]
-pub struct Node {
-    id: usize,
-    pub name: String,
-    pub op: String,
-    pub kernel: &'static str,
-    /// Multiply-accumulates for one image, where it is a convolution of ours.
-    pub products: Option<u64>,
-}
-
+/// Prepares a file for one engine.
+///
 /// # Errors
 /// Not ONNX, not of the interface that is needed, or nothing that tract runs.
 pub fn prepare(onnx: &[u8], engine: Engine) -> TractResult<Parsed> {
@@ -68,7 +56,7 @@ pub fn prepare(onnx: &[u8], engine: Engine) -> TractResult<Parsed> {
     let own = nodes.iter().find(|node| node.products.is_some());
     let kernel = own.map_or(Engine::Tract.name(), |node| node.kernel);
     Ok(Parsed {
-        plan: model.into_runnable()?,
+        plan: Plan::new(model.into_runnable()?),
         input,
         metadata: file::metadata(&file),
         convolutions: file::convolutions(&file),
@@ -98,7 +86,7 @@ fn nodes(model: &TypedModel) -> TractResult<Vec<Node>> {
     Ok(steps.map(node).collect())
 }
 
-fn input_spec(model: &InferenceModel) -> TractResult<InputSpec> {
+fn input_spec(model: &InferenceModel) -> TractResult<Spec> {
     if model.inputs.len() != 1 || model.outputs.len() != 1 {
         let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
         anyhow::bail!(
@@ -123,40 +111,5 @@ fn input_spec(model: &InferenceModel) -> TractResult<InputSpec> {
         [_, Some(32), Some(32), Some(3)] => Layout::Nhwc,
         _ => anyhow::bail!("its input is {:?}, [N,3,32,32] or [N,32,32,3] is needed", fact.shape),
     };
-    Ok(InputSpec { element, layout })
-}
-
-/// The median time of each of `nodes` over `runs` images.
-///
-/// # Errors
-/// Whatever the engine fails with.
-pub fn times(
-    plan: &Arc<TypedSimplePlan>,
-    nodes: &[Node],
-    input: &Tensor,
-    runs: usize,
-) -> TractResult<Vec<Duration>> {
-    let mut times = BTreeMap::<usize, Vec<Duration>>::new();
-    let mut state = plan.spawn()?;
-    for _ in 0..runs {
-        state.run_plan_with_eval(tvec!(input.clone().into()), |context, state, node, inputs| {
-            let started = Instant::now();
-            let result = plan::eval(context, state, node, inputs);
-            times.entry(node.id).or_default().push(started.elapsed());
-            result
-        })?;
-    }
-    times.values_mut().for_each(|times| times.sort_unstable());
-    let median = |node: &Node| {
-        let times = times.get(&node.id)?;
-        times.get(times.len() / 2).copied()
-    };
-    Ok(nodes.iter().map(median).map(Option::unwrap_or_default).collect())
-}
-
-/// tract's cause chain on one line: it goes into one-line errors.
-pub fn one_line(error: &TractError) -> String {
-    let chain: Vec<String> =
-        error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
-    chain.join(": ")
+    Ok(Spec { element, layout })
 }

@@ -1,16 +1,31 @@
-//! A model file becomes a classifier: `file` says what the file states, `graph` what tract makes of it,
-//! `qconv` puts our kernels in place of tract's convolutions, `model` loads, checks and runs it. The only
-//! crate that names tract; it knows nothing of requests, verdicts or the log.
+//! A model file becomes a classifier. The only crate that names tract; it knows nothing of requests,
+//! verdicts or the log.
+//!
+//! - `file` says what the file states, `labels` and `golden` what is expected of it, `embedded` holds
+//!   the one in the binary.
+//! - `graph` says what tract makes of it, `qconv` puts our kernels in place of tract's convolutions,
+//!   `engine` names them, `run` runs the graph.
+//! - `model` loads, checks and proves it; `info`, `logits` and `error` are what it says.
 
 #![deny(unsafe_code)]
 
+mod embedded;
 mod engine;
+mod error;
 mod file;
+mod golden;
 mod graph;
+mod info;
+mod labels;
+mod logits;
 mod model;
 mod qconv;
+mod run;
 
 pub use engine::{Engine, UnknownEngine};
+pub use error::{MODEL_BYTES_MAX, ModelError};
 pub use file::Convolutions;
-pub use graph::Node;
-pub use model::{CLASSES, Logits, MODEL_BYTES_MAX, Model, ModelError, ModelInfo, ModelSource};
+pub use info::ModelInfo;
+pub use logits::{CLASSES, Logits};
+pub use model::{Model, ModelSource};
+pub use run::Node;

@@ -1,5 +1,5 @@
-//! An ONNX classifier: load, digest, golden check, run → Logits. With qconv, its convolutions, the
-//! only place that names tract. Knows nothing of images on the wire, of verdicts or of the log.
+//! A model: load, digest, golden check, run → Logits. Knows nothing of images on the wire, of
+//! verdicts or of the log, nor which engine computes it.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,129 +9,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use tract_onnx::prelude::*;
 
 use crate::engine::Engine;
-use picket_picture::{IMAGE_BYTES, Image, JsonRange, MediaType};
-use picket_picture::{InputSpec, InputTensor, Values};
+use crate::error::{MODEL_BYTES_MAX, ModelError};
+use crate::graph::{Parsed, prepare};
+use crate::info::ModelInfo;
+use crate::labels::labels;
+use crate::logits::{CLASSES, Logits};
+use crate::run::{Plan, one_line};
+use crate::{embedded, golden};
+use picket_picture::{JsonRange, MediaType, Picture, Tensor};
 
-use crate::file::Convolutions;
-use crate::graph::{Node, Parsed, one_line, prepare, times};
-
-/// Classes of CIFAR-10 (Krizhevsky 2009), the only label space the contract has.
-pub const CLASSES: usize = 10;
-
-/// Largest model file that is read, bytes: 200 times the embedded model, and still within the
-/// memory of a 512 MB board while it is parsed.
-pub const MODEL_BYTES_MAX: u64 = 64 << 20;
-
-/// Longest label, bytes: every record of the log holds one.
-const LABEL_BYTES_MAX: usize = 128;
-
-/// Largest accepted difference between a golden logit in a file and ours. Runtimes round requantised
-/// values differently by one step; a damaged file or a wrong kernel is off by whole units.
-const GOLDEN_TOLERANCE: f32 = 0.25;
-
-/// The model compiled into the binary; its card is docs/model.md.
-const EMBEDDED: &[u8] = include_bytes!("../embedded/cifar10-int8.onnx");
-
-/// The picture that proves a model: at load, and again and again while it serves.
-const SAMPLE: &[u8] = include_bytes!("../embedded/golden.png");
-
-/// What ONNX Runtime 1.32.0 gave for it with the embedded model (daemon/training/golden.py).
-const SAMPLE_LOGITS: &str = include_str!("../embedded/golden.logits");
-
-/// Largest accepted difference from `SAMPLE_LOGITS`: two runtimes that round alike differ by the
-/// order in which they add floats, some 1e-6.
-const SAMPLE_TOLERANCE: f32 = 1e-4;
-
-const CIFAR10_LABELS: [&str; CLASSES] =
-    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-
+/// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
     Embedded,
     File(PathBuf),
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    #[error("cannot read model {}", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("model is {bytes} bytes, at most {MODEL_BYTES_MAX} are accepted")]
-    TooLarge { bytes: u64 },
-    #[error("model {digest} is not a usable ONNX file: {detail}")]
-    Invalid { digest: String, detail: String },
-    #[error("model {digest} does not fit: {detail}")]
-    Unfit { digest: String, detail: String },
-    #[error(
-        "model {digest} failed its golden check: logit {class} is {found:.3}, its card says {expected:.3}"
-    )]
-    Golden { digest: String, class: usize, found: f32, expected: f32 },
-    #[error(
-        "the golden sample's logits differ by {difference} from those at load: memory or model is \
-         damaged"
-    )]
-    Damaged { difference: f32 },
-    #[error("inference failed: {0}")]
-    Run(String),
-}
-
-/// What a model says about itself, and what was measured while it was loaded.
-#[derive(Clone, Debug)]
-pub struct ModelInfo {
-    /// Name in the file's metadata, if it states one.
-    pub name: Option<String>,
-    /// Version in the file's metadata, else the digest's first 12 digits.
-    pub version: String,
-    /// SHA-256 of the file, lower-case hex.
-    pub digest: String,
-    /// One label for each class, in logit order.
-    pub labels: Arc<[String; CLASSES]>,
-    pub input: InputSpec,
-    pub bytes: usize,
-    /// Parse, optimise, first run and golden check together.
-    pub load_time: Duration,
-    /// Whether the file carried golden logits, and so was checked against them.
-    pub golden_checked: bool,
-    /// What computes the convolutions: a path of ours, or tract where it has them all.
-    pub kernel: &'static str,
-    /// As the file has them.
-    pub convolutions: Convolutions,
-    /// One image, at load.
-    pub run_time: Duration,
-    /// The graph in the order in which it runs.
-    pub nodes: Vec<Node>,
-}
-
-impl ModelInfo {
-    /// What it costs that convolutions are not computed by our kernels; nothing where all are.
-    pub fn stock_warning(&self) -> Option<String> {
-        let all = self.convolutions.all();
-        let stock = all - self.nodes.iter().filter(|node| node.products.is_some()).count().min(all);
-        let form = match self.convolutions {
-            _ if stock == 0 => return None,
-            Convolutions { qdq: 1.., .. } => "QDQ, computed as floats",
-            Convolutions { float: 1.., .. } => "f32",
-            _ => "integers of a form that no kernel takes",
-        };
-        let ms = self.run_time.as_secs_f64() * 1e3;
-        Some(format!(
-            "{stock} of {all} convolutions are {form}, and run on the stock engine: {ms:.2} ms an \
-             image here; as QLinearConv they would take a fraction of that (docs/kernels.md)"
-        ))
-    }
-}
-
-/// Unnormalised scores, one for each class.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Logits(pub [f32; CLASSES]);
-
 /// A loaded model. Shared by every worker: a run keeps its state to itself.
 pub struct Model {
-    plan: Arc<TypedSimplePlan>,
+    plan: Plan,
     info: ModelInfo,
-    /// Of the golden sample, at load.
+    /// Logits of the golden sample, computed at load.
     proof: Logits,
 }
 
@@ -145,22 +45,22 @@ impl Model {
         Model::load_on(source, Engine::best())
     }
 
-    /// The same with convolutions by another engine than the fastest.
+    /// Loads a model whose convolutions another engine computes than the fastest.
     ///
     /// # Errors
     /// As `load`.
     pub fn load_on(source: &ModelSource, engine: Engine) -> Result<Model, ModelError> {
         match source {
-            ModelSource::Embedded => Model::embedded(SAMPLE_LOGITS, engine),
+            ModelSource::Embedded => Model::embedded(embedded::SAMPLE_LOGITS, engine),
             ModelSource::File(path) => Model::from_onnx(&read_bounded(path)?, engine),
         }
     }
 
     fn embedded(sample_logits: &str, engine: Engine) -> Result<Model, ModelError> {
-        let model = Model::from_onnx(EMBEDDED, engine)?;
+        let model = Model::from_onnx(embedded::MODEL, engine)?;
         let stated = sample_logits.trim_end().replace('\n', ",");
-        let expected = golden_logits(&stated).expect("golden.py wrote 10 numbers");
-        check_golden(&model.info.digest, &model.proof, &expected, SAMPLE_TOLERANCE)?;
+        let expected = golden::parse(&stated).expect("golden.py wrote 10 numbers");
+        golden::check(&model.info.digest, &model.proof, &expected, embedded::SAMPLE_TOLERANCE)?;
         Ok(model)
     }
 
@@ -176,7 +76,7 @@ impl Model {
 
         let unfit = |detail: String| ModelError::Unfit { digest: digest.clone(), detail };
         let labels = labels(parsed.metadata.labels.as_deref()).map_err(unfit)?;
-        let golden = parsed.metadata.golden.as_deref().map(golden_logits).transpose();
+        let golden = parsed.metadata.golden.as_deref().map(golden::parse).transpose();
         let golden = golden.map_err(unfit)?;
         let mut model = Model::new(parsed, labels, &digest, onnx.len());
         model.info.golden_checked = golden.is_some();
@@ -210,10 +110,10 @@ impl Model {
             ModelError::Run(detail) => ModelError::Unfit { digest: digest.clone(), detail },
             other => other,
         };
-        let input = InputTensor::new(&golden_image(), self.info.input);
+        let input = Tensor::new(&golden::picture(), self.info.input);
         let found = self.run(&input).map_err(unfit)?;
         if let Some(expected) = golden {
-            check_golden(&digest, &found, expected, GOLDEN_TOLERANCE)?;
+            golden::check(&digest, &found, expected, golden::TOLERANCE)?;
         }
         let sample = self.sample().map_err(unfit)?;
         let started = Instant::now();
@@ -241,48 +141,45 @@ impl Model {
         Err(ModelError::Damaged { difference: differences.fold(0.0, f32::max) })
     }
 
-    fn sample(&self) -> Result<InputTensor, ModelError> {
-        let image = Image::decode(SAMPLE, MediaType::Png, JsonRange::default())
+    fn sample(&self) -> Result<Tensor, ModelError> {
+        let picture = Picture::decode(embedded::SAMPLE, MediaType::Png, JsonRange::default())
             .map_err(|error| ModelError::Run(format!("the golden sample: {error}")))?;
-        Ok(InputTensor::new(&image, self.info.input))
+        Ok(Tensor::new(&picture, self.info.input))
     }
 
-    /// One forward pass, batch of one.
+    /// Runs one forward pass, batch of one.
     ///
     /// # Errors
     /// `Run` when the engine fails or answers with anything but 10 finite numbers.
-    pub fn run(&self, input: &InputTensor) -> Result<Logits, ModelError> {
-        let run = |error: TractError| ModelError::Run(one_line(&error));
-        let outputs = self.plan.run(tvec!(tensor(input).map_err(run)?.into()));
-        picket_kernels::leave_vectors();
-        let outputs = outputs.map_err(run)?;
-        let output = outputs[0].cast_to::<f32>().map_err(run)?;
-        let values = output.view().as_slice::<f32>().map_err(run)?;
+    pub fn run(&self, input: &Tensor) -> Result<Logits, ModelError> {
+        let values = self.plan.run(input).map_err(ModelError::Run)?;
+        let count = values.len();
         let logits: [f32; CLASSES] = values
             .try_into()
-            .map_err(|_| ModelError::Run(format!("{} logits, expected {CLASSES}", values.len())))?;
+            .map_err(|_| ModelError::Run(format!("{count} logits, expected {CLASSES}")))?;
         if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
             return Err(ModelError::Run(format!("logit {class} is {}", logits[class])));
         }
         Ok(Logits(logits))
     }
 
-    /// The median time of each node over `runs` images, in the order of `ModelInfo::nodes`.
+    /// Returns the median time of each node over `runs` images, in the order of `ModelInfo::nodes`.
     ///
     /// # Errors
     /// `Run` when the engine fails.
-    pub fn times(&self, input: &InputTensor, runs: usize) -> Result<Vec<Duration>, ModelError> {
-        let run = |error: TractError| ModelError::Run(one_line(&error));
-        times(&self.plan, &self.info.nodes, &tensor(input).map_err(run)?, runs).map_err(run)
+    pub fn times(&self, input: &Tensor, runs: usize) -> Result<Vec<Duration>, ModelError> {
+        self.plan.times(&self.info.nodes, input, runs).map_err(ModelError::Run)
     }
-}
 
-fn tensor(input: &InputTensor) -> TractResult<Tensor> {
-    let shape = input.layout.shape();
-    match &input.values {
-        Values::U8(values) => Tensor::from_shape(&shape, values),
-        Values::I8(values) => Tensor::from_shape(&shape, values),
-        Values::F32(values) => Tensor::from_shape(&shape, values),
+    /// Loads the embedded model into a memory where one of its logits has changed since, for tests of
+    /// callers that must notice that.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn damaged() -> Result<Model, ModelError> {
+        let mut model = Model::load(&ModelSource::Embedded)?;
+        model.proof.0[3] += 0.75;
+        Ok(model)
     }
 }
 
@@ -302,67 +199,10 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, ModelError> {
     Ok(onnx)
 }
 
-fn labels(stated: Option<&str>) -> Result<[String; CLASSES], String> {
-    let Some(stated) = stated else {
-        return Ok(CIFAR10_LABELS.map(str::to_string));
-    };
-    let labels: Vec<String> = stated.split(',').map(|label| label.trim().to_string()).collect();
-    if let Some(label) = labels.iter().find(|label| !(1..=LABEL_BYTES_MAX).contains(&label.len())) {
-        let bytes = label.len();
-        return Err(format!(
-            "it has a label of {bytes} bytes, 1 to {LABEL_BYTES_MAX} are possible"
-        ));
-    }
-    let count = labels.len();
-    labels.try_into().map_err(|_| format!("it states {count} labels, exactly {CLASSES} are needed"))
-}
-
-fn golden_logits(stated: &str) -> Result<[f32; CLASSES], String> {
-    let logits: Result<Vec<f32>, _> = stated.split(',').map(|text| text.trim().parse()).collect();
-    let logits = logits.map_err(|error| format!("its golden_logits are not numbers: {error}"))?;
-    let count = logits.len();
-    logits
-        .try_into()
-        .map_err(|_| format!("it states {count} golden logits, exactly {CLASSES} are needed"))
-}
-
-/// The image that daemon/training/stamp.py runs to state a model's golden logits.
-fn golden_image() -> Image {
-    let bytes: Vec<u8> = (0..IMAGE_BYTES).map(|i| (31 * i * i + 7 * i) as u8).collect();
-    Image::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes")
-}
-
-fn check_golden(
-    digest: &str,
-    found: &Logits,
-    expected: &[f32; CLASSES],
-    tolerance: f32,
-) -> Result<(), ModelError> {
-    for (class, (&found, &expected)) in found.0.iter().zip(expected).enumerate() {
-        if (found - expected).abs() > tolerance {
-            return Err(ModelError::Golden { digest: digest.to_string(), class, found, expected });
-        }
-    }
-    Ok(())
-}
-
-impl Model {
-    /// The embedded model in a memory where one of its logits has changed since it was loaded, for the
-    /// tests of whoever must notice that.
-    ///
-    /// # Errors
-    /// As `load`.
-    pub fn damaged() -> Result<Model, ModelError> {
-        let mut model = Model::load(&ModelSource::Embedded)?;
-        model.proof.0[3] += 0.75;
-        Ok(model)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_picture::{Element, Layout};
+    use picket_picture::{Element, Layout, Spec};
 
     #[test]
     fn embedded_model_gives_the_logits_that_onnx_runtime_gave() {
@@ -370,17 +210,17 @@ mod tests {
         assert!(model.info().golden_checked, "the embedded model must carry golden logits");
         assert_eq!(model.info().labels[3], "cat");
         assert_eq!(model.info().digest.len(), 64);
-        assert_eq!(model.info().input, InputSpec { element: Element::U8, layout: Layout::Nchw });
+        assert_eq!(model.info().input, Spec { element: Element::U8, layout: Layout::Nchw });
     }
 
     fn fixture(path: &str) -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(path)
     }
 
-    fn logits_of(model: &Model, picture: &str) -> [f32; CLASSES] {
-        let bytes = std::fs::read(fixture(picture)).unwrap();
-        let image = Image::decode(&bytes, MediaType::Png, JsonRange::default()).unwrap();
-        model.run(&InputTensor::new(&image, model.info().input)).unwrap().0
+    fn logits_of(model: &Model, file: &str) -> [f32; CLASSES] {
+        let bytes = std::fs::read(fixture(file)).unwrap();
+        let picture = Picture::decode(&bytes, MediaType::Png, JsonRange::default()).unwrap();
+        model.run(&Tensor::new(&picture, model.info().input)).unwrap().0
     }
 
     /// ONNX Runtime rounds every activation as the kernels do: what is left is the order in which
@@ -433,16 +273,16 @@ mod tests {
     fn a_run_leaves_no_upper_halves_of_vector_registers_in_use() {
         for engine in Engine::all() {
             let model = Model::load_on(&ModelSource::Embedded, engine).unwrap();
-            model.run(&InputTensor::new(&golden_image(), model.info.input)).unwrap();
+            model.run(&Tensor::new(&golden::picture(), model.info.input)).unwrap();
             assert_ne!(picket_kernels::upper_halves_in_use(), Some(true), "{}", engine.name());
         }
     }
 
     #[test]
     fn a_binary_whose_answer_to_the_golden_sample_is_wrong_refuses_its_model() {
-        assert!(Model::embedded(SAMPLE_LOGITS, Engine::best()).is_ok());
+        assert!(Model::embedded(embedded::SAMPLE_LOGITS, Engine::best()).is_ok());
         let mut logits: Vec<f32> =
-            SAMPLE_LOGITS.lines().map(|line| line.parse().unwrap()).collect();
+            embedded::SAMPLE_LOGITS.lines().map(|line| line.parse().unwrap()).collect();
         logits[3] += 2e-3;
         let wrong: Vec<String> = logits.iter().map(f32::to_string).collect();
         let wrong = wrong.join("\n");
@@ -466,7 +306,7 @@ mod tests {
 
     #[test]
     fn corrupt_models_are_refused_with_a_reason() {
-        let truncated = &EMBEDDED[..EMBEDDED.len() / 2];
+        let truncated = &embedded::MODEL[..embedded::MODEL.len() / 2];
         for (what, bytes) in
             [("empty", &b""[..]), ("text", &b"not a model"[..]), ("truncated", truncated)]
         {
@@ -480,7 +320,7 @@ mod tests {
 
     #[test]
     fn damaged_weights_fail_the_golden_check() {
-        let mut damaged = EMBEDDED.to_vec();
+        let mut damaged = embedded::MODEL.to_vec();
         // Within the weights of one layer, so that the file can still be read.
         let within = damaged.len() / 4;
         for byte in &mut damaged[within..within + 20_000] {

@@ -4,6 +4,7 @@
 
 use std::arch::x86_64::*;
 
+use super::kernel::Kernel;
 use super::tile::{Output, Range, Tile};
 
 pub const LANES: usize = 16;
@@ -14,12 +15,8 @@ const STEP: usize = 2;
 pub const SUMS: usize = 8;
 pub const VECTORS: usize = 2;
 
-pub fn is_available() -> bool {
-    is_x86_feature_detected!("avx2")
-}
-
 pub fn tile(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(is_available() && tile.is_sound(STEP));
+    assert!(Kernel::Avx2.is_available() && tile.is_sound(STEP));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
@@ -79,7 +76,7 @@ pub fn biases(bias: &[i32; LANES]) -> [__m256i; VECTORS] {
     [0, 1].map(|vector| unsafe { _mm256_loadu_si256(bias.as_ptr().add(vector * SUMS).cast()) })
 }
 
-/// The sums of one pixel → its bytes.
+/// Turns the sums of one pixel into its bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn requantise(
@@ -109,32 +106,4 @@ pub fn requantise(
     let high_half = _mm256_extracti128_si256::<1>(words);
     // SAFETY: `output` has 16 bytes.
     unsafe { _mm_storeu_si128(output.as_mut_ptr().cast(), _mm_packus_epi16(low_half, high_half)) };
-}
-
-pub fn clear_upper_halves() {
-    if is_x86_feature_detected!("avx") {
-        // SAFETY: the CPU has the feature.
-        unsafe { clear() }
-    }
-}
-
-#[target_feature(enable = "avx")]
-fn clear() {
-    _mm256_zeroupper();
-}
-
-/// Whether the CPU holds anything in the upper halves of the vector registers; None where it does not
-/// tell. A test of whoever calls `leave_vectors` asks this.
-pub fn upper_halves_in_use() -> Option<bool> {
-    /// Of XINUSE, the registers' upper halves (Intel SDM 1, 13.6).
-    const AVX_STATE: u64 = 1 << 2;
-
-    #[target_feature(enable = "xsave")]
-    fn in_use() -> u64 {
-        // SAFETY: whatever has xsavec has its register 1 as well.
-        unsafe { _xgetbv(1) }
-    }
-    let told = is_x86_feature_detected!("avx") && is_x86_feature_detected!("xsavec");
-    // SAFETY: the CPU has the feature.
-    told.then(|| unsafe { in_use() } & AVX_STATE != 0)
 }

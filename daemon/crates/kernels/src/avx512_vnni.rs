@@ -3,8 +3,9 @@
 
 use std::arch::x86_64::*;
 
-use super::Layer;
-use super::tile::{self, Output, Range, Tile};
+use super::kernel::Kernel;
+use super::packed::Packed;
+use super::tile::{Output, Range, Tile};
 
 const STEP: usize = 4;
 /// Sums in a register.
@@ -12,21 +13,17 @@ const SUMS: usize = 16;
 /// Registers of sums that become one of bytes.
 const GROUP: usize = 4;
 
-pub fn is_available() -> bool {
-    is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
-}
-
 /// 8 to 24 registers of sums, of 32: 16 channels in each, as many for a pixel as the layer's form says.
 /// Ten of them keep two multipliers of five cycles busy.
-pub fn drive(layer: &Layer, input: &[u8], output: &mut [u8]) {
-    match (layer.form().lanes / SUMS, layer.form().pixels) {
-        (3, 8) => tile::drive(layer, input, output, tile::<3, 48, 8>),
-        (2, 8) => tile::drive(layer, input, output, tile::<2, 32, 8>),
-        (1, 8) => tile::drive(layer, input, output, tile::<1, 16, 8>),
-        (4, 4) => tile::drive(layer, input, output, tile::<4, 64, 4>),
-        (3, 4) => tile::drive(layer, input, output, tile::<3, 48, 4>),
-        (2, 4) => tile::drive(layer, input, output, tile::<2, 32, 4>),
-        (1, 4) => tile::drive(layer, input, output, tile::<1, 16, 4>),
+pub fn drive(packed: &Packed, input: &[u8], output: &mut [u8]) {
+    match (packed.form.lanes / SUMS, packed.form.pixels) {
+        (3, 8) => packed.drive(input, output, tile::<3, 48, 8>),
+        (2, 8) => packed.drive(input, output, tile::<2, 32, 8>),
+        (1, 8) => packed.drive(input, output, tile::<1, 16, 8>),
+        (4, 4) => packed.drive(input, output, tile::<4, 64, 4>),
+        (3, 4) => packed.drive(input, output, tile::<3, 48, 4>),
+        (2, 4) => packed.drive(input, output, tile::<2, 32, 4>),
+        (1, 4) => packed.drive(input, output, tile::<1, 16, 4>),
         form => unreachable!("no layer is packed in the form {form:?}"),
     }
 }
@@ -35,7 +32,7 @@ fn tile<const VECTORS: usize, const LANES: usize, const PIXELS: usize>(
     tile: &Tile<u8, LANES, PIXELS>,
     output: &mut Output<LANES, PIXELS>,
 ) {
-    assert!(is_available() && LANES == VECTORS * SUMS && tile.is_sound(STEP));
+    assert!(Kernel::Avx512Vnni.is_available() && LANES == VECTORS * SUMS && tile.is_sound(STEP));
     // SAFETY: the CPU has the features, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel::<VECTORS, LANES, PIXELS>(tile, output) }
 }
@@ -101,7 +98,7 @@ unsafe fn kernel<const VECTORS: usize, const LANES: usize, const PIXELS: usize>(
     }
 }
 
-/// Sums of pixels that follow each other → their bytes. What saturates on the way to 16 and to 8 bits is
+/// Turns sums of pixels that follow each other into their bytes. What saturates on the way to 16 and to 8 bits is
 /// beyond the range of the output, and i8 is u8 with its top bit flipped.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]

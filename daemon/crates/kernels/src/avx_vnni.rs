@@ -4,16 +4,13 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{LANES, PIXELS, SUMS, VECTORS, biases, requantise};
+use super::kernel::Kernel;
 use super::tile::{Output, Tile};
 
 const STEP: usize = 4;
 
-pub fn is_available() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
-}
-
 pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(is_available() && tile.is_sound(STEP));
+    assert!(Kernel::AvxVnni.is_available() && tile.is_sound(STEP));
     // SAFETY: the CPU has the features, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Most products in one sum: as many of 255 · −128 as an i32 holds.
+/// Most products in one sum: an i32 holds as many of 255 · −128.
 const PRODUCTS_MAX: usize = i32::MAX as usize / (255 * 128);
 
 /// Largest side of an image and largest number of channels that a layer takes: ten times what models
@@ -12,7 +12,7 @@ const EXTENT_MAX: usize = 1 << 13;
 /// Most elements of a padded input or of an output, 500 times those of the embedded model.
 const ELEMENTS_MAX: u64 = 1 << 24;
 
-/// Sizes along height and width come as `[height, width]`.
+/// The sizes of a convolution. Those along height and width come as `[height, width]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pub in_channels: usize,
@@ -25,29 +25,29 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Height and width with the padding around.
+    /// Returns height and width with the padding around.
     pub fn padded(&self) -> [usize; 2] {
         [0, 1].map(|axis| self.pad_before[axis] + self.input[axis] + self.pad_after[axis])
     }
 
-    /// Height and width of what comes out.
+    /// Returns height and width of the output.
     pub fn output(&self) -> [usize; 2] {
         let padded = self.padded();
         [0, 1].map(|axis| (padded[axis] - self.kernel[axis]) / self.stride[axis] + 1)
     }
 
-    /// Bytes of one image.
+    /// Returns the bytes of one image.
     pub fn input_len(&self) -> usize {
         self.in_channels * self.input[0] * self.input[1]
     }
 
-    /// Bytes of what it becomes.
+    /// Returns the bytes of its output.
     pub fn output_len(&self) -> usize {
         let [height, width] = self.output();
         self.out_channels * height * width
     }
 
-    /// Multiply-accumulates for one image, those with the padding included.
+    /// Returns the multiply-accumulates for one image, those with the padding included.
     pub fn products(&self) -> u64 {
         let window = self.in_channels * self.kernel[0] * self.kernel[1];
         self.output_len() as u64 * window as u64
@@ -87,7 +87,7 @@ pub struct Quantised {
 }
 
 impl Quantised {
-    /// Least and greatest value.
+    /// Returns the least and the greatest value.
     pub fn range(self) -> (i32, i32) {
         if self.signed { (-128, 127) } else { (0, 255) }
     }
@@ -113,6 +113,8 @@ pub struct Convolution {
 }
 
 impl Convolution {
+    /// Checks that the kernels take it.
+    ///
     /// # Errors
     /// What the kernels don't take.
     pub fn check(&self) -> Result<(), Refusal> {

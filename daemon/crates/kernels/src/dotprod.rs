@@ -3,8 +3,9 @@
 #![allow(unsafe_code)]
 
 use std::arch::aarch64::*;
-use std::arch::{asm, is_aarch64_feature_detected};
+use std::arch::asm;
 
+use super::kernel::Kernel;
 use super::neon::{LANES, PIXELS, biases, requantise};
 use super::tile::{Output, Tile};
 
@@ -12,12 +13,8 @@ const STEP: usize = 4;
 /// Elements in a register: four steps, which sdot picks by number.
 const REGISTER: usize = 16;
 
-pub fn is_available() -> bool {
-    is_aarch64_feature_detected!("dotprod")
-}
-
 pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(is_available() && tile.is_sound(STEP));
+    assert!(Kernel::Dotprod.is_available() && tile.is_sound(STEP));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }

@@ -3,8 +3,9 @@
 #![allow(unsafe_code)]
 
 use std::arch::aarch64::*;
-use std::arch::{asm, is_aarch64_feature_detected};
+use std::arch::asm;
 
+use super::kernel::Kernel;
 use super::neon::{LANES, PIXELS, requantise};
 use super::tile::{Output, Tile};
 
@@ -13,12 +14,8 @@ const STEP: usize = 8;
 const PIXEL_PAIRS: usize = PIXELS / 2;
 const LANE_PAIRS: usize = LANES / 2;
 
-pub fn is_available() -> bool {
-    is_aarch64_feature_detected!("i8mm")
-}
-
 pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(is_available() && tile.is_sound(STEP));
+    assert!(Kernel::I8mm.is_available() && tile.is_sound(STEP));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
@@ -77,7 +74,7 @@ unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXE
     }
 }
 
-/// Each pair of channels, for both pixels.
+/// Returns the biases of each pair of channels, for both pixels.
 #[inline]
 #[target_feature(enable = "neon")]
 fn biases(bias: &[i32; LANES]) -> [int32x4_t; LANE_PAIRS] {
@@ -88,7 +85,7 @@ fn biases(bias: &[i32; LANES]) -> [int32x4_t; LANE_PAIRS] {
     })
 }
 
-/// Pairs of channels of two pixels → the channels of each.
+/// Turns pairs of channels of two pixels into the channels of each.
 #[inline]
 #[target_feature(enable = "neon")]
 fn pixels(sums: &[int32x4_t; LANE_PAIRS]) -> [[int32x4_t; 2]; 2] {

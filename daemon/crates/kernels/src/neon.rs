@@ -3,8 +3,8 @@
 #![allow(unsafe_code)]
 
 use std::arch::aarch64::*;
-use std::arch::is_aarch64_feature_detected;
 
+use super::kernel::Kernel;
 use super::tile::{Output, Range, Tile};
 
 pub const LANES: usize = 8;
@@ -12,12 +12,8 @@ pub const LANES: usize = 8;
 pub const PIXELS: usize = 8;
 const STEP: usize = 4;
 
-pub fn is_available() -> bool {
-    is_aarch64_feature_detected!("neon")
-}
-
 pub fn tile(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(is_available() && tile.is_sound(STEP));
+    assert!(Kernel::Neon.is_available() && tile.is_sound(STEP));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
@@ -84,7 +80,7 @@ pub fn biases(bias: &[i32; LANES]) -> [int32x4_t; 2] {
     unsafe { [vld1q_s32(bias.as_ptr()), vld1q_s32(bias.as_ptr().add(4))] }
 }
 
-/// The sums of one pixel → its bytes.
+/// Turns the sums of one pixel into its bytes.
 #[inline]
 #[target_feature(enable = "neon")]
 pub fn requantise(

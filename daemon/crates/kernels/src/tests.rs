@@ -147,12 +147,13 @@ proptest! {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn vnni_in_256_bits_gives_the_bits_of_the_definition((convolution, image) in case()) {
-        use super::{avx_vnni::evex, tile::drive};
+        use super::avx_vnni::evex;
         if evex::is_available() {
             let layer = Layer::pack_for(&convolution, Kernel::AvxVnni).unwrap();
             let expected = definition(&convolution, &image);
             let mut output = vec![0; expected.len()];
-            drive(&layer, &layer.offset(&image, Order::Planar), &mut output, evex::tile);
+            let arranged = layer.offset(&image, Order::Planar);
+            layer.packed.drive(&arranged, &mut output, evex::tile);
             prop_assert_eq!(&output, &expected);
         }
     }

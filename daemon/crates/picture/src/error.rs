@@ -1,19 +1,18 @@
 //! What can be wrong with a body, and whose fault each case is.
 //!
-//! Owns the texts that a client reads. It must not know HTTP: a [`Fault`] is a kind of mistake,
+//! Owns the texts that a client reads. It must not know HTTP: a [`DecodeFault`] is a kind of mistake,
 //! and the listener turns it into a status.
 
-use super::compressed::{DECODED_BYTES_MAX, IMAGE_SIDE_MAX, PIXELS_MAX};
-use super::jpeg::SCANS_MAX;
-use super::json::{COUNT_MAX, JsonRange};
-use super::{IMAGE_BYTES, SIDE};
+use crate::limits::{
+    COUNT_MAX, DECODED_BYTES_MAX, IMAGE_BYTES, IMAGE_SIDE_MAX, PIXELS_MAX, SCANS_MAX, SIDE,
+};
 
 /// The media types that [`super::MediaType`] names, as an error text lists them.
 const ACCEPTED: &str = "application/json, image/png, image/jpeg, application/octet-stream";
 
 /// The kind of a client's mistake; the number is the HTTP status of RFC 9110 for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum DecodeFault {
     /// The bytes are not what they are declared to be (400).
     Malformed,
     /// The picture exceeds a limit (413).
@@ -24,7 +23,7 @@ pub enum Fault {
     Unprocessable,
 }
 
-/// Why a body is not an image. The text states the fact and the limit, for the client to read.
+/// Why a body is not a picture. The text states the fact and the limit, for the client to read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("body is empty")]
@@ -83,8 +82,8 @@ pub enum DecodeError {
         "json holds {literal} at line {line} column {column}, only finite numbers are accepted"
     )]
     NotFinite { literal: &'static str, line: usize, column: usize },
-    #[error("data[{index}] is {value}, range {range} accepts 0 to {max}", max = range.max())]
-    OutOfRange { index: usize, value: f64, range: JsonRange },
+    #[error("data[{index}] is {value}, range {range} accepts 0 to {max}")]
+    OutOfRange { index: usize, value: f64, range: &'static str, max: f64 },
     #[error(
         "data holds fractions from {low} to {high}, not pixel values 0 to 255: state \
          \"range\":\"0..1\""
@@ -100,8 +99,8 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// Whose mistake this is, for the listener to choose a status.
-    pub fn fault(&self) -> Fault {
+    /// Returns whose mistake this is, for the listener to choose a status.
+    pub fn fault(&self) -> DecodeFault {
         use DecodeError as E;
         match self {
             E::Empty
@@ -110,9 +109,9 @@ impl DecodeError {
             | E::Damaged { .. }
             | E::ZeroSize { .. }
             | E::NotUtf8 { .. }
-            | E::JsonSyntax { .. } => Fault::Malformed,
-            E::Dimensions { .. } | E::Memory { .. } | E::Scans => Fault::TooLarge,
-            E::ContentType { .. } | E::Unrecognised => Fault::UnknownType,
+            | E::JsonSyntax { .. } => DecodeFault::Malformed,
+            E::Dimensions { .. } | E::Memory { .. } | E::Scans => DecodeFault::TooLarge,
+            E::ContentType { .. } | E::Unrecognised => DecodeFault::UnknownType,
             E::Rgb8Length { .. }
             | E::Unsupported { .. }
             | E::NotAnObject
@@ -127,7 +126,7 @@ impl DecodeError {
             | E::OutOfRange { .. }
             | E::LooksScaled { .. }
             | E::LooksNormalised { .. }
-            | E::Range => Fault::Unprocessable,
+            | E::Range => DecodeFault::Unprocessable,
         }
     }
 }

@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 
-use super::{CHANNELS, IMAGE_BYTES, Image};
+use crate::limits::{CHANNELS, IMAGE_BYTES};
+use crate::picture::Picture;
 
 /// The files of tests/data that end like this, in order; every one of them decodes.
-pub(super) fn names(extension: &str) -> Vec<String> {
+pub fn names(extension: &str) -> Vec<String> {
     let names = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
     names.retain(|name| name.ends_with(extension));
@@ -16,22 +17,22 @@ pub(super) fn names(extension: &str) -> Vec<String> {
     names
 }
 
-pub(super) fn read(name: &str) -> Vec<u8> {
+pub fn read(name: &str) -> Vec<u8> {
     std::fs::read(folder().join(name)).unwrap()
 }
 
 /// The pixels that make.py computed: NAME.rgb, or NAME.grey with one byte a pixel.
-pub(super) fn expected(name: &str) -> Image {
+pub fn expected(name: &str) -> Picture {
     let bytes = read(name);
     if bytes.len() == IMAGE_BYTES {
-        return Image::from_rgb8(&bytes).unwrap();
+        return Picture::from_rgb8(&bytes).unwrap();
     }
     let pixels: Vec<u8> = bytes.iter().flat_map(|&grey| [grey; CHANNELS]).collect();
-    Image::from_rgb8(&pixels).unwrap()
+    Picture::from_rgb8(&pixels).unwrap()
 }
 
-/// The largest difference between two images' channels.
-pub(super) fn difference(left: &Image, right: &Image) -> u8 {
+/// The largest difference between two pictures' channels.
+pub fn difference(left: &Picture, right: &Picture) -> u8 {
     let pairs = left.pixels().iter().zip(right.pixels());
     pairs.map(|(left, right)| left.abs_diff(*right)).max().unwrap()
 }

@@ -2,12 +2,13 @@
 //!
 //! Owns the list of accepted types. It must not decode anything.
 
-use super::{DecodeError, IMAGE_BYTES};
+use crate::error::DecodeError;
+use crate::limits::IMAGE_BYTES;
 
 /// The signature of PNG, eight bytes; PNG specification, section 5.2.
-pub(super) const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+pub const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// The start of a JPEG file, three bytes: SOI and the first byte of the next marker; ITU-T T.81.
-pub(super) const JPEG_START: &[u8] = b"\xff\xd8\xff";
+pub const JPEG_START: &[u8] = b"\xff\xd8\xff";
 /// The longest Content-Type that an error repeats, in characters: enough for every registered one.
 const ECHO_CHARS_MAX: usize = 80;
 
@@ -72,7 +73,7 @@ impl MediaType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Fault;
+    use crate::error::DecodeFault;
 
     #[test]
     fn content_type_ignores_case_and_parameters() {
@@ -92,7 +93,7 @@ mod tests {
     fn unknown_content_type_lists_the_accepted_ones() {
         for value in ["", ";", "text/plain", "image/webp", "json", "application/json+x"] {
             let error = MediaType::from_content_type(value).unwrap_err();
-            assert_eq!(error.fault(), Fault::UnknownType, "{value}");
+            assert_eq!(error.fault(), DecodeFault::UnknownType, "{value}");
             let text = error.to_string();
             for accepted in ["json", "image/png", "image/jpeg", "application/octet-stream"] {
                 assert!(text.contains(accepted), "{text}");
@@ -118,7 +119,7 @@ mod tests {
     fn sniff_of_anything_else_is_an_unknown_type() {
         for body in [&b"x"[..], b"\xff", b"\xff\xd8", b"[1,2]", b"GIF89a", &[0; 3071], b"   "] {
             let error = MediaType::sniff(body).unwrap_err();
-            assert_eq!(error.fault(), Fault::UnknownType, "{body:?}");
+            assert_eq!(error.fault(), DecodeFault::UnknownType, "{body:?}");
         }
     }
 }

@@ -4,9 +4,9 @@
 //! reach the decoder, so that none of them (iCCP, zTXt, iTXt) is ever inflated. It must not
 //! inflate or allocate more than the body's own length.
 
-use super::DecodeError;
-use super::compressed::check_size;
-use super::media::PNG_SIGNATURE;
+use crate::error::DecodeError;
+use crate::media::PNG_SIGNATURE;
+use crate::outline::{Outline, check_size};
 
 /// Length and type before a chunk's data, in bytes; section 5.3.
 const CHUNK_HEAD_BYTES: usize = 8;
@@ -17,34 +17,23 @@ const IHDR_BYTES: usize = 13;
 /// The bit of a chunk type's first byte that is set when the chunk is ancillary; section 5.4.
 const ANCILLARY: u8 = 0x20;
 
-/// What a PNG file states about itself.
-#[derive(Debug)]
-pub(super) struct Outline<'a> {
-    /// Pixels, within the limits.
-    pub(super) width: u32,
-    /// Pixels, within the limits.
-    pub(super) height: u32,
-    /// The file without its ancillary chunks, tRNS excepted; at most as long as the body. An
-    /// animation's chunks are ancillary: what is left is the default image.
-    pub(super) essence: Vec<u8>,
-    /// The eXIf chunk's data, from the TIFF header on; a chunk with a wrong checksum is no chunk.
-    pub(super) exif: Option<&'a [u8]>,
-}
-
 /// One chunk of the file.
-struct Chunk<'a> {
+struct PngChunk<'a> {
     kind: [u8; 4],
     data: &'a [u8],
     /// The whole chunk with length, type and checksum.
     whole: &'a [u8],
 }
 
-/// Walks a body that starts with the PNG signature, up to its IEND.
+/// Walks a body that starts with the PNG signature, up to its IEND. Returns its outline, and the file
+/// without its ancillary chunks, tRNS excepted, which is at most as long as the body. An animation's
+/// chunks are ancillary: what is left is the default image. An eXIf chunk with a wrong checksum is no
+/// chunk.
 ///
 /// # Errors
 /// Malformed when a chunk is cut or IEND is missing, too large when IHDR states a size beyond the
 /// limits; nothing is allocated before that is known.
-pub(super) fn outline(body: &[u8]) -> Result<Outline<'_>, DecodeError> {
+pub fn outline(body: &[u8]) -> Result<(Outline<'_>, Vec<u8>), DecodeError> {
     let mut rest = body.get(PNG_SIGNATURE.len()..).unwrap_or_default();
     let header = next_chunk(&mut rest)?;
     let (width, height) = size(&header)?;
@@ -59,14 +48,17 @@ pub(super) fn outline(body: &[u8]) -> Result<Outline<'_>, DecodeError> {
             essence.extend_from_slice(chunk.whole);
         }
         match &chunk.kind {
-            b"IEND" => return Ok(Outline { width, height, essence, exif }),
+            b"IEND" => {
+                let size = (width, height);
+                return Ok((Outline { format: "png", size, coefficient_bytes: 0, exif }, essence));
+            }
             b"eXIf" if exif.is_none() && chunk.is_intact() => exif = Some(tiff(chunk.data)),
             _ => {}
         }
     }
 }
 
-fn next_chunk<'a>(rest: &mut &'a [u8]) -> Result<Chunk<'a>, DecodeError> {
+fn next_chunk<'a>(rest: &mut &'a [u8]) -> Result<PngChunk<'a>, DecodeError> {
     let cut = DecodeError::Truncated { format: "png", missing: "its IEND chunk is missing" };
     let Some((&[a, b, c, d, k0, k1, k2, k3], _)) = rest.split_first_chunk::<CHUNK_HEAD_BYTES>()
     else {
@@ -81,10 +73,10 @@ fn next_chunk<'a>(rest: &mut &'a [u8]) -> Result<Chunk<'a>, DecodeError> {
     };
     *rest = after;
     let data = &whole[CHUNK_HEAD_BYTES..CHUNK_HEAD_BYTES + length];
-    Ok(Chunk { kind: [k0, k1, k2, k3], data, whole })
+    Ok(PngChunk { kind: [k0, k1, k2, k3], data, whole })
 }
 
-fn size(header: &Chunk) -> Result<(u32, u32), DecodeError> {
+fn size(header: &PngChunk) -> Result<(u32, u32), DecodeError> {
     match header.data {
         &[w0, w1, w2, w3, h0, h1, h2, h3, ..]
             if &header.kind == b"IHDR" && header.data.len() == IHDR_BYTES =>
@@ -99,12 +91,12 @@ fn size(header: &Chunk) -> Result<(u32, u32), DecodeError> {
     }
 }
 
-/// Some writers put JPEG's marker before the TIFF header.
+/// Removes JPEG's marker, which some writers put before the TIFF header.
 fn tiff(data: &[u8]) -> &[u8] {
     data.strip_prefix(b"Exif\0\0").unwrap_or(data)
 }
 
-impl Chunk<'_> {
+impl PngChunk<'_> {
     fn is_intact(&self) -> bool {
         let (covered, stated) = self.whole.split_at(self.whole.len() - CHUNK_CRC_BYTES);
         crc32fast::hash(&covered[4..]).to_be_bytes() == stated
@@ -118,14 +110,14 @@ mod tests {
 
     use super::*;
     use crate::fixtures::{difference, expected, names, read};
-    use crate::{Fault, Image, JsonRange, MediaType};
+    use crate::{DecodeFault, JsonRange, MediaType, Picture};
 
-    fn decode(body: &[u8]) -> Result<Image, DecodeError> {
-        Image::decode(body, MediaType::Png, JsonRange::default())
+    fn decode(body: &[u8]) -> Result<Picture, DecodeError> {
+        Picture::decode(body, MediaType::Png, JsonRange::default())
     }
 
     #[track_caller]
-    fn assert_refused(body: &[u8], fault: Fault, text: &str) {
+    fn assert_refused(body: &[u8], fault: DecodeFault, text: &str) {
         let error = decode(body).unwrap_err();
         assert_eq!(error.to_string(), text);
         assert_eq!(error.fault(), fault);
@@ -193,7 +185,11 @@ mod tests {
             let body = read(&name);
             for length in 0..body.len() {
                 let error = decode(&body[..length]).unwrap_err();
-                assert_eq!(error.fault(), Fault::Malformed, "{name} cut to {length}: {error}");
+                assert_eq!(
+                    error.fault(),
+                    DecodeFault::Malformed,
+                    "{name} cut to {length}: {error}"
+                );
             }
         }
     }
@@ -210,7 +206,7 @@ mod tests {
         for name in ["rgb8.png", "interlaced.png", "grey16.png", "palette.png"] {
             for keep in [0, 1, 2, 10, 50] {
                 let error = decode(&with_image_data(name, |data| data.truncate(keep))).unwrap_err();
-                assert_eq!(error.fault(), Fault::Malformed, "{name} {keep}: {error}");
+                assert_eq!(error.fault(), DecodeFault::Malformed, "{name} {keep}: {error}");
             }
         }
     }
@@ -218,12 +214,12 @@ mod tests {
     #[test]
     fn file_without_image_data_or_palette_is_malformed() {
         let error = decode(&file(&[header(4, 4, 2)])).unwrap_err();
-        assert_eq!(error.fault(), Fault::Malformed, "{error}");
+        assert_eq!(error.fault(), DecodeFault::Malformed, "{error}");
         let all = chunks(&read("palette.png"));
         let all = all.iter().filter(|(kind, _)| kind != b"PLTE");
         let all: Vec<_> = all.map(|(kind, data)| chunk(kind, data)).collect();
         let error = decode(&file(&all)).unwrap_err();
-        assert_eq!(error.fault(), Fault::Malformed, "{error}");
+        assert_eq!(error.fault(), DecodeFault::Malformed, "{error}");
     }
 
     #[test]
@@ -281,7 +277,7 @@ mod tests {
             chunk(b"tRNS", &[0, 0, 0, 0, 0, 0]),
         ];
         let body = inserted("rgb8.png", &extra);
-        let kinds = chunks(&outline(&body).unwrap().essence);
+        let kinds = chunks(&outline(&body).unwrap().1);
         let kinds: Vec<_> = kinds.iter().map(|(kind, _)| kind).collect();
         assert_eq!(kinds, [b"IHDR", b"tRNS", b"IDAT"]);
         assert_eq!(decode(&body).unwrap(), expected("colours.rgb"));
@@ -293,16 +289,16 @@ mod tests {
         assert_eq!(body.len(), 33);
         let text = "image is 50000x50000, at most 16384 pixels a side and 24000000 pixels in all \
                     are accepted";
-        assert_refused(&body, Fault::TooLarge, text);
+        assert_refused(&body, DecodeFault::TooLarge, text);
         let body = [PNG_SIGNATURE, &header(0, 5, 2)].concat();
-        assert_refused(&body, Fault::Malformed, "image is 0x5, at least 1x1 is needed");
+        assert_refused(&body, DecodeFault::Malformed, "image is 0x5, at least 1x1 is needed");
     }
 
     #[test]
     fn pixels_beyond_the_memory_limit_are_refused() {
         let body = file(&[header(6_000, 4_000, 6), chunk(b"IDAT", &endless_zeros(1))]);
         let text = "decoding needs 96000000 bytes of memory, at most 75497472 are accepted";
-        assert_refused(&body, Fault::TooLarge, text);
+        assert_refused(&body, DecodeFault::TooLarge, text);
     }
 
     #[test]
@@ -313,22 +309,22 @@ mod tests {
         assert!(decode(&bomb).unwrap().pixels().iter().all(|&value| value == 0));
         let short = file(&[header(32, 32, 2), chunk(b"IDAT", &endless_zeros(1_000))]);
         let error = decode(&short).unwrap_err();
-        assert_eq!(error.fault(), Fault::Malformed, "{error}");
+        assert_eq!(error.fault(), DecodeFault::Malformed, "{error}");
     }
 
     #[test]
     fn file_that_does_not_start_with_its_header_is_damaged() {
         let text = "png is damaged, it does not start with an IHDR chunk";
-        assert_refused(&file(&[chunk(b"IDAT", &[0; 13])]), Fault::Malformed, text);
-        assert_refused(&file(&[chunk(b"IHDR", &[1; 12])]), Fault::Malformed, text);
-        assert_refused(&file(&[chunk(b"IHDR", &[1; 14])]), Fault::Malformed, text);
-        assert_refused(&file(&[]), Fault::Malformed, text);
+        assert_refused(&file(&[chunk(b"IDAT", &[0; 13])]), DecodeFault::Malformed, text);
+        assert_refused(&file(&[chunk(b"IHDR", &[1; 12])]), DecodeFault::Malformed, text);
+        assert_refused(&file(&[chunk(b"IHDR", &[1; 14])]), DecodeFault::Malformed, text);
+        assert_refused(&file(&[]), DecodeFault::Malformed, text);
     }
 
     #[test]
     fn second_header_is_damage() {
         let error = decode(&inserted("rgb8.png", &[header(16_384, 16_384, 2)])).unwrap_err();
-        assert_eq!(error.fault(), Fault::Malformed, "{error}");
+        assert_eq!(error.fault(), DecodeFault::Malformed, "{error}");
     }
 
     #[test]
@@ -339,7 +335,7 @@ mod tests {
             let second = PNG_SIGNATURE.len() + IHDR_BYTES + CHUNK_HEAD_BYTES + CHUNK_CRC_BYTES;
             let length = length.max(body.len() as u32);
             body[second..][..4].copy_from_slice(&length.to_be_bytes());
-            assert_refused(&body, Fault::Malformed, text);
+            assert_refused(&body, DecodeFault::Malformed, text);
         }
     }
 

@@ -1,8 +1,9 @@
-//! Rows of RGB8 pixels to a 32×32 image: an exact area average, and the EXIF turns and flips.
+//! Rows of RGB8 pixels to a 32×32 picture: an exact area average, and the EXIF turns and flips.
 //!
 //! It keeps 32 sums a row and no copy of the picture. It must not know where rows come from.
 
-use super::{CHANNELS, IMAGE_BYTES, Image, SIDE};
+use crate::limits::{CHANNELS, IMAGE_BYTES, SIDE};
+use crate::picture::Picture;
 
 /// Averages a picture down (or up) to 32×32, row by row.
 ///
@@ -10,7 +11,7 @@ use super::{CHANNELS, IMAGE_BYTES, Image, SIDE};
 /// their area, rounded half up. The whole picture is squashed: nothing is cropped and the aspect
 /// ratio is not kept. The same rule enlarges a picture below 32 pixels (a pixel is repeated, and
 /// mixed by area where a cell crosses a border), and leaves one of 32×32 bit-exact.
-pub(super) struct Average {
+pub struct Average {
     width: usize,
     height: usize,
     row: usize,
@@ -19,9 +20,9 @@ pub(super) struct Average {
 }
 
 impl Average {
-    /// A picture of `width` × `height` pixels, both from 1 to the side limit (16,384), with which
+    /// Starts a picture of `width` × `height` pixels, both from 1 to the side limit (16,384), with which
     /// a row's sums stay below 2^23 and a cell's below 2^37.
-    pub(super) fn new(width: u32, height: u32) -> Average {
+    pub fn new(width: u32, height: u32) -> Average {
         Average {
             width: width as usize,
             height: height as usize,
@@ -31,7 +32,7 @@ impl Average {
     }
 
     /// Takes the next row from the top, `width` RGB8 pixels.
-    pub(super) fn push_row(&mut self, row: &[u8]) {
+    pub fn push_row(&mut self, row: &[u8]) {
         debug_assert_eq!(row.len(), self.width * CHANNELS);
         let across = self.average_across(row);
         let (top, bottom) = (self.row * SIDE, (self.row + 1) * SIDE);
@@ -46,7 +47,7 @@ impl Average {
         }
     }
 
-    /// The sums of one row in 32 columns of `width` area units each.
+    /// Returns the sums of one row in 32 columns of `width` area units each.
     fn average_across(&self, row: &[u8]) -> [u32; SIDE * CHANNELS] {
         let mut across = [0_u32; SIDE * CHANNELS];
         for (x, cell) in across.chunks_exact_mut(CHANNELS).enumerate() {
@@ -72,15 +73,15 @@ impl Average {
         across
     }
 
-    /// The image, once every row was pushed.
-    pub(super) fn finish(self) -> Image {
+    /// Returns the picture, once every row was pushed.
+    pub fn finish(self) -> Picture {
         debug_assert_eq!(self.row, self.height);
         let area = (self.width * self.height) as u64;
         let mut pixels = Box::new([0; IMAGE_BYTES]);
         for (pixel, sum) in pixels.iter_mut().zip(self.sums.iter()) {
             *pixel = ((sum + area / 2) / area) as u8;
         }
-        Image(pixels)
+        Picture(pixels)
     }
 }
 
@@ -88,18 +89,18 @@ impl Average {
 ///
 /// A square average commutes with turns and flips, so they are applied to the 32×32 result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Orientation {
+pub struct Orientation {
     /// Swap rows and columns first.
-    pub(super) transpose: bool,
+    pub transpose: bool,
     /// Then mirror left and right.
-    pub(super) mirror: bool,
+    pub mirror: bool,
     /// Then turn upside down.
-    pub(super) flip: bool,
+    pub flip: bool,
 }
 
 impl Orientation {
-    /// From the tag's value; one outside 1 to 8 means upright, as viewers do.
-    pub(super) fn from_exif(value: u8) -> Orientation {
+    /// Reads the tag's value; one outside 1 to 8 means upright, as viewers do.
+    pub fn from_exif(value: u8) -> Orientation {
         let (transpose, mirror, flip) = match value {
             2 => (false, true, false),
             3 => (false, true, true),
@@ -113,10 +114,10 @@ impl Orientation {
         Orientation { transpose, mirror, flip }
     }
 
-    /// Turns and flips an image.
-    pub(super) fn apply(self, image: Image) -> Image {
+    /// Turns and flips a picture.
+    pub fn apply(self, picture: Picture) -> Picture {
         if self == Orientation::default() {
-            return image;
+            return picture;
         }
         let mut pixels = Box::new([0; IMAGE_BYTES]);
         for (index, pixel) in pixels.chunks_exact_mut(CHANNELS).enumerate() {
@@ -131,9 +132,9 @@ impl Orientation {
                 (x, y) = (y, x);
             }
             let from = (y * SIDE + x) * CHANNELS;
-            pixel.copy_from_slice(&image.0[from..from + CHANNELS]);
+            pixel.copy_from_slice(&picture.0[from..from + CHANNELS]);
         }
-        Image(pixels)
+        Picture(pixels)
     }
 }
 
@@ -141,7 +142,7 @@ impl Orientation {
 mod tests {
     use super::*;
 
-    fn average(width: u32, height: u32, pixel: impl Fn(usize, usize) -> [u8; 3]) -> Image {
+    fn average(width: u32, height: u32, pixel: impl Fn(usize, usize) -> [u8; 3]) -> Picture {
         let mut average = Average::new(width, height);
         for y in 0..height as usize {
             let row: Vec<u8> = (0..width as usize).flat_map(|x| pixel(x, y)).collect();
@@ -150,9 +151,9 @@ mod tests {
         average.finish()
     }
 
-    fn at(image: &Image, x: usize, y: usize) -> [u8; 3] {
+    fn at(picture: &Picture, x: usize, y: usize) -> [u8; 3] {
         let start = (y * SIDE + x) * CHANNELS;
-        image.pixels()[start..start + CHANNELS].try_into().unwrap()
+        picture.pixels()[start..start + CHANNELS].try_into().unwrap()
     }
 
     fn noise(x: usize, y: usize) -> [u8; 3] {
@@ -162,10 +163,10 @@ mod tests {
 
     #[test]
     fn side_of_32_is_kept_bit_exact() {
-        let image = average(32, 32, noise);
+        let picture = average(32, 32, noise);
         for y in 0..SIDE {
             for x in 0..SIDE {
-                assert_eq!(at(&image, x, y), noise(x, y));
+                assert_eq!(at(&picture, x, y), noise(x, y));
             }
         }
     }
@@ -174,8 +175,8 @@ mod tests {
     fn flat_picture_of_any_size_stays_flat() {
         for (width, height) in [(1, 1), (1, 500), (500, 1), (31, 33), (16_384, 2), (1000, 777)] {
             for value in [0, 1, 127, 254, 255] {
-                let image = average(width, height, |_, _| [value; 3]);
-                assert!(image.pixels().iter().all(|&p| p == value), "{width}x{height} {value}");
+                let picture = average(width, height, |_, _| [value; 3]);
+                assert!(picture.pixels().iter().all(|&p| p == value), "{width}x{height} {value}");
             }
         }
     }
@@ -184,7 +185,7 @@ mod tests {
     fn every_cell_is_the_mean_of_its_area() {
         // The twin: the same mean in floating point, cell by cell, from the definition.
         for (width, height) in [(64, 48), (100, 37), (33, 31), (7, 95), (20, 20), (2, 2)] {
-            let image = average(width, height, noise);
+            let picture = average(width, height, noise);
             for cell in 0..SIDE * SIDE {
                 let (cx, cy) = (cell % SIDE, cell / SIDE);
                 let mut sum = [0.0_f64; 3];
@@ -201,7 +202,7 @@ mod tests {
                         }
                     }
                 }
-                for (sum, value) in sum.into_iter().zip(at(&image, cx, cy)) {
+                for (sum, value) in sum.into_iter().zip(at(&picture, cx, cy)) {
                     assert!((sum - f64::from(value)).abs() <= 0.5 + 1e-6, "{width}x{height}");
                 }
             }
@@ -236,8 +237,8 @@ mod tests {
             (9, [1, 2, 3, 4]),
         ] {
             let stored = average(2, 2, |x, y| [(y * 2 + x + 1) as u8; 3]);
-            let image = Orientation::from_exif(value).apply(stored);
-            let corners = [(0, 0), (31, 0), (0, 31), (31, 31)].map(|(x, y)| at(&image, x, y)[0]);
+            let picture = Orientation::from_exif(value).apply(stored);
+            let corners = [(0, 0), (31, 0), (0, 31), (31, 31)].map(|(x, y)| at(&picture, x, y)[0]);
             assert_eq!(corners, upright, "orientation {value}");
         }
     }

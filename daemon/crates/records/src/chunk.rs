@@ -1,12 +1,11 @@
-//! Records in the tree: up to `packed::CHUNK_RECORDS_MAX` of one commit share a value (see packed.rs), under
-//! the number of the first. A commit then costs one insertion, and sled's leaves, which hold 16
-//! values, split a tenth as often: at 100 records/s that is the difference between 2,400 and 1,000
-//! bytes on the device for each record.
+//! Records in the tree: up to `packed::CHUNK_RECORDS_MAX` of one commit share a value (see
+//! packed.rs), under the number of the first. A commit then costs one insertion, and sled's leaves,
+//! which hold 16 values, split a tenth as often: at 100 records/s that is the difference between
+//! 2,400 and 1,000 bytes on the device for each record.
 
 use std::ops::{Range, RangeInclusive};
 
 use super::format::{self, Damage};
-use super::journal::Journal;
 use super::keys::{FILLER_PREFIX, RECORD_PREFIX, record_id, record_key};
 use super::packed::{self, Packed, Packer};
 
@@ -15,7 +14,7 @@ use super::packed::{self, Packed, Packer};
 /// them eight of the values that are written twice are written again with the next split.
 const FILLERS: u8 = 7;
 
-/// Puts them where they belong, unless they are there.
+/// Puts the fillers where they belong, unless they are there.
 pub(super) fn fill_last_leaf(db: &sled::Db) -> sled::Result<()> {
     for number in 0..FILLERS {
         let key = [FILLER_PREFIX, number];
@@ -39,9 +38,9 @@ fn ask_again(db: &sled::Db, key: &[u8]) -> sled::Result<()> {
 /// A record as it is in the tree.
 pub(super) struct Numbered {
     pub(super) id: u64,
-    /// Of a record of its own (see format.rs); an empty one where the record can't be read.
+    /// The value of a single record (see format.rs); empty where the record can't be read.
     pub(super) value: Vec<u8>,
-    /// What it takes there, the first of a chunk together with the chunk's head and key.
+    /// Bytes that it takes there, for the first of a chunk with the chunk's head and key.
     pub(super) stored_bytes: u64,
 }
 
@@ -62,26 +61,23 @@ impl Chunk {
         self.0.is_full()
     }
 
-    /// Stores the chunk, by way of the journal if there is one, and starts an empty one; how many
-    /// bytes the tree has got.
-    pub(super) fn put(
-        &mut self,
-        db: &sled::Db,
-        journal: Option<&mut Journal>,
-    ) -> sled::Result<usize> {
-        let Some((first_id, chunk)) = std::mem::take(&mut self.0).finish() else { return Ok(0) };
-        if let Some(journal) = journal {
-            journal.add_chunk(first_id, &chunk);
-        }
-        let key = record_key(first_id);
-        let stored_bytes = key.len() + chunk.len();
-        db.insert(key, chunk)?;
-        ask_again(db, &key)?;
-        Ok(stored_bytes)
+    /// Returns the number of its first record and its value, unless it is empty, and starts an
+    /// empty one.
+    pub(super) fn take(&mut self) -> Option<(u64, Vec<u8>)> {
+        std::mem::take(&mut self.0).finish()
     }
 }
 
-/// Every record of these numbers, oldest first.
+/// Stores a chunk under the number of its first record. Returns how many bytes the tree has got.
+pub(super) fn insert(db: &sled::Db, first_id: u64, chunk: Vec<u8>) -> sled::Result<usize> {
+    let key = record_key(first_id);
+    let stored_bytes = key.len() + chunk.len();
+    db.insert(key, chunk)?;
+    ask_again(db, &key)?;
+    Ok(stored_bytes)
+}
+
+/// Gives every record of these numbers, oldest first.
 pub(super) fn ascending(
     db: &sled::Db,
     ids: RangeInclusive<u64>,
@@ -91,7 +87,7 @@ pub(super) fn ascending(
     Ok(chunks.flat_map(each_record(db, false)).filter(move |item| within(item, &ids)))
 }
 
-/// Every record before this number, newest first.
+/// Gives every record before this number, newest first.
 pub(super) fn descending(
     db: &sled::Db,
     before: u64,
@@ -101,14 +97,14 @@ pub(super) fn descending(
     chunks.flat_map(each_record(db, true)).filter(move |item| within(item, &ids))
 }
 
-/// The value of one record.
+/// Returns the value of one record.
 pub(super) fn get(db: &sled::Db, id: u64) -> sled::Result<Option<Vec<u8>>> {
     let Some((key, bytes)) = chunk_of(db, id)? else { return Ok(None) };
     let found = split(key, &bytes).into_iter().find(|record| record.id == id);
     Ok(found.map(|record| record.value))
 }
 
-/// The oldest chunk: the number of its first record, and its records.
+/// Returns the oldest chunk: the number of its first record, and its records.
 pub(super) fn oldest(db: &sled::Db) -> sled::Result<Option<(u64, Vec<Numbered>)>> {
     let first = db.scan_prefix([RECORD_PREFIX]).next().transpose()?;
     Ok(first.and_then(|(key, bytes)| record_id(&key).map(|id| (id, split(id, &bytes)))))
@@ -135,7 +131,7 @@ pub(super) fn separate(db: &sled::Db, ids: &Range<u64>) -> sled::Result<()> {
     Ok(())
 }
 
-/// The chunk that a record of this number would be in.
+/// Returns the chunk that a record of this number would be in.
 fn chunk_of(db: &sled::Db, id: u64) -> sled::Result<Option<(u64, sled::IVec)>> {
     let chunk = db.range(record_key(0)..=record_key(id)).next_back().transpose()?;
     Ok(chunk.and_then(|(key, bytes)| record_id(&key).map(|id| (id, bytes))))
@@ -145,7 +141,7 @@ fn within(item: &sled::Result<Numbered>, ids: &RangeInclusive<u64>) -> bool {
     item.as_ref().map_or(true, |record| ids.contains(&record.id))
 }
 
-/// The records of a chunk, in the order of their numbers or against it.
+/// Gives the records of a chunk, in the order of their numbers or against it.
 fn each_record(
     db: &sled::Db,
     backwards: bool,

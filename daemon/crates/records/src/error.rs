@@ -9,7 +9,7 @@ use picket_base::disk;
 
 /// Whose fault a failed operation of the store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum StoreFault {
     /// No space left, or none that we may use.
     Full,
     ReadOnly,
@@ -25,7 +25,7 @@ pub enum Fault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct StoreError {
-    pub fault: Fault,
+    pub fault: StoreFault,
     pub detail: String,
 }
 
@@ -33,26 +33,27 @@ impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> StoreError {
         let fault = match &error {
             sled::Error::Io(error) => fault(error),
-            _ => Fault::Store,
+            _ => StoreFault::Store,
         };
         StoreError { fault, detail: error.to_string().replace('\n', " ") }
     }
 }
 
-fn fault(error: &io::Error) -> Fault {
+fn fault(error: &io::Error) -> StoreFault {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
-        io::ErrorKind::ReadOnlyFilesystem => Fault::ReadOnly,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreFault::Full,
+        io::ErrorKind::ReadOnlyFilesystem => StoreFault::ReadOnly,
         // sled reports an inconsistency of its own files as an I/O error of these kinds.
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
-            Fault::Store
+            StoreFault::Store
         }
         // sled copies errors without their number; of what it meets, only EIO has no kind.
-        _ if disk::is_io_error(error) || error.raw_os_error().is_none() => Fault::Disk,
-        _ => Fault::System,
+        _ if disk::is_io_error(error) || error.raw_os_error().is_none() => StoreFault::Disk,
+        _ => StoreFault::System,
     }
 }
 
+/// Why the log did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("cannot use log directory {}", path.display())]
@@ -72,7 +73,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// Waiting can't help: the directory is not ours to write, or somebody else holds it.
+    /// Whether waiting can't help: the directory is not ours to write, or somebody else holds it.
     pub fn is_permanent(&self) -> bool {
         match self {
             LogError::Directory { source, .. } => disk::is_refusal(source),
@@ -81,15 +82,16 @@ impl LogError {
         }
     }
 
-    pub fn fault(&self) -> Fault {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> StoreFault {
         match self {
-            LogError::NoRoom(NoRoom::Full { .. }) => Fault::Full,
-            LogError::NoRoom(NoRoom::ReadOnly) => Fault::ReadOnly,
+            LogError::NoRoom(NoRoom::Full { .. }) => StoreFault::Full,
+            LogError::NoRoom(NoRoom::ReadOnly) => StoreFault::ReadOnly,
             LogError::Open { error, .. } | LogError::Write(error) | LogError::Read(error) => {
                 error.fault
             }
             LogError::Directory { source, .. } => fault(source),
-            LogError::Locked { .. } | LogError::Closed => Fault::Store,
+            LogError::Locked { .. } | LogError::Closed => StoreFault::Store,
         }
     }
 }
@@ -100,7 +102,7 @@ pub(super) fn guard<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T,
         Ok(result) => Ok(result?),
         Err(panic) => {
             let detail = format!("the store panicked: {}", panic_text(&*panic));
-            Err(StoreError { fault: Fault::Store, detail: detail.replace('\n', " ") })
+            Err(StoreError { fault: StoreFault::Store, detail: detail.replace('\n', " ") })
         }
     }
 }

@@ -45,7 +45,7 @@ impl Kind {
     }
 }
 
-/// Why stored bytes are no record.
+/// Why stored bytes are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     #[error("value of {0} bytes is cut")]
@@ -138,7 +138,7 @@ pub(super) struct Place {
     pub(super) more_follow: bool,
 }
 
-/// A record's value, and the link that the next one builds on.
+/// Encodes a record: its value, and the link that the next one builds on.
 ///
 /// `origin_content` is the content of the origin's own value: what the record says about who made
 /// it is covered by the chain as well, its number in the store is not.
@@ -176,8 +176,10 @@ fn to_payload<'a>(place: &Place, entry: &'a Entry) -> Payload<'a> {
     }
 }
 
+/// Decodes the record of this number. It never panics, whatever the bytes are.
+///
 /// # Errors
-/// What is wrong with the bytes; never panics, whatever they are.
+/// What is wrong with the bytes.
 pub fn decode(id: u64, value: &[u8]) -> Result<Stored, Damage> {
     let (link, origin, payload) = parts(value)?;
     let payload: Payload = postcard::from_bytes(payload).map_err(|_| Damage::Content)?;
@@ -198,7 +200,7 @@ pub fn decode(id: u64, value: &[u8]) -> Result<Stored, Damage> {
     Ok(Stored { link, origin, at, inference_us, defect, more_follow, body })
 }
 
-/// The link that an intact record of this value has after `previous`.
+/// Returns the link that an intact record of this value has after `previous`.
 pub(super) fn expected_link(
     previous: &Link,
     origin_content: &[u8],
@@ -208,7 +210,7 @@ pub(super) fn expected_link(
     Ok(link(previous, origin_content, payload))
 }
 
-/// The number, the link and the origin's number that an intact record's value states.
+/// Returns the number, the link and the origin's number that an intact record's value states.
 pub(super) fn identify(value: &[u8]) -> Result<(u64, Link, u32), Damage> {
     let (link, origin, payload) = parts(value)?;
     let (id, _) = postcard::take_from_bytes(payload).map_err(|_| Damage::Content)?;
@@ -237,7 +239,7 @@ impl Parts<'_> {
         Ok(Parts { link, origin, id, wall_us, monotonic_us, inference_us, flags, variant, body })
     }
 
-    /// The value that they are of.
+    /// Puts the value together again.
     pub(super) fn to_value(&self) -> Result<Vec<u8>, Damage> {
         let Parts { link, origin, id, wall_us, monotonic_us, inference_us, flags, variant, body } =
             self;
@@ -254,7 +256,7 @@ impl Parts<'_> {
     }
 }
 
-/// The same record under another number of its origin.
+/// Returns the same record under another number of its origin.
 pub(super) fn with_origin(value: &[u8], origin: u32) -> Result<Vec<u8>, Damage> {
     let (link, _, payload) = parts(value)?;
     let mut moved = header(Kind::Record);
@@ -264,7 +266,7 @@ pub(super) fn with_origin(value: &[u8], origin: u32) -> Result<Vec<u8>, Damage> 
     Ok(seal(moved))
 }
 
-/// Link, origin's number and payload of a record's value.
+/// Returns link, origin's number and payload of a record's value.
 fn parts(value: &[u8]) -> Result<(Link, u32, &[u8]), Damage> {
     let content = content(Kind::Record, value)?;
     let (link, rest) = content.split_first_chunk().ok_or(Damage::Content)?;
@@ -284,12 +286,14 @@ fn link(previous: &Link, origin_content: &[u8], payload: &[u8]) -> Link {
     link
 }
 
-/// A value of any other kind. Its content starts with the number that it is stored under.
+/// Encodes a value of any other kind. Its content starts with the number that it is stored under.
 pub(super) fn encode_other(kind: Kind, number: u32, other: &impl Serialize) -> Vec<u8> {
     let value = postcard::to_extend(&number, header(kind)).expect("a Vec takes any content");
     seal(postcard::to_extend(other, value).expect("a Vec takes any content"))
 }
 
+/// Decodes a value of any other kind, and the number that it is stored under.
+///
 /// # Errors
 /// What is wrong with the bytes.
 pub(super) fn decode_other<'a, T: Deserialize<'a>>(
@@ -299,7 +303,7 @@ pub(super) fn decode_other<'a, T: Deserialize<'a>>(
     postcard::from_bytes(content(kind, value)?).map_err(|_| Damage::Content)
 }
 
-/// What the chain covers of an origin: its content without its number.
+/// Returns what the chain covers of an origin: its content without its number.
 pub(super) fn origin_content(origin: &Origin) -> Vec<u8> {
     postcard::to_allocvec(origin).expect("a Vec takes any content")
 }

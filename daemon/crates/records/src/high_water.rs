@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::format::Link;
 use super::journal;
+use super::position::Position;
 
 pub(super) const FILE_NAME: &str = "high-water";
 
@@ -24,17 +24,6 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Each state is written to the other of two slots, a disk sector each: a torn write leaves the
 /// state before it.
 const SLOT_BYTES: usize = 512;
-
-/// Where the log stands after a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HighWater {
-    /// The oldest record that retention has left.
-    pub first_id: u64,
-    /// The number after the newest committed record.
-    pub next_id: u64,
-    /// Its link.
-    pub link: Link,
-}
 
 /// The file, open for the owner of the log.
 pub(super) struct HighWaterFile {
@@ -47,7 +36,7 @@ pub(super) struct HighWaterFile {
 #[derive(Serialize, Deserialize)]
 struct Slot {
     turn: u64,
-    state: HighWater,
+    state: Position,
 }
 
 impl HighWaterFile {
@@ -65,14 +54,18 @@ impl HighWaterFile {
         Ok(HighWaterFile { file, turn, synced: Instant::now() })
     }
 
+    /// Writes the position into the next slot.
+    ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) fn write(&mut self, state: HighWater) -> io::Result<()> {
+    pub(super) fn write(&mut self, state: Position) -> io::Result<()> {
         self.turn += 1;
         let offset = (self.turn % 2) * SLOT_BYTES as u64;
         self.file.write_all_at(&encode(&Slot { turn: self.turn, state }), offset)
     }
 
+    /// Syncs the file, at most once in `SYNC_INTERVAL`.
+    ///
     /// # Errors
     /// When the disk refuses.
     pub(super) fn sync(&mut self) -> io::Result<()> {
@@ -84,14 +77,14 @@ impl HighWaterFile {
     }
 }
 
-/// How far the log in `dir` has got, by this file and by the journal; none when neither says.
-pub(super) fn read(dir: &Path) -> Option<HighWater> {
+/// Returns how far the log in `dir` has got, by this file and by the journal; none when neither says.
+pub(super) fn read(dir: &Path) -> Option<Position> {
     let file = File::open(dir.join(FILE_NAME)).ok();
     let stated = file.and_then(|file| newest_slot(&file)).map(|slot| slot.state);
     let journaled = journal::read(dir).map(|tail| tail.state);
     let first_id = stated.iter().chain(&journaled).map(|state| state.first_id).max()?;
     let furthest = stated.into_iter().chain(journaled).max_by_key(|state| state.next_id)?;
-    Some(HighWater { first_id, ..furthest })
+    Some(Position { first_id, ..furthest })
 }
 
 fn newest_slot(file: &File) -> Option<Slot> {
@@ -103,7 +96,7 @@ fn newest_slot(file: &File) -> Option<Slot> {
     slots.max_by_key(|slot| slot.turn)
 }
 
-/// CRC-32 over the rest of the sector, then the slot, zeros behind.
+/// Encodes a slot: CRC-32 over the rest of the sector, then the slot, zeros behind.
 fn encode(slot: &Slot) -> [u8; SLOT_BYTES] {
     let mut bytes = [0; SLOT_BYTES];
     postcard::to_slice(slot, &mut bytes[4..]).expect("a slot takes less than a sector");
@@ -123,8 +116,8 @@ fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<Slot> {
 mod tests {
     use super::*;
 
-    fn state(next_id: u64) -> HighWater {
-        HighWater { first_id: 1, next_id, link: [7; 12] }
+    fn state(next_id: u64) -> Position {
+        Position { first_id: 1, next_id, link: [7; 12] }
     }
 
     #[test]

@@ -15,12 +15,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::chunk::Chunk;
+use super::chunk::{self, Chunk};
+use super::climb::Climb;
 use super::format::{self, Anchor, Kind};
-use super::high_water::HighWater;
 use super::keys::{ANCHOR_KEY, offset_key, origin_key};
 use super::packed::Packed;
-use super::recovery::Climb;
+use super::position::Position;
+use super::record::Origin;
 use picket_base::disk::{self, AlignedBytes};
 
 pub(super) const FILE_NAME: &str = "journal";
@@ -43,7 +44,7 @@ struct Header {
     /// Number of the first record in it.
     first_new: u64,
     /// Where the log stands with it.
-    state: HighWater,
+    state: Position,
 }
 
 /// The file, open for the owner of the log.
@@ -95,6 +96,7 @@ impl Journal {
         }
     }
 
+    /// Adds a chunk of records to the next commit.
     pub(super) fn add_chunk(&mut self, first_id: u64, chunk: &[u8]) {
         self.first_new.get_or_insert(first_id);
         self.add(chunk);
@@ -105,7 +107,7 @@ impl Journal {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) fn commit(&mut self, state: HighWater) -> io::Result<bool> {
+    pub(super) fn commit(&mut self, state: Position) -> io::Result<bool> {
         let Some(first_new) = self.first_new else { return Ok(self.commit.len() == HEADER_BYTES) };
         let end = self.at + self.commit.len().next_multiple_of(BLOCK_BYTES);
         if end > FILE_BYTES {
@@ -131,7 +133,7 @@ impl Journal {
         Ok(true)
     }
 
-    /// The store has everything: the next commit goes to the beginning.
+    /// Starts again from the beginning of the file, since the store has everything.
     pub(super) fn restart(&mut self) {
         self.at = 0;
         self.next();
@@ -151,12 +153,12 @@ impl Journal {
 /// What a journal holds: commits that follow each other.
 pub(super) struct Tail {
     /// Where the log stood after the last of them.
-    pub(super) state: HighWater,
+    pub(super) state: Position,
     first_new: u64,
     values: Vec<u8>,
 }
 
-/// The commits in the journal of `dir`; none when there is no file or no whole commit in it.
+/// Reads the commits in the journal of `dir`; none when there is no file or no whole commit in it.
 pub(super) fn read(dir: &Path) -> Option<Tail> {
     let file = File::open(dir.join(FILE_NAME)).ok()?;
     let mut bytes = vec![0; FILE_BYTES];
@@ -208,7 +210,7 @@ fn decode(bytes: &[u8]) -> Option<(Header, &[u8])> {
     (intact && holds_its_records(&header, held)).then_some((header, held))
 }
 
-/// The numbers that a commit claims are those of its records, one after the other.
+/// Whether the numbers that a commit claims are those of its records, one after the other.
 fn holds_its_records(header: &Header, held: &[u8]) -> bool {
     let records = values(held).filter(|(kind, _)| *kind == Kind::Record);
     let mut next_id = header.first_new;
@@ -233,7 +235,7 @@ impl Tail {
         let mut batch = sled::Batch::default();
         for (kind, value) in values(&self.values) {
             if kind == Kind::Origin
-                && let Ok((number, _)) = format::decode_other::<crate::record::Origin>(kind, &value)
+                && let Ok((number, _)) = format::decode_other::<Origin>(kind, &value)
             {
                 let key = origin_key(number);
                 match db.get(key)? {
@@ -248,27 +250,31 @@ impl Tail {
             }
         }
         db.apply_batch(batch)?;
-        let mut chunk = Chunk::default();
+        let mut records = Chunk::default();
         for (kind, value) in values(&self.values) {
             if kind == Kind::Record
                 && let Ok((id, ..)) = format::identify(&value)
                 && id >= next_id
-                && chunk.add(&value).is_ok()
-                && chunk.is_full()
+                && records.add(&value).is_ok()
+                && records.is_full()
             {
-                chunk.put(db, None)?;
+                put(db, &mut records)?;
             }
         }
-        chunk.put(db, None)?;
+        put(db, &mut records)?;
         let records = self.state.next_id - next_id;
         tracing::info!(records, from = next_id, "the store takes over records from the journal");
         Ok(())
     }
 }
 
-/// The number after the newest record in the store.
+fn put(db: &sled::Db, records: &mut Chunk) -> sled::Result<()> {
+    records.take().map_or(Ok(()), |(first_id, bytes)| chunk::insert(db, first_id, bytes).map(drop))
+}
+
+/// Returns the number after the newest record in the store.
 fn next_id(db: &sled::Db) -> sled::Result<u64> {
-    if let Some(newest) = super::chunk::descending(db, u64::MAX).next() {
+    if let Some(newest) = chunk::descending(db, u64::MAX).next() {
         return Ok(newest?.id + 1);
     }
     let anchor = db.get([ANCHOR_KEY])?;
@@ -276,7 +282,7 @@ fn next_id(db: &sled::Db) -> sled::Result<u64> {
     Ok(anchor.map_or(0, |(_, anchor)| anchor.id) + 1)
 }
 
-/// The values in it, records each as one of its own; ends at the first that is damaged.
+/// Gives the values in these bytes, records each as one of its own; ends at the first that is damaged.
 fn values(bytes: &[u8]) -> impl Iterator<Item = (Kind, Vec<u8>)> {
     let mut rest = bytes;
     let next = move || {
@@ -304,7 +310,7 @@ mod tests {
             let last = ids.end.min(first + CHUNK_RECORDS_MAX as u64);
             journal.add_chunk(first, &packed(first..last));
         }
-        let state = HighWater { first_id: 1, next_id: ids.end, link: format::GENESIS };
+        let state = Position { first_id: 1, next_id: ids.end, link: format::GENESIS };
         journal.commit(state).unwrap()
     }
 

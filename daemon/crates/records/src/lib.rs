@@ -4,27 +4,38 @@
 //!
 //! - `record` is what is kept of a prediction, `format` its bytes and its link in the chain, `packed`
 //!   those of a commit in one value, `chunk` such values in the store, `keys` their names.
-//! - `open` leads from a directory to an open log; `retention` decides what goes when.
-//! - `recovery` is the ladder from a damaged directory to an open store, `salvage` reads raw bytes.
-//! - `scan` is what an open log knows of its store, `high_water` what it should hold.
-//! - `headroom` is the room on the disk, `suspicion` whether the disk is believed.
-//! - `reader` gives pages beside the owner, `verify` the proof, `stats` the counters.
+//! - `position` is where the log stands; `journal` and `high_water` keep it through a power cut.
+//! - `store` is the open log, which `append` and `retire` change within the limits of `retention`;
+//!   `scan` is what it knows of its store, `stats` the counters.
+//! - `open` leads from a directory to an open log, by `recovery`, the ladder that `climb` limits:
+//!   `handle` opens sled, `quarantine` sets a store aside, `salvage` reads raw bytes, `restore` puts them back.
+//! - `headroom` is the room on the disk, `suspicion` whether the disk is believed, `paths` the names
+//!   beside the directory.
+//! - `reader` gives pages beside the owner, `verify` the proof.
 
 #![deny(unsafe_code)]
 
+mod append;
 mod chunk;
+mod climb;
 mod error;
 mod format;
+mod handle;
 mod headroom;
 mod high_water;
 mod journal;
 mod keys;
 mod open;
 mod packed;
+mod paths;
+mod position;
+mod quarantine;
 mod reader;
 mod record;
 mod recovery;
+mod restore;
 mod retention;
+mod retire;
 mod salvage;
 mod scan;
 mod segment;
@@ -35,17 +46,18 @@ mod suspicion;
 mod tests;
 mod verify;
 
-pub use error::{Fault, LogError, StoreError};
+pub use climb::{Climb, RecoveryStep};
+pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record};
 pub use headroom::NoRoom;
 pub use packed::read_chunk;
+pub use paths::socket_name;
 pub use reader::{LogReader, PAGE_RECORDS_MAX, Page, Query};
 pub use record::{
     Body, CLASSES, Detection, Entry, LogRecord, NAME_BYTES_MAX, Origin, Predicted, Reported,
 };
-pub use recovery::{Climb, Step};
 pub use retention::Retention;
 pub use stats::Stats;
-pub use store::{PredictionLog, socket_name};
+pub use store::PredictionLog;
 pub use suspicion::Suspicion;
 pub use verify::{Store, VerifyReport, verify};

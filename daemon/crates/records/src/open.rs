@@ -5,30 +5,23 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use super::error::guard;
-use super::error::{LogError, StoreError};
+use super::climb::{Climb, RecoveryStep};
+use super::error::{LogError, StoreError, guard};
 use super::format::{self, Anchor, GENESIS, Kind};
 use super::headroom::Headroom;
-use super::high_water::{self, HighWater, HighWaterFile};
+use super::high_water::{self, HighWaterFile};
 use super::journal::{self, Journal};
 use super::keys::{ANCHOR_KEY, record_key};
+use super::position::Position;
 use super::reader::LogReader;
-use super::recovery::{Climb, Step};
 use super::retention::Retention;
 use super::salvage::{self, Recent};
-use super::scan::{Scan, Seen};
+use super::scan::{Read, read_within_budget};
 use super::stats::Stats;
 use super::store::PredictionLog;
-use super::{chunk, recovery};
+use super::{chunk, paths, quarantine, recovery, restore};
 use picket_base::{clock, disk};
-
-/// Time that reading the store may take at open; the rest is read while the daemon serves.
-const SCAN_BUDGET: Duration = Duration::from_secs(2);
-
-/// Records read at once, at open and later.
-const SCAN_STEP: usize = 2_000;
 
 impl PredictionLog {
     /// Opens or creates the log in `dir`, climbing the recovery ladder as far as needed and
@@ -119,25 +112,25 @@ impl PredictionLog {
     /// that it has lost, and leaves out the numbers of those that are gone.
     fn recover(
         &mut self,
-        mut state: Option<HighWater>,
+        mut state: Option<Position>,
         recent: &Recent,
         climb: Climb,
     ) -> Result<(), StoreError> {
         let dir = self.dir.clone();
         let mut salvaged = 0;
-        let quarantine = guard(|| Ok(recovery::unsalvaged(&dir)?))?;
-        if let Some(quarantine) = quarantine.filter(|_| climb != Climb::Derived) {
-            let (stood, count) = recovery::salvage_quarantine(&self.db, &self.file, &quarantine)?;
+        let set_aside = guard(|| Ok(quarantine::unsalvaged(&dir)?))?;
+        if let Some(set_aside) = set_aside.filter(|_| climb != Climb::Derived) {
+            let (stood, count) = restore::quarantined(&self.db, &self.file, &set_aside)?;
             salvaged += count;
             state = Some(stood);
             self.read_again()?;
         }
         let lost = self.lost(state);
         if !lost.is_empty() {
-            salvaged += recovery::restore_recent(&self.db, recent, &lost)?;
+            salvaged += restore::recent(&self.db, recent, &lost)?;
             self.read_again()?;
             let lost = self.lost(state);
-            salvaged += recovery::restore(&self.db, &self.file, &dir, &lost)?;
+            salvaged += restore::lost(&self.db, &self.file, &dir, &lost)?;
             self.read_again()?;
         }
         guard(|| {
@@ -147,9 +140,9 @@ impl PredictionLog {
             Ok(())
         })?;
         if salvaged > 0 {
-            self.steps.push(Step::Salvaged(salvaged));
+            self.steps.push(RecoveryStep::Salvaged(salvaged));
         }
-        self.steps.extend(self.lost(state).into_iter().map(Step::Lost));
+        self.steps.extend(self.lost(state).into_iter().map(RecoveryStep::Lost));
         if let Some(state) = state.filter(|state| state.next_id > self.next_id) {
             self.scan.lose(self.next_id..state.next_id);
             self.next_id = state.next_id;
@@ -160,7 +153,7 @@ impl PredictionLog {
 
     /// What retention has removed stays removed: after a power cut sled may bring old values back,
     /// and with them an older anchor.
-    fn remove_again(&mut self, state: Option<HighWater>) -> Result<(), StoreError> {
+    fn remove_again(&mut self, state: Option<Position>) -> Result<(), StoreError> {
         let anchor = self.scan.anchor;
         let kept_from = state.map_or(0, |state| state.first_id).max(anchor.id + 1);
         if anchor.id + 1 == kept_from && self.first_id >= kept_from {
@@ -190,7 +183,7 @@ impl PredictionLog {
 
     /// A group whose last records are missing was never acknowledged: all of it goes. Not so what the
     /// high-water file knows of: there it is damage that took the last records.
-    fn take_back_incomplete_group(&mut self, state: Option<HighWater>) -> Result<(), StoreError> {
+    fn take_back_incomplete_group(&mut self, state: Option<Position>) -> Result<(), StoreError> {
         let complete = guard(|| {
             for item in chunk::descending(&self.db, self.next_id) {
                 let chunk::Numbered { id, value, .. } = item?;
@@ -219,6 +212,7 @@ impl PredictionLog {
         self.read_again()
     }
 
+    /// Reads the store once more, after it was changed.
     fn read_again(&mut self) -> Result<(), StoreError> {
         let read = guard(|| read_within_budget(&self.db))?;
         self.scan = read.scan;
@@ -227,61 +221,21 @@ impl PredictionLog {
         Ok(())
     }
 
-    /// What the scan missed, and the tail that the high-water file knows of.
-    fn lost(&self, state: Option<HighWater>) -> Vec<Range<u64>> {
+    /// Returns what the scan missed, and the tail that the high-water file knows of.
+    fn lost(&self, state: Option<Position>) -> Vec<Range<u64>> {
         let tail = state.map_or(0..0, |state| self.next_id..state.next_id);
         let mut lost = self.scan.losses.clone();
         lost.push(tail);
         lost.retain(|ids| !ids.is_empty());
         lost
     }
-
-    pub(super) fn scan_on(&mut self) -> sled::Result<()> {
-        let PredictionLog { scan, db, stats, live_bytes, .. } = self;
-        let mut seen = Vec::with_capacity(SCAN_STEP);
-        let complete = scan.step(db, SCAN_STEP, |record| seen.push(record))?;
-        let mut stats = stats.lock().expect("no holder of the counters panics");
-        for Seen { origin, inference_us, defect, bytes } in seen {
-            *live_bytes += bytes;
-            if let Some(used) = scan.origins.get(&origin) {
-                stats.add(&used.origin, inference_us, defect);
-            }
-        }
-        stats.complete = complete;
-        Ok(())
-    }
 }
 
-/// What one reading of the store gives.
-pub(super) struct Read {
-    pub(super) scan: Scan,
-    pub(super) stats: Stats,
-    pub(super) live_bytes: u64,
-}
-
-pub(super) fn read_within_budget(db: &sled::Db) -> sled::Result<Read> {
-    let started = Instant::now();
-    let mut read = Read { scan: Scan::start(db)?, stats: Stats::default(), live_bytes: 0 };
-    let mut complete = false;
-    while !complete && started.elapsed() < SCAN_BUDGET {
-        let mut seen = Vec::with_capacity(SCAN_STEP);
-        complete = read.scan.step(db, SCAN_STEP, |record| seen.push(record))?;
-        for Seen { origin, inference_us, defect, bytes } in seen {
-            read.live_bytes += bytes;
-            if let Some(used) = read.scan.origins.get(&origin) {
-                read.stats.add(&used.origin, inference_us, defect);
-            }
-        }
-    }
-    read.stats.complete = complete;
-    Ok(read)
-}
-
-/// One owner at a time, this process included: sled's own lock goes with its files when they are
-/// set aside.
+/// Locks the store. It has one owner at a time, this process included: sled's own lock goes with
+/// its files when they are set aside.
 fn lock(dir: &Path) -> Result<File, LogError> {
     let broken = |source| LogError::Directory { path: dir.to_path_buf(), source };
-    let path = recovery::beside(dir, ".lock");
+    let path = paths::beside(dir, ".lock");
     let file = File::options().create(true).truncate(false).write(true).open(path);
     let file = file.map_err(broken)?;
     match file.try_lock() {
@@ -291,9 +245,9 @@ fn lock(dir: &Path) -> Result<File, LogError> {
     }
 }
 
-/// sled's file, the store and the directory that holds it: names created just now must outlive a
+/// Syncs the store's directory and the one that holds it: names created just now must outlive a
 /// power cut as well.
 fn sync_names(dir: &Path) -> io::Result<()> {
     disk::sync_dir(dir)?;
-    disk::sync_dir(recovery::parent(dir))
+    disk::sync_dir(paths::parent(dir))
 }

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::chunk;
-use super::error::LogError;
-use super::error::guard;
+use super::error::{LogError, guard};
 use super::format::{self, Damage, Kind};
 use super::keys::origin_key;
 use super::record::{Entry, LogRecord, Origin};
@@ -52,6 +51,7 @@ impl Query {
     }
 }
 
+/// Some records, and where to go on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
     /// Newest first.
@@ -65,7 +65,8 @@ pub struct Page {
 /// A number, and its record or why that can't be read.
 pub type Item = (u64, Result<LogRecord, Damage>);
 
-/// Cheap to clone; works while the log is open, says `Closed` while it is not.
+/// A reader of the log. It is cheap to clone, works while the log is open and says `Closed` while it is
+/// not.
 #[derive(Clone, Default)]
 pub struct LogReader {
     pub(super) shelf: Shelf,
@@ -78,10 +79,13 @@ impl LogReader {
         LogReader::default()
     }
 
+    /// Returns the counters as they are now.
     pub fn stats(&self) -> Stats {
         self.stats.lock().expect("no holder of the counters panics").clone()
     }
 
+    /// Returns a page of the records that `query` asks for.
+    ///
     /// # Errors
     /// `Closed` while the log is not open, `Read` when the store fails.
     pub fn query(&self, query: &Query) -> Result<Page, LogError> {
@@ -90,7 +94,7 @@ impl LogReader {
         guard(|| self.page(db, query)).map_err(LogError::Read)
     }
 
-    /// Every record from `from` on, oldest first, to `each`; damaged ones by their number. Goes
+    /// Gives every record from `from` on to `each`, oldest first; damaged ones by their number. Goes
     /// in steps, so that the writer is never held up for long.
     ///
     /// # Errors
@@ -111,7 +115,7 @@ impl LogReader {
         }
     }
 
-    /// At most `PAGE_RECORDS_MAX` records from `from` on, oldest first.
+    /// Returns at most `PAGE_RECORDS_MAX` records from `from` on, oldest first.
     ///
     /// # Errors
     /// `Closed` while the log is not open, `Read` when the store fails.

@@ -57,7 +57,7 @@ pub(super) struct Salvaged {
     pub(super) origin_content: Vec<u8>,
 }
 
-/// The numbers of all records in the files of `dir`, as ranges in order.
+/// Returns the numbers of all records in the files of `dir`, as ranges in order.
 ///
 /// # Errors
 /// When a file can't be read at all.
@@ -97,6 +97,8 @@ fn merged(mut runs: Vec<Range<u64>>) -> Vec<Range<u64>> {
 pub(super) struct Recent(Vec<Vec<u8>>);
 
 impl Recent {
+    /// Reads the newest segments of the store in `dir`.
+    ///
     /// # Errors
     /// When the file can't be read at all.
     pub(super) fn read(dir: &Path) -> io::Result<Recent> {
@@ -122,7 +124,7 @@ impl Recent {
         Ok(Recent(segments.into_iter().map(read).collect()))
     }
 
-    /// What they hold of these numbers.
+    /// Returns what they hold of these numbers.
     pub(super) fn find(&self, lost: &[Range<u64>]) -> Found {
         let mut found = Found::default();
         for segment in &self.0 {
@@ -134,6 +136,8 @@ impl Recent {
     }
 }
 
+/// Looks for these numbers in the files of `dir`.
+///
 /// # Errors
 /// When a file can't be read at all.
 pub(super) fn find(dir: &Path, ids: &Range<u64>) -> io::Result<Found> {
@@ -176,12 +180,12 @@ impl Found {
         }
     }
 
-    /// An origin that the store still has is one that records may name.
+    /// Adds an origin that the store still has: records may name it.
     pub(super) fn know_origin(&mut self, number: u32, content: Vec<u8>) {
         keep(self.origins.entry(number).or_default(), content);
     }
 
-    /// The record of this number: of several versions the one that continues the chain from
+    /// Returns the record of this number: of several versions the one that continues the chain from
     /// `previous`, else the last one found.
     pub(super) fn record(&self, id: u64, previous: Option<&Link>) -> Option<Salvaged> {
         let mut best = None;
@@ -225,7 +229,7 @@ fn each_value(dir: &Path, mut each: impl FnMut(Kind, &[u8])) -> io::Result<()> {
     Ok(())
 }
 
-/// sled's own file, a copy of it, the folder that it puts large values into, and the journal.
+/// Lists sled's own file, a copy of it, the folder that it puts large values into, and the journal.
 fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for dir in [dir.to_path_buf(), dir.join("blobs")] {

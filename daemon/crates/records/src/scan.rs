@@ -5,11 +5,19 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::chunk;
 use super::format::{self, Kind, Link};
-use super::keys::{ORIGIN_PREFIX, origin_number};
+use super::keys::{ANCHOR_KEY, OFFSET_PREFIX, ORIGIN_PREFIX, origin_number};
 use super::record::Origin;
+use super::stats::Stats;
+
+/// Time that reading the store may take at open; the rest is read while the daemon serves.
+const SCAN_BUDGET: Duration = Duration::from_secs(2);
+
+/// Records read at once, at open and later.
+pub(super) const SCAN_STEP: usize = 2_000;
 
 /// Missing or damaged numbers remembered, as ranges.
 const LOSSES_MAX: usize = 1_000;
@@ -18,7 +26,7 @@ const LOSSES_MAX: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct OriginUse {
     pub(super) origin: Arc<Origin>,
-    /// As the chain covers it.
+    /// The origin's content, as the chain covers it.
     pub(super) content: Vec<u8>,
     pub(super) records: u64,
 }
@@ -68,12 +76,12 @@ impl Scan {
                 scan.origins.insert(number, OriginUse::new(origin));
             }
         }
-        for item in db.scan_prefix([crate::keys::OFFSET_PREFIX]) {
+        for item in db.scan_prefix([OFFSET_PREFIX]) {
             let (_, value) = item?;
             let decoded = format::decode_other(Kind::BootOffset, &value);
             scan.offsets.extend(decoded.ok().map(|(_, offset)| offset));
         }
-        if let Some(value) = db.get([crate::keys::ANCHOR_KEY])? {
+        if let Some(value) = db.get([ANCHOR_KEY])? {
             let decoded = format::decode_other(Kind::Anchor, &value);
             scan.anchor = decoded.map(|(_, anchor)| anchor).unwrap_or_default();
         }
@@ -124,6 +132,16 @@ impl Scan {
         Ok(self.complete)
     }
 
+    /// Adds records that `step` gave to the counters. Returns their bytes.
+    pub(super) fn count(&self, seen: &[Seen], stats: &mut Stats) -> u64 {
+        for record in seen {
+            if let Some(used) = self.origins.get(&record.origin) {
+                stats.add(&used.origin, record.inference_us, record.defect);
+            }
+        }
+        seen.iter().map(|record| record.bytes).sum()
+    }
+
     /// Notes numbers as lost; ranges that touch become one.
     pub(super) fn lose(&mut self, ids: Range<u64>) {
         if ids.is_empty() {
@@ -137,4 +155,25 @@ impl Scan {
             self.losses.push(ids);
         }
     }
+}
+
+/// What one reading of the store gives.
+pub(super) struct Read {
+    pub(super) scan: Scan,
+    pub(super) stats: Stats,
+    pub(super) live_bytes: u64,
+}
+
+/// Reads the store for as long as the time at open allows.
+pub(super) fn read_within_budget(db: &sled::Db) -> sled::Result<Read> {
+    let started = Instant::now();
+    let mut read = Read { scan: Scan::start(db)?, stats: Stats::default(), live_bytes: 0 };
+    let mut complete = false;
+    while !complete && started.elapsed() < SCAN_BUDGET {
+        let mut seen = Vec::with_capacity(SCAN_STEP);
+        complete = read.scan.step(db, SCAN_STEP, |record| seen.push(record))?;
+        read.live_bytes += read.scan.count(&seen, &mut read.stats);
+    }
+    read.stats.complete = complete;
+    Ok(read)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::recovery;
+use super::paths;
 use picket_base::{clock, disk};
 
 /// The mount on which a write failed, and what failed.
@@ -19,6 +19,7 @@ struct Doubt {
     why: String,
 }
 
+/// What is held against a disk.
 #[derive(Debug)]
 pub struct Suspicion {
     path: PathBuf,
@@ -28,14 +29,14 @@ pub struct Suspicion {
 }
 
 impl Suspicion {
-    /// What is held against the disk of the log directory `dir`.
+    /// Reads what is held against the disk of the log directory `dir`.
     pub fn of(dir: &Path) -> Suspicion {
-        let path = recovery::beside(dir, ".suspect");
+        let path = paths::beside(dir, ".suspect");
         let doubt = std::fs::read(&path).ok().and_then(|json| serde_json::from_slice(&json).ok());
-        Suspicion { path, dir: recovery::parent(dir).to_path_buf(), doubt }
+        Suspicion { path, dir: paths::parent(dir).to_path_buf(), doubt }
     }
 
-    /// Why the disk is not believed; none once it was mounted again.
+    /// Returns why the disk is not believed; none once it was mounted again.
     pub fn standing(&mut self) -> Option<&str> {
         let doubt = self.doubt.as_ref()?;
         if doubt.boot_id != clock::boot_id() || doubt.mount_id != disk::mount_id(&self.dir) {
@@ -44,6 +45,7 @@ impl Suspicion {
         self.doubt.as_ref().map(|doubt| doubt.why.as_str())
     }
 
+    /// Notes that a write has failed.
     pub fn raise(&mut self, why: &str) {
         let doubt = Doubt {
             boot_id: clock::boot_id(),
@@ -61,7 +63,7 @@ impl Suspicion {
         self.doubt = Some(doubt);
     }
 
-    /// Somebody has looked after the disk: it was read-only and is not any more.
+    /// Lifts the doubt. Somebody has looked after the disk: it was read-only and is not any more.
     pub fn clear(&mut self) {
         self.doubt = None;
         match std::fs::remove_file(&self.path) {

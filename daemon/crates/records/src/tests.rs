@@ -9,11 +9,11 @@ use std::time::Duration;
 use picket_base::clock;
 
 use super::format::Kind;
-use super::high_water::{HighWater, HighWaterFile};
+use super::high_water::HighWaterFile;
 use super::keys::{ANCHOR_KEY, RECORD_PREFIX, origin_key, record_key};
-use super::open::read_within_budget;
+use super::position::Position;
 use super::record::tests::{origin, predicted};
-use super::scan::Scan;
+use super::scan::{Scan, read_within_budget};
 use super::*;
 
 const KEEP_ALL: Retention = Retention { max_records: u64::MAX, max_bytes: u64::MAX, max_age: None };
@@ -50,7 +50,7 @@ impl Bench {
 
     /// Works on the closed store beneath the log.
     fn tamper(&self, change: impl FnOnce(&sled::Db)) {
-        let db = recovery::open_sled(&sled::Config::new().path(self.dir())).unwrap();
+        let db = handle::open_sled(&sled::Config::new().path(self.dir())).unwrap();
         change(&db);
         db.flush().unwrap();
     }
@@ -243,7 +243,7 @@ fn damage_is_reported_by_number_and_repaired_from_the_raw_bytes() {
     drop(log);
 
     let log = bench.open(KEEP_ALL);
-    assert_eq!(log.steps(), [Step::Salvaged(2)]);
+    assert_eq!(log.steps(), [RecoveryStep::Salvaged(2)]);
     drop(log);
     let report = bench.verify();
     assert!(report.is_sound(), "{report:?}");
@@ -267,7 +267,7 @@ fn damage_in_a_chunk_is_reported_by_number_and_repaired_from_the_raw_bytes() {
         drop(log);
 
         let log = bench.open(KEEP_ALL);
-        assert_eq!(log.steps(), [Step::Salvaged(last + 1 - corrupt)]);
+        assert_eq!(log.steps(), [RecoveryStep::Salvaged(last + 1 - corrupt)]);
         drop(log);
         let report = bench.verify();
         assert!(report.is_sound(), "{report:?}");
@@ -290,7 +290,7 @@ fn a_lost_tail_is_known_and_its_numbers_are_not_used_again() {
     let report = bench.verify();
     assert_eq!(report.gaps, [[1, 300]]);
     let mut log = bench.open(KEEP_ALL);
-    assert_eq!(log.steps(), [Step::Lost(1..301)]);
+    assert_eq!(log.steps(), [RecoveryStep::Lost(1..301)]);
     append(&mut log, 1);
     drop(log);
     let report = bench.verify();
@@ -309,7 +309,11 @@ fn a_store_that_cannot_be_opened_is_set_aside_and_salvaged() {
     drop(db);
     std::fs::write(bench.dir().join("conf"), b"nonsense").unwrap();
     let log = bench.open(KEEP_ALL);
-    assert!(log.steps().iter().any(|step| matches!(step, Step::Salvaged(_))), "{:?}", log.steps());
+    assert!(
+        log.steps().iter().any(|step| matches!(step, RecoveryStep::Salvaged(_))),
+        "{:?}",
+        log.steps()
+    );
     let ids = bench.ids();
     assert!(ids.len() > 1_900, "{} of 2000 salvaged", ids.len());
     assert_eq!(log.next_id(), 2_001);
@@ -336,7 +340,7 @@ fn half_written_snapshots_are_cleared_away() {
     let bench = Bench::filled(10);
     File::create(bench.dir().join("snap.0000000000000FFF.generating")).unwrap();
     let log = bench.open(KEEP_ALL);
-    assert_eq!(log.steps(), [Step::HalfSnapshotsRemoved(1)]);
+    assert_eq!(log.steps(), [RecoveryStep::HalfSnapshotsRemoved(1)]);
     assert_eq!(bench.ids().len(), 10);
 }
 
@@ -376,7 +380,7 @@ fn a_group_is_there_whole_or_not_at_all() {
     std::fs::remove_file(bench.dir().join(journal::FILE_NAME)).unwrap();
     let mut high_water = HighWaterFile::open(&bench.dir()).unwrap();
     let link = format::GENESIS;
-    high_water.write(HighWater { first_id: 1, next_id: 11, link }).unwrap();
+    high_water.write(Position { first_id: 1, next_id: 11, link }).unwrap();
     drop(high_water);
     let log = bench.open(KEEP_ALL);
     assert_eq!((log.next_id(), bench.ids().len()), (11, 10));
@@ -394,7 +398,11 @@ fn a_committed_group_that_lost_its_tail_to_damage_is_not_taken_back() {
     bench.tamper(|db| remove(db, 211..261));
     std::fs::remove_file(bench.dir().join(journal::FILE_NAME)).unwrap();
     let log = bench.open(KEEP_ALL);
-    assert_eq!(log.steps(), [Step::Salvaged(50)], "what damage took is still in the raw bytes");
+    assert_eq!(
+        log.steps(),
+        [RecoveryStep::Salvaged(50)],
+        "what damage took is still in the raw bytes"
+    );
     assert_eq!((log.next_id(), bench.ids().len()), (261, 260));
 }
 
@@ -486,7 +494,7 @@ fn a_damaged_journal_loses_nothing_that_sled_has_and_what_it_alone_had_is_known(
     restore(&bench.dir(), &before);
     std::fs::write(&journal, vec![0; whole.len()]).unwrap();
     let log = bench.open(KEEP_ALL);
-    assert_eq!((log.steps(), log.next_id()), (&[Step::Lost(101..121)][..], 121));
+    assert_eq!((log.steps(), log.next_id()), (&[RecoveryStep::Lost(101..121)][..], 121));
 }
 
 #[test]

@@ -5,16 +5,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::LogError;
-use super::error::guard;
+use super::climb::Climb;
+use super::error::{LogError, guard};
 use super::format::{self, Anchor, Kind, Link};
 use super::keys::{ANCHOR_KEY, origin_key};
 use super::reader::LogReader;
 use super::record::Origin;
-use super::recovery::Climb;
 use super::retention::Retention;
 use super::store::PredictionLog;
-use super::{chunk, high_water, recovery, salvage};
+use super::{chunk, high_water, quarantine, salvage};
 
 /// Numbers listed in a report at most; the counts are always whole.
 const LISTED_MAX: usize = 1_000;
@@ -29,6 +28,8 @@ pub struct Store {
 }
 
 impl Store {
+    /// Opens the log in `dir` to be read.
+    ///
     /// # Errors
     /// `Directory` when there is no log in `dir`, `Locked` while a daemon runs on it, `Open` when
     /// it can't be read at all.
@@ -88,7 +89,7 @@ pub struct AnchorReport {
 }
 
 impl VerifyReport {
-    /// Nothing missing, nothing damaged, nothing altered.
+    /// Whether nothing is missing, damaged or altered.
     pub fn is_sound(&self) -> bool {
         self.gaps.is_empty()
             && self.corrupt.is_empty()
@@ -132,7 +133,7 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, LogError> {
     }
 }
 
-/// The part of these ranges that lies in `ids`, as inclusive ranges.
+/// Returns the part of these ranges that lies in `ids`, as inclusive ranges.
 fn within(ranges: &[Range<u64>], ids: &Range<u64>) -> Vec<[u64; 2]> {
     let cut = |range: &Range<u64>| range.start.max(ids.start)..range.end.min(ids.end);
     let inside = ranges.iter().map(cut).filter(|range| !range.is_empty());
@@ -200,7 +201,7 @@ impl LogReader {
     }
 }
 
-/// The content of a stored origin, as the chain covers it.
+/// Returns the content of a stored origin, as the chain covers it.
 fn origin_content(value: sled::IVec) -> Option<Vec<u8>> {
     let decoded = format::decode_other::<Origin>(Kind::Origin, &value).ok();
     decoded.map(|(_, origin)| format::origin_content(&origin))
@@ -271,6 +272,5 @@ fn rfc3339(epoch_us: i64) -> String {
 }
 
 fn quarantined(dir: &Path) -> Result<Vec<String>, LogError> {
-    recovery::quarantines(dir)
-        .map_err(|source| LogError::Directory { path: dir.to_path_buf(), source })
+    quarantine::names(dir).map_err(|source| LogError::Directory { path: dir.to_path_buf(), source })
 }

@@ -5,23 +5,25 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use picket_base::disk;
 
-use super::{Finding, read, size};
+use super::finding::{Finding, size};
+use super::kernel::read;
 
 /// Below this the log does not open reliably: its reserve is 4 MiB, sled's segments 512 kB.
 const FREE_BYTES_MIN: u64 = 16 << 20;
 
-/// Life used of an eMMC in tenths (JEDEC eMMC 5.0, EXT_CSD 268 and 269) from which on to replace it.
+/// An eMMC should be replaced once it has used so many tenths of its life (JEDEC eMMC 5.0, EXT_CSD 268
+/// and 269).
 const WORN_TENTHS: u32 = 9;
 
 /// A line of /proc/self/mountinfo, proc(5).
 #[derive(Clone, Debug, PartialEq)]
 struct Mount {
-    /// major:minor
+    /// `major:minor`.
     device: String,
     point: PathBuf,
     kind: String,
     source: String,
-    /// Of the mount and of the file system.
+    /// The options of the mount and of the file system.
     options: Vec<String>,
 }
 
@@ -40,7 +42,7 @@ impl Mount {
         })
     }
 
-    /// The one that `path` is on; of several on one point the last hides the others.
+    /// The mount that `path` is on; of several on one point the last hides the others.
     fn of(mountinfo: &str, path: &Path) -> Option<Mount> {
         let mounts = mountinfo.lines().filter_map(Mount::parse);
         mounts
@@ -74,7 +76,7 @@ pub fn check(config: &Config, root: &Path) -> Vec<Finding> {
     findings
 }
 
-/// Options of an ext4 that mountinfo leaves out because its superblock has them too.
+/// The options of an ext4 that mountinfo leaves out because its superblock has them too.
 fn in_force(root: &Path, mount: &Mount) -> Vec<String> {
     let device = root.join("sys/dev/block").join(&mount.device).canonicalize();
     let name = device.ok().and_then(|device| device.file_name().map(ToOwned::to_owned));
@@ -110,7 +112,7 @@ fn file_system(mount: &Mount) -> Finding {
     }
 }
 
-/// What a disk that fails a write does next; docs/prediction-log.md.
+/// These options decide what a disk that fails a write does next; docs/prediction-log.md.
 fn options(mount: &Mount) -> Option<Finding> {
     if mount.has("ro") {
         let advice = "fsck, then mount it read-write; until then nothing is logged";
@@ -192,8 +194,8 @@ fn used_tenths(life: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use crate::cli::doctor::finding::Status;
 
     const MOUNTINFO: &str = r"24 1 179:2 / / rw,noatime shared:1 - ext4 /dev/root rw
 25 24 0:22 / /proc rw,nosuid shared:5 - proc proc rw

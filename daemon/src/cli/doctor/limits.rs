@@ -2,22 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Finding, read, size};
+use super::finding::{Finding, size};
+use super::kernel::read;
 
-/// 39 MiB after 700,000 predictions and 64 MiB of bodies at most; docs/systemd.md.
+/// The daemon needs 39 MiB after 700,000 predictions and 64 MiB of bodies at most; docs/systemd.md.
 const MEMORY_NEEDED: u64 = 128 << 20;
 
-/// What it holds with small bodies; less than that ends in a kill.
+/// The memory that it holds with small bodies; a lower limit ends in a kill.
 const MEMORY_MIN: u64 = 64 << 20;
 
-/// Share of one core below which a start takes seconds.
+/// Below this share of one core a start takes seconds.
 const CORES_MIN: f64 = 0.2;
 
-/// Connections of all listeners, the store and the rest.
+/// The connections of all listeners, the store and the rest need so many.
 const FILES_NEEDED: u64 = 700;
 
-/// Of the running daemon where there is one, else of this process, which a daemon started from here
-/// would inherit.
+/// The limits of the running daemon where there is one, else those of this process, which a daemon
+/// started from here would inherit.
 pub fn check(root: &Path, daemon: Option<u32>) -> Vec<Finding> {
     let process = daemon.map_or_else(|| "self".to_string(), |pid| pid.to_string());
     let process = root.join("proc").join(process);
@@ -26,7 +27,7 @@ pub fn check(root: &Path, daemon: Option<u32>) -> Vec<Finding> {
     vec![memory(root, &cgroup, whose), processor(root, &cgroup, whose), files(&process, whose)]
 }
 
-/// Folders of the group that a controller's settings are in, innermost first. Version 2 has one tree
+/// The folders of the group that a controller's settings are in, innermost first. Version 2 has one tree
 /// for all, version 1 one for each controller; cgroups(7).
 fn groups(root: &Path, cgroup: &str, controller: &str) -> Vec<PathBuf> {
     let lines: Vec<(&str, &str)> =
@@ -125,8 +126,9 @@ fn open_files(limits: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Status, tree};
     use super::*;
+    use crate::cli::doctor::finding::Status;
+    use crate::cli::doctor::kernel::tree;
 
     const V2: &str = "0::/system.slice/picket.service\n";
     const V1: &str =

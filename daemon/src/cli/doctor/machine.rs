@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use picket_base::clock;
 
-use super::{Finding, read};
+use super::finding::Finding;
+use super::kernel::read;
 
 /// A Raspberry Pi slows down from 80 °C on, other boards at 85 °C and more; their manuals.
 const WARM_MILLICELSIUS: i64 = 80_000;
 
-/// Share of the last minute in which every task waited for memory, percent, from which on the box is
-/// short of it.
+/// The box is short of memory when every task waited for it in more than this share of the last minute,
+/// percent.
 const MEMORY_PRESSURE_MAX: f64 = 10.0;
 
 /// What the Raspberry Pi's firmware reports, by bit: now, and 16 bits higher since the boot.
@@ -98,7 +99,7 @@ fn firmware(root: &Path) -> Finding {
     }
 }
 
-/// None for what is no number.
+/// The conditions that the bits name; none for what is no number.
 fn throttled(text: &str) -> Option<Vec<String>> {
     let bits = u32::from_str_radix(text.trim_start_matches("0x"), 16).ok()?;
     let told = THROTTLED.iter().filter_map(|(bit, what)| {
@@ -167,8 +168,9 @@ fn entries(dir: &Path, prefix: &str) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Status, tree};
     use super::*;
+    use crate::cli::doctor::finding::Status;
+    use crate::cli::doctor::kernel::tree;
 
     #[test]
     fn the_hottest_zone_counts() {

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 
-use super::Finding;
+use super::finding::Finding;
 
-/// Names of the credentials that the unit may load.
+/// The names of the credentials that the unit may load.
 const CREDENTIALS: [&str; 3] = ["picket-api-token", "picket-api-cert", "picket-api-key"];
 
-/// Where docs/systemd.md keeps them before systemd hands them over.
+/// The directory in which docs/systemd.md keeps them before systemd hands them over.
 const CREDENTIALS_DIR: &str = "/etc/picket/credentials";
 
 const OTHERS_WRITE: u32 = 0o002;
@@ -56,8 +56,8 @@ fn secret(file: &Path) -> Option<Finding> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::Status;
     use super::*;
+    use crate::cli::doctor::finding::Status;
 
     #[test]
     fn modes_decide() {

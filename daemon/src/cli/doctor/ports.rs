@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::config::Config;
 
-use super::{Finding, read};
+use super::finding::Finding;
+use super::kernel::read;
 
 /// TCP_LISTEN in /proc/net/tcp; include/net/tcp_states.h.
 const LISTENING: &str = "0A";
@@ -82,8 +83,8 @@ fn listening_inodes(table: &str, port: u16) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use crate::cli::doctor::finding::Status;
 
     #[test]
     fn listeners_are_found_in_the_kernels_table() {

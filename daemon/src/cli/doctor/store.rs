@@ -1,5 +1,4 @@
-//! What the daemon lives from: a state directory to write, a model that answers right, a log without
-//! damage.
+//! What the daemon needs: a state directory to write to, a model that answers right, a log without damage.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -9,20 +8,20 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::life::supervisor;
+use crate::life;
 use crate::os;
 use picket_records::{self as prediction_log, LogError, VerifyReport};
 
-use super::Finding;
 use super::disk::existing;
+use super::finding::Finding;
 
 /// An fsync that takes longer on an idle disk comes from a worn or counterfeit card.
 const FSYNC_SLOW: Duration = Duration::from_millis(500);
 
-/// Longest wait for a running daemon to answer.
+/// The longest wait for a running daemon to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Of an answer of /ready, bytes.
+/// The longest answer of /ready that is read, bytes.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 pub fn check(config: &Config) -> Vec<Finding> {
@@ -61,7 +60,7 @@ fn state_dir(config: &Config) -> Finding {
     }
 }
 
-/// Makes a file, syncs it and takes it away again; the time of the sync.
+/// Makes a file, syncs it and removes it again; returns how long the sync took.
 fn try_write(dir: &Path) -> io::Result<Duration> {
     let file = dir.join(format!(".doctor-{}", std::process::id()));
     let write = || {
@@ -77,7 +76,7 @@ fn try_write(dir: &Path) -> io::Result<Duration> {
 }
 
 fn model(config: &Config) -> Finding {
-    match supervisor::load_pipeline(config) {
+    match life::load_pipeline(config) {
         Ok(pipeline) => {
             let info = pipeline.model.info();
             let fact = format!("{} {}", info.version, info.digest);
@@ -140,7 +139,7 @@ fn verdict(report: &VerifyReport) -> Finding {
     Finding::fail("log", fact, "picket log verify names each; docs/prediction-log.md")
 }
 
-/// What the running daemon says of itself; None when none answers.
+/// What the running daemon reports of itself; none when no daemon answers.
 fn ask_ready(probe: Option<SocketAddr>) -> Option<Finding> {
     let mut probe = probe?;
     if probe.ip().is_unspecified() {

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 
-use super::Finding;
+use super::finding::Finding;
 
-/// There exactly where systemd is the init; sd_booted(3).
+/// This directory exists exactly where systemd is the init; sd_booted(3).
 const BOOTED: &str = "/run/systemd/system";
 
 const PROPERTIES: &str =
     "LoadState,ActiveState,SubState,Result,NRestarts,WatchdogUSec,MainPID,Type";
 
 pub struct Unit {
-    /// Or why there are none.
+    /// The unit's properties, or why there are none.
     properties: Result<HashMap<String, String>, String>,
 }
 
@@ -40,7 +40,7 @@ impl Unit {
         properties.ok().and_then(|all| all.get(name)).map_or("", String::as_str)
     }
 
-    /// Of the running daemon.
+    /// The process of the running daemon.
     pub fn main_pid(&self) -> Option<u32> {
         self.get("MainPID").parse().ok().filter(|pid| *pid != 0)
     }
@@ -92,8 +92,8 @@ fn parse(text: &str) -> HashMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use crate::cli::doctor::finding::Status;
 
     fn statuses(text: &str) -> Vec<Status> {
         let unit = Unit { properties: Ok(parse(text)) };

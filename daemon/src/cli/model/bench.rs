@@ -1,6 +1,7 @@
 //! `picket model bench`: inference alone, on one thread or several that share the model.
 
 use std::sync::{Arc, Barrier};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::config::ModelSettings;
@@ -9,16 +10,19 @@ use crate::os;
 use clap::Args;
 use picket_classifier::Engine;
 use picket_classifier::Model;
-use picket_picture::InputTensor;
-use picket_picture::{IMAGE_BYTES, Image};
+use picket_picture::{IMAGE_BYTES, Picture, Tensor};
 use serde_json::{Value, json};
 
-use super::{CliError, Global, load_model, print, table};
+use super::load::load_model;
+use crate::cli::error::CliError;
+use crate::cli::global::Global;
+use crate::cli::stdout::print;
+use crate::cli::table;
 
-/// Runs before the clock starts: caches and branch predictors settle.
+/// So many runs come before the clock starts: caches and branch predictors settle.
 const WARM_UP_RUNS: usize = 20;
 
-/// Most images whose nodes are timed, each node for each of them.
+/// At most so many images have each of their nodes timed.
 const NODE_RUNS_MAX: usize = 10_000;
 
 #[derive(Args)]
@@ -45,7 +49,7 @@ pub struct BenchArgs {
 
 /// What one or several threads measured.
 struct Measured {
-    /// Of each image, sorted.
+    /// The time of each image, sorted.
     times: Vec<Duration>,
     images_per_s: f64,
     resident_bytes: Option<u64>,
@@ -140,21 +144,24 @@ fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
-fn input(model: &Model) -> InputTensor {
+fn input(model: &Model) -> Tensor {
     let bytes: Vec<u8> = (0..IMAGE_BYTES).map(|i| (i * 7 % 256) as u8).collect();
-    let image = Image::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes");
-    InputTensor::new(&image, model.info().input)
+    let image = Picture::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes");
+    Tensor::new(&image, model.info().input)
 }
 
 /// Each thread runs `share` images; the clock of all starts when the last of them has warmed up.
 fn measure(model: &Arc<Model>, threads: usize, share: usize) -> Result<Measured, CliError> {
     let ready = Arc::new(Barrier::new(threads + 1));
+    let start = |index| {
+        let (model, ready) = (model.clone(), ready.clone());
+        let thread = Builder::new().name(format!("bench-{index}"));
+        thread.spawn(move || one_thread(&model, share, &ready))
+    };
     let runners: Vec<_> = (0..threads)
-        .map(|_| {
-            let (model, ready) = (model.clone(), ready.clone());
-            std::thread::spawn(move || one_thread(&model, share, &ready))
-        })
-        .collect();
+        .map(start)
+        .collect::<Result<_, _>>()
+        .map_err(CliError::io("cannot start a thread for each of --threads"))?;
     ready.wait();
     let started = Instant::now();
     let mut times = Vec::with_capacity(share * threads);

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::config::ModelSettings;
 use clap::Args;
 use picket_classifier::Engine;
-use picket_picture::InputTensor;
-use picket_picture::{IMAGE_BYTES, Image};
+use picket_picture::{IMAGE_BYTES, Picture, Tensor};
 
-use super::{CliError, Global, load_model, print};
+use super::load::load_model;
+use crate::cli::error::CliError;
+use crate::cli::global::Global;
+use crate::cli::stdout::print;
 
 #[derive(Args)]
 pub struct LogitsArgs {
@@ -44,9 +46,9 @@ pub fn run(args: LogitsArgs, global: &Global) -> Result<(), CliError> {
         if next.map_err(unreadable())? == 0 && index > 0 {
             break;
         }
-        let image = Image::from_rgb8(&pixels)
+        let image = Picture::from_rgb8(&pixels)
             .map_err(|source| CliError::Image { file: format!("{name}, image {index}"), source })?;
-        let logits = model.run(&InputTensor::new(&image, model.info().input))?;
+        let logits = model.run(&Tensor::new(&image, model.info().input))?;
         let line = serde_json::to_string(&logits.0).expect("ten numbers are JSON");
         print(&format!("{line}\n"))?;
     }

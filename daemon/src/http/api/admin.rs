@@ -1,4 +1,4 @@
-//! /health, /ready and /metrics: Health and Metrics in the words that kubelets, scripts and
+//! /health, /ready and /metrics: health and metrics in the words that kubelets, scripts and
 //! Prometheus expect.
 
 use std::sync::Arc;
@@ -10,7 +10,10 @@ use warp::http::header::{CONTENT_TYPE, HeaderValue};
 use warp::reply::{Reply, Response};
 
 use crate::health::{Check, Health, Reason};
-use crate::metrics::Metrics;
+use crate::http::metrics::HttpMetrics;
+use crate::inference::InferenceMetrics;
+use crate::metrics::Registry;
+use crate::recording::LogMetrics;
 
 /// `service` of /health: the name that the replaced service had.
 const SERVICE: &str = "inference-service";
@@ -19,7 +22,11 @@ const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=
 
 pub struct Admin {
     pub health: Arc<Health>,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<HttpMetrics>,
+    pub inference: Arc<InferenceMetrics>,
+    pub log: Arc<LogMetrics>,
+    /// Everything that /metrics shows.
+    pub registry: Arc<Registry>,
 }
 
 impl Admin {
@@ -58,17 +65,17 @@ impl Admin {
     }
 
     fn ready_body(&self, reason: Option<Reason>) -> Value {
-        let Admin { health, metrics } = self;
+        let Admin { health, inference, log, .. } = self;
         let mut body = json!({
             "status": if reason.is_none() { "ready" } else { "not_ready" },
             "model_loaded": health.is_model_loaded(),
             "mlflow_accessible": health.registry().map(|registry| registry.accessible),
             "db_initialized": health.log().refusal().is_none(),
-            "predictions_served": metrics.predictions.get(),
-            "predictions_logged": metrics.logged.get(),
-            "defects_detected": metrics.defects.get(),
-            "errors": metrics.errors.get(),
-            "last_prediction": metrics.last_prediction().map(rfc3339),
+            "predictions_served": inference.predictions.get(),
+            "predictions_logged": log.logged.get(),
+            "defects_detected": log.defects.get(),
+            "errors": inference.errors.get(),
+            "last_prediction": inference.last_prediction().map(rfc3339),
             "timestamp": now(),
         });
         if let Some(reason) = reason {
@@ -81,7 +88,7 @@ impl Admin {
     }
 
     pub(super) fn render_metrics(&self) -> Response {
-        let mut response = self.metrics.render(&self.health).into_response();
+        let mut response = self.registry.render().into_response();
         response.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);
         response
     }

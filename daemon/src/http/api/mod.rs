@@ -23,8 +23,8 @@ pub use body::Bodies;
 pub use log::{LogApi, LogSetup};
 pub use predict::{ModelView, PredictApi, PredictionView, TimingView, ms};
 
+use crate::http::metrics::HttpMetrics;
 use crate::http::reply::error_response;
-use crate::metrics::Metrics;
 use crate::recording::Durability;
 use picket_base::Live;
 
@@ -41,7 +41,7 @@ pub struct Api {
     pub predict: PredictApi,
     pub log: LogApi,
     pub bodies: Bodies,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<HttpMetrics>,
     /// What requests must show, if anything.
     pub token: Option<Arc<Live<Token>>>,
 }
@@ -212,7 +212,7 @@ fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
     warp::query::raw().or(any().map(String::new)).unify()
 }
 
-fn only(allowed: &'static str, metrics: Arc<Metrics>) -> BoxedFilter<(Response,)> {
+fn only(allowed: &'static str, metrics: Arc<HttpMetrics>) -> BoxedFilter<(Response,)> {
     warp::method()
         .map(move |method: warp::http::Method| {
             metrics.rejected(StatusCode::METHOD_NOT_ALLOWED.as_u16());
@@ -224,7 +224,7 @@ fn only(allowed: &'static str, metrics: Arc<Metrics>) -> BoxedFilter<(Response,)
         .boxed()
 }
 
-fn not_found(metrics: Arc<Metrics>) -> BoxedFilter<(Response,)> {
+fn not_found(metrics: Arc<HttpMetrics>) -> BoxedFilter<(Response,)> {
     warp::path::full()
         .map(move |path: warp::path::FullPath| {
             metrics.rejected(StatusCode::NOT_FOUND.as_u16());

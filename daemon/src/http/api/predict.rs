@@ -15,13 +15,12 @@ use super::log::is_committed;
 use super::{Api, Rejected, durability};
 use crate::health::{Health, Outcome};
 use crate::inference::Prediction;
-use crate::inference::{Answer, Failure, Job, Workers};
-use crate::metrics::Metrics;
+use crate::inference::{Answer, Failure, InferenceMetrics, Job, Workers};
 use crate::recording::{Durability, Promise};
 use picket_base::Live;
 use picket_base::clock::micros;
 use picket_classifier::{CLASSES, ModelInfo};
-use picket_picture::{Fault, MediaType};
+use picket_picture::{DecodeFault, MediaType};
 
 pub struct PredictApi {
     pub workers: Workers,
@@ -114,14 +113,13 @@ where
     let job = Job { body: body.bytes.clone(), media, promise, queued, reply };
     if workers.submit(job).is_err() {
         health.record(Outcome::Shed);
-        api.metrics.turned_away.inc();
         let capacity = workers.capacity();
         return Err(Rejected::unavailable(format!("{capacity} images are waiting already")));
     }
     let answer = answer.await.unwrap_or(Err(Failure::Panicked));
     drop(body);
-    let answer = answer.map_err(|failure| rejection(&failure, health, &api.metrics))?;
-    api.metrics.predicted();
+    let answer = answer.map_err(|failure| rejection(&failure, health, workers.metrics()))?;
+    workers.metrics().predicted();
     health.record(Outcome::Served);
     Ok(respond(api, answer, arrived).await)
 }
@@ -134,16 +132,16 @@ fn media_type(headers: &HeaderMap) -> Result<Option<MediaType>, Rejected> {
     media.map(Some).map_err(|error| Rejected::new(status(error.fault()), error.to_string()))
 }
 
-fn status(fault: Fault) -> StatusCode {
+fn status(fault: DecodeFault) -> StatusCode {
     match fault {
-        Fault::Malformed => StatusCode::BAD_REQUEST,
-        Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Fault::UnknownType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Fault::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+        DecodeFault::Malformed => StatusCode::BAD_REQUEST,
+        DecodeFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        DecodeFault::UnknownType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        DecodeFault::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 
-fn rejection(failure: &Failure, health: &Health, metrics: &Metrics) -> Rejected {
+fn rejection(failure: &Failure, health: &Health, metrics: &InferenceMetrics) -> Rejected {
     if let Failure::Decode(error) = failure {
         return Rejected::new(status(error.fault()), picket_base::chain(error));
     }

@@ -27,8 +27,8 @@ use super::listen::Stream;
 use super::pace::{DRAIN_HEAD_TIMEOUT, Overdue, Pace, Paced};
 use super::server::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::tls::Tls;
+use crate::http::metrics::{Dropped, HttpMetrics};
 use crate::http::reply::error_response;
-use crate::metrics::{Dropped, Metrics};
 
 /// For the handshake to end.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub(super) struct Serving {
     pub name: &'static str,
     pub routes: BoxedFilter<(Response,)>,
     pub tls: Option<Arc<Tls>>,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<HttpMetrics>,
     pub stopped: watch::Receiver<bool>,
     pub turning_away: Arc<Semaphore>,
 }
@@ -251,7 +251,7 @@ mod tests {
             name: "api",
             routes,
             tls: None,
-            metrics: Arc::new(Metrics::new("m", "s")),
+            metrics: Arc::new(HttpMetrics::new(&crate::metrics::Registry::new())),
             stopped,
             turning_away: Arc::new(Semaphore::new(1)),
         };

@@ -10,5 +10,5 @@ mod server;
 mod tls;
 
 pub use listen::{BindError, Listener};
-pub use server::{Running, Server, TURNED_AWAY_MAX};
+pub use server::{Opened, Server, Stop, TURNED_AWAY_MAX};
 pub use tls::{Tls, TlsError};

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::fixed;
-use crate::metrics::Metrics;
+use crate::http::metrics::HttpMetrics;
 
 /// From a connection's or a request's first moment until its head is there whole.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -151,7 +151,7 @@ impl Pace {
 pub(super) struct Paced<S> {
     stream: S,
     pace: Pace,
-    metrics: Arc<Metrics>,
+    metrics: Arc<HttpMetrics>,
     refusal: Option<Refusal>,
 }
 
@@ -162,7 +162,7 @@ struct Refusal {
 }
 
 impl<S> Paced<S> {
-    pub fn new(stream: S, pace: Pace, metrics: Arc<Metrics>) -> Paced<S> {
+    pub fn new(stream: S, pace: Pace, metrics: Arc<HttpMetrics>) -> Paced<S> {
         Paced { stream, pace, metrics, refusal: None }
     }
 

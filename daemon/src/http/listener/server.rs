@@ -1,11 +1,11 @@
-//! One listener on a thread and runtime of its own: accept loop, connection limits, drain. Serves
-//! any warp routes; knows none of them.
+//! One listener on a runtime of its own: accept loop, connection limits, drain. Serves any warp
+//! routes; knows none of them, and starts no thread.
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -15,7 +15,7 @@ use super::listen::{Accepted, AsyncListener, Listener};
 use super::permits::{Full, Permits};
 use super::tls::Tls;
 use crate::health::Heartbeat;
-use crate::metrics::{Dropped, Metrics};
+use crate::http::metrics::{Dropped, HttpMetrics};
 
 pub use super::connection::TURNED_AWAY_MAX;
 
@@ -52,34 +52,46 @@ pub struct Server {
     /// Longest wait for open requests after `stop`.
     pub drain_timeout: Duration,
     pub heartbeat: Arc<Heartbeat>,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<HttpMetrics>,
     pub tls: Option<Arc<Tls>>,
 }
 
-/// A running listener.
-pub struct Running {
-    stop: watch::Sender<bool>,
-    thread: JoinHandle<()>,
+/// A listener that accepts as soon as it is served.
+pub struct Opened {
+    runtime: Runtime,
+    server: Server,
+    listener: AsyncListener,
+    routes: BoxedFilter<(Response,)>,
+    stopped: watch::Receiver<bool>,
 }
 
-impl Running {
-    /// Stops accepting, lets open requests finish, waits for the thread to end.
-    pub fn stop(self) {
-        let _ = self.stop.send(true);
-        if self.thread.join().is_err() {
-            tracing::error!("a listener's thread panicked");
-        }
+/// Ends a listener: it stops accepting and lets open requests finish.
+pub struct Stop(watch::Sender<bool>);
+
+impl Stop {
+    pub fn stop(&self) {
+        let _ = self.0.send(true);
+    }
+}
+
+impl Opened {
+    /// Serves in the calling thread until the listener is stopped.
+    pub fn serve(self) {
+        let Opened { runtime, server, listener, routes, stopped } = self;
+        runtime.block_on(server.serve(listener, routes, stopped));
+        // A page being read is not worth waiting for.
+        runtime.shutdown_background();
     }
 }
 
 impl Server {
     /// # Errors
     /// When the runtime can't be built or the listener not be registered with it.
-    pub fn start(
+    pub fn open(
         self,
         listener: Listener,
         routes: BoxedFilter<(Response,)>,
-    ) -> io::Result<Running> {
+    ) -> io::Result<(Opened, Stop)> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -88,18 +100,12 @@ impl Server {
             .thread_name(format!("{}-blocking", self.name))
             .build()?;
         let (stop, stopped) = watch::channel(false);
-        let name = self.name;
-        tracing::info!(listener = name, addr = %listener.address(), "listening");
+        tracing::info!(listener = self.name, addr = %listener.address(), "listening");
         let listener = {
             let _guard = runtime.enter();
             listener.register()?
         };
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
-            runtime.block_on(self.serve(listener, routes, stopped));
-            // A page being read is not worth waiting for.
-            runtime.shutdown_background();
-        })?;
-        Ok(Running { stop, thread })
+        Ok((Opened { runtime, server: self, listener, routes, stopped }, Stop(stop)))
     }
 
     async fn serve(

@@ -6,8 +6,8 @@ use tract_onnx::tract_core::internal::*;
 
 use picket_kernels::{Layer, Order};
 
-/// `[N, channels, height, width]` or, after another of its kind, `[N, height, width, channels]` →
-/// `[N, height, width, channels]`.
+/// A convolution. Its input is `[N, channels, height, width]` or, after another of its kind,
+/// `[N, height, width, channels]`; its output is always the latter.
 #[derive(Clone, Debug)]
 pub struct QConv {
     layer: Arc<Layer>,

@@ -71,8 +71,8 @@ struct Taken {
     order: Order,
 }
 
-/// Channel-last out, and back to the graph's order in a node of its own: the next of ours looks
-/// through it, and without another reader it goes.
+/// Wires a node of ours. Its output is channel-last; a second node turns it back to the graph's order.
+/// The next node of ours looks through that one, and without another reader it goes.
 fn wire(
     taken: Taken,
     kernel: Kernel,
@@ -85,6 +85,7 @@ fn wire(
     model.wire_node(prefix, AxisOp::Move(3, 1), &last).map(Some)
 }
 
+/// Reads what a kernel needs to know of a node; none where no kernel takes it.
 fn take(stock: &Conv, model: &TypedModel, inputs: &[OutletId]) -> TractResult<Option<Taken>> {
     let plain = stock.data_format == DataFormat::NCHW
         && stock.group.unwrap_or(1) == 1
@@ -191,8 +192,8 @@ fn source(
     Ok(Some(Source { geometry, outlet, order }))
 }
 
-/// What a Pad node adds along height and width, if `outlet` is of one that fills in `zero` there and
-/// nothing elsewhere.
+/// Returns what a Pad node adds along height and width, if `outlet` is of one that fills in `zero`
+/// there and nothing elsewhere.
 fn pads(
     model: &TypedModel,
     outlet: OutletId,
@@ -211,7 +212,7 @@ fn pads(
     })
 }
 
-/// The type of a tensor of bytes with this zero point; None for other types.
+/// Returns the type of a tensor of bytes with this zero point; none for other types.
 fn quantised(datum_type: DatumType, zero: &Tensor) -> TractResult<Option<Quantised>> {
     let signed = match datum_type {
         DatumType::I8 => true,

@@ -1,6 +1,6 @@
-//! Sums of bytes over a layer's pixels, as a node of tract's graph: the first half of the mean behind
-//! the last convolution. In the place of DequantizeLinear and a sum of floats: the five nodes behind the
-//! convolutions were a tenth of the whole.
+//! Sums of bytes over a layer's pixels, as a node of tract's graph: the first half of the mean
+//! behind the last convolution. It takes the place of DequantizeLinear and a sum of floats: the
+//! five nodes behind the convolutions took a tenth of the whole time.
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
@@ -10,7 +10,8 @@ use tract_onnx::tract_core::ops::quant::DequantizeLinearF32;
 /// Most pixels whose bytes are summed: the sum is an i32, and 2²⁴ of it are exact in an f32.
 const PIXELS_MAX: usize = (1 << 24) / 256;
 
-/// `[N, height, width, channels]` of bytes → `[N, 1, 1, channels]` of f32: Σ (x − zero) · scale.
+/// A sum over pixels, Σ (x − zero) · scale: `[N, height, width, channels]` of bytes →
+/// `[N, 1, 1, channels]` of f32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QSum {
     scale: f32,
@@ -87,7 +88,7 @@ impl EvalOp for QSum {
     }
 }
 
-/// Of each channel.
+/// Adds up the bytes of each channel.
 fn sum(image: &[u8], channels: usize, value: impl Fn(u8) -> i32) -> Vec<i32> {
     let mut sums = vec![0; channels];
     for pixel in image.chunks_exact(channels) {

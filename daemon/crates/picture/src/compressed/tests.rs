@@ -3,9 +3,11 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::*;
+use super::samples::{BACKGROUND, blend};
+use crate::error::{DecodeError, DecodeFault};
 use crate::fixtures::{difference, expected, names, read};
-use crate::{Fault, JsonRange, MediaType};
+use crate::outline::check_size;
+use crate::{JsonRange, MediaType, Picture};
 
 /// What a JPEG's channels may be off by after averaging, against the source picture: quality 97
 /// costs up to 5 (measured with Pillow's libjpeg-turbo), another IDCT and rounding 1.
@@ -13,9 +15,9 @@ const JPEG_TOLERANCE: u8 = 6;
 /// The same against Pillow's decoded pixels: only the IDCT and the chroma upsampling differ.
 const DECODER_TOLERANCE: u8 = 2;
 
-fn decode(name: &str, body: &[u8]) -> Result<Image, DecodeError> {
+fn decode(name: &str, body: &[u8]) -> Result<Picture, DecodeError> {
     let media = if name.ends_with(".png") { MediaType::Png } else { MediaType::Jpeg };
-    Image::decode(body, media, JsonRange::default())
+    Picture::decode(body, media, JsonRange::default())
 }
 
 fn assert_decodes(name: &str, to: &str, tolerance: u8) {
@@ -134,8 +136,8 @@ fn body_of_the_other_format_is_refused_by_name() {
         ("444.jpg", MediaType::Png, "body is declared as png but starts like jpeg"),
         ("rgb8.png", MediaType::Jpeg, "body is declared as jpeg but starts like png"),
     ] {
-        let error = Image::decode(&read(name), media, JsonRange::default()).unwrap_err();
-        assert_eq!(error.fault(), Fault::Malformed);
+        let error = Picture::decode(&read(name), media, JsonRange::default()).unwrap_err();
+        assert_eq!(error.fault(), DecodeFault::Malformed);
         assert_eq!(error.to_string(), text);
     }
 }
@@ -147,7 +149,7 @@ fn body_without_a_signature_is_malformed() {
         ("x.jpg", "jpeg is damaged, its signature is missing"),
     ] {
         let error = decode(name, b"GIF89a").unwrap_err();
-        assert_eq!(error.fault(), Fault::Malformed);
+        assert_eq!(error.fault(), DecodeFault::Malformed);
         assert_eq!(error.to_string(), text);
     }
 }
@@ -161,7 +163,7 @@ fn size_is_accepted_up_to_the_side_and_the_pixels() {
         [(6_000, 4_001), (16_384, 1_465), (16_385, 1), (1, 16_385), (u32::MAX, u32::MAX)]
     {
         let error = check_size(width, height).unwrap_err();
-        assert_eq!(error.fault(), Fault::TooLarge, "{width}x{height}");
+        assert_eq!(error.fault(), DecodeFault::TooLarge, "{width}x{height}");
         assert_eq!(
             error.to_string(),
             format!(
@@ -176,7 +178,7 @@ fn size_is_accepted_up_to_the_side_and_the_pixels() {
 fn size_of_zero_is_malformed() {
     for (width, height) in [(0, 1), (1, 0), (0, u32::MAX)] {
         let error = check_size(width, height).unwrap_err();
-        assert_eq!(error.fault(), Fault::Malformed);
+        assert_eq!(error.fault(), DecodeFault::Malformed);
         assert_eq!(error.to_string(), format!("image is {width}x{height}, at least 1x1 is needed"));
     }
 }

@@ -5,9 +5,10 @@ use std::ops::Range;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::*;
+use super::outline;
+use crate::error::{DecodeError, DecodeFault};
 use crate::fixtures::{names, read};
-use crate::{Fault, Image, JsonRange, MediaType};
+use crate::{JsonRange, MediaType, Picture};
 
 const SOF0: u8 = 0xc0;
 const SOF2: u8 = 0xc2;
@@ -20,12 +21,12 @@ const LUMA_SAMPLING: usize = 7;
 /// Where a segment's data starts, after its marker and length.
 const DATA: usize = 4;
 
-fn decode(body: &[u8]) -> Result<Image, DecodeError> {
-    Image::decode(body, MediaType::Jpeg, JsonRange::default())
+fn decode(body: &[u8]) -> Result<Picture, DecodeError> {
+    Picture::decode(body, MediaType::Jpeg, JsonRange::default())
 }
 
 #[track_caller]
-fn assert_refused(body: &[u8], fault: Fault, text: &str) {
+fn assert_refused(body: &[u8], fault: DecodeFault, text: &str) {
     let error = decode(body).unwrap_err();
     assert_eq!(error.to_string(), text);
     assert_eq!(error.fault(), fault);
@@ -81,7 +82,7 @@ fn every_truncation_is_malformed() {
         let body = read(&name);
         for length in 0..body.len() {
             let error = decode(&body[..length]).unwrap_err();
-            assert_eq!(error.fault(), Fault::Malformed, "{name} cut to {length}: {error}");
+            assert_eq!(error.fault(), DecodeFault::Malformed, "{name} cut to {length}: {error}");
         }
     }
 }
@@ -90,7 +91,7 @@ fn every_truncation_is_malformed() {
 fn body_without_end_marker_says_so() {
     let body = read("444.jpg");
     let text = "jpeg is truncated, its end marker is missing";
-    assert_refused(body.strip_suffix(EOI).unwrap(), Fault::Malformed, text);
+    assert_refused(body.strip_suffix(EOI).unwrap(), DecodeFault::Malformed, text);
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn scan_that_was_closed_too_early_is_truncated() {
         let start = segment(&body, SOS).end;
         let cut = [&body[..start + 2], EOI].concat();
         let text = "jpeg is truncated, a scan is too short for its blocks";
-        assert_refused(&cut, Fault::Malformed, text);
+        assert_refused(&cut, DecodeFault::Malformed, text);
     }
 }
 
@@ -122,7 +123,7 @@ fn progressive_file_without_its_colour_scans_is_truncated() {
     // The first scan holds the first coefficient of all three components: keep only one's.
     body.splice(header, *b"\xff\xda\0\x08\x01\x01\0\0\0\x01");
     let text = "jpeg is truncated, a colour component has no scan";
-    assert_refused(&body, Fault::Malformed, text);
+    assert_refused(&body, DecodeFault::Malformed, text);
 }
 
 #[test]
@@ -132,7 +133,7 @@ fn lossless_and_arithmetic_coding_are_refused_with_the_reason() {
         let start = segment(&body, SOF0).start;
         body[start + 1] = marker;
         let text = "jpeg uses lossless or arithmetic coding, which is not supported";
-        assert_refused(&body, Fault::Unprocessable, text);
+        assert_refused(&body, DecodeFault::Unprocessable, text);
     }
 }
 
@@ -142,7 +143,7 @@ fn samples_of_12_bits_are_refused_with_the_reason() {
     let start = segment(&body, SOF0).start;
     body[start + 1] = 0xc1;
     let text = "jpeg uses samples that are not of 8 bits, which is not supported";
-    assert_refused(&body, Fault::Unprocessable, text);
+    assert_refused(&body, DecodeFault::Unprocessable, text);
 }
 
 #[test]
@@ -158,15 +159,15 @@ fn second_frame_header_is_refused() {
     let body = read("444.jpg");
     let frame = &body[segment(&body, SOF0)];
     let text = "jpeg is damaged, it holds two frame headers";
-    assert_refused(&inserted("444.jpg", SOS, frame), Fault::Malformed, text);
+    assert_refused(&inserted("444.jpg", SOS, frame), DecodeFault::Malformed, text);
 }
 
 #[test]
 fn scan_before_its_frame_and_file_without_one_are_damaged() {
     let text = "jpeg is damaged, a scan precedes its frame";
-    assert_refused(&without("444.jpg", SOF0), Fault::Malformed, text);
+    assert_refused(&without("444.jpg", SOF0), DecodeFault::Malformed, text);
     let text = "jpeg is damaged, it holds no frame";
-    assert_refused(b"\xff\xd8\xff\xd9", Fault::Malformed, text);
+    assert_refused(b"\xff\xd8\xff\xd9", DecodeFault::Malformed, text);
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn scans_are_counted_to_the_limit() {
     let with_scans = |scans: usize| [before, &last.repeat(scans - starts.len()), EOI].concat();
     outline(&with_scans(64)).unwrap();
     let text = "jpeg holds more than 64 scans, at most 64 are accepted";
-    assert_refused(&with_scans(65), Fault::TooLarge, text);
+    assert_refused(&with_scans(65), DecodeFault::TooLarge, text);
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn stated_size_beyond_the_limits_is_refused_before_the_scan() {
     body.truncate(frame.end);
     let text = "image is 50000x50000, at most 16384 pixels a side and 24000000 pixels in all are \
                 accepted";
-    assert_refused(&body, Fault::TooLarge, text);
+    assert_refused(&body, DecodeFault::TooLarge, text);
 }
 
 #[test]
@@ -198,10 +199,10 @@ fn height_that_follows_the_scan_is_refused() {
     let mut body = read("444.jpg");
     let frame = segment(&body, SOF0).start + DATA;
     body[frame + 1..][..2].copy_from_slice(&[0, 0]);
-    assert_refused(&body, Fault::Malformed, "image is 50x0, at least 1x1 is needed");
+    assert_refused(&body, DecodeFault::Malformed, "image is 50x0, at least 1x1 is needed");
     let text = "jpeg uses a height stated after the first scan, which is not supported";
     let dnl = inserted("444.jpg", SOS, b"\xff\xdc\0\x04\0\x26");
-    assert_refused(&dnl, Fault::Unprocessable, text);
+    assert_refused(&dnl, DecodeFault::Unprocessable, text);
 }
 
 #[test]
@@ -215,7 +216,7 @@ fn coefficients_of_a_large_progressive_picture_count_as_memory() {
     body.extend_from_slice(&[0; 93_750]);
     body.extend_from_slice(EOI);
     let text = "decoding needs 144000000 bytes of memory, at most 75497472 are accepted";
-    assert_refused(&body, Fault::TooLarge, text);
+    assert_refused(&body, DecodeFault::TooLarge, text);
 }
 
 #[test]
@@ -223,15 +224,15 @@ fn cmyk_without_adobe_marker_is_refused_with_the_reason() {
     let text = "jpeg uses CMYK without an Adobe segment, whose inks may be inverted or not, which \
                 is not supported";
     for name in ["cmyk.jpg", "ycck.jpg"] {
-        assert_refused(&without(name, APP14), Fault::Unprocessable, text);
+        assert_refused(&without(name, APP14), DecodeFault::Unprocessable, text);
     }
-    assert_refused(&patched("cmyk.jpg", APP14, 11, 1), Fault::Unprocessable, text);
+    assert_refused(&patched("cmyk.jpg", APP14, 11, 1), DecodeFault::Unprocessable, text);
 }
 
 #[test]
 fn rgb_jpeg_whose_components_have_no_names_is_refused() {
     let text = "jpeg uses RGB with unnamed components, which is not supported";
-    assert_refused(&inserted("444.jpg", SOS, &adobe(0)), Fault::Unprocessable, text);
+    assert_refused(&inserted("444.jpg", SOS, &adobe(0)), DecodeFault::Unprocessable, text);
 }
 
 #[test]
@@ -257,7 +258,7 @@ fn adobe_marker_of_four_inks_is_ignored_for_three_components() {
 fn adobe_marker_of_an_unknown_transform_is_damaged() {
     for name in ["444.jpg", "grey.jpg"] {
         let error = decode(&inserted(name, SOF0, &adobe(3))).unwrap_err();
-        assert_eq!(error.fault(), Fault::Malformed, "{name}: {error}");
+        assert_eq!(error.fault(), DecodeFault::Malformed, "{name}: {error}");
     }
 }
 
@@ -270,7 +271,7 @@ fn grey_jpeg_of_adobe_stays_grey_or_is_refused() {
         let before = inserted("grey.jpg", SOF0, &adobe(transform));
         assert_eq!(decode(&before).unwrap(), plain, "transform {transform}");
         let after = inserted("grey.jpg", SOS, &adobe(transform));
-        assert_refused(&after, Fault::Unprocessable, text);
+        assert_refused(&after, DecodeFault::Unprocessable, text);
     }
 }
 
@@ -282,7 +283,7 @@ fn adobe_marker_between_scans_is_refused() {
         let mut body = read(name);
         let end = body.len() - EOI.len();
         body.splice(end..end, adobe(0));
-        assert_refused(&body, Fault::Unprocessable, text);
+        assert_refused(&body, DecodeFault::Unprocessable, text);
     }
 }
 
@@ -292,10 +293,10 @@ fn baseline_scans_that_the_decoder_would_garble_are_refused() {
                 not supported";
     for sampling in [0x12, 0x22] {
         let tall = patched("scans.jpg", SOF0, LUMA_SAMPLING, sampling);
-        assert_refused(&tall, Fault::Unprocessable, text);
+        assert_refused(&tall, DecodeFault::Unprocessable, text);
     }
     let restarts = inserted("scans.jpg", SOS, b"\xff\xdd\0\x04\0\x03");
-    assert_refused(&restarts, Fault::Unprocessable, text);
+    assert_refused(&restarts, DecodeFault::Unprocessable, text);
     let none = inserted("scans.jpg", SOS, b"\xff\xdd\0\x04\0\0");
     assert_eq!(decode(&none).unwrap(), decode(&read("scans.jpg")).unwrap());
 }
@@ -307,13 +308,13 @@ fn chroma_that_the_decoder_would_garble_is_refused() {
     for (name, frame) in [("444.jpg", SOF0), ("progressive.jpg", SOF2), ("cmyk.jpg", SOF0)] {
         for sampling in [0x21, 0x12, 0x31] {
             let fine = patched(name, frame, LUMA_SAMPLING + 3, sampling);
-            assert_refused(&fine, Fault::Unprocessable, text);
+            assert_refused(&fine, DecodeFault::Unprocessable, text);
         }
     }
     let mut odd = patched("420.jpg", SOF0, LUMA_SAMPLING, 0x31);
     let frame = segment(&odd, SOF0).start + DATA;
     odd[frame + LUMA_SAMPLING + 3] = 0x21;
-    assert_refused(&odd, Fault::Unprocessable, text);
+    assert_refused(&odd, DecodeFault::Unprocessable, text);
 }
 
 #[test]
@@ -321,7 +322,7 @@ fn sampling_factors_are_1_to_4() {
     let text = "jpeg is damaged, a sampling factor is not in 1 to 4";
     for sampling in [0x01, 0x10, 0x51, 0x15, 0xff] {
         let body = patched("444.jpg", SOF0, LUMA_SAMPLING, sampling);
-        assert_refused(&body, Fault::Malformed, text);
+        assert_refused(&body, DecodeFault::Malformed, text);
     }
 }
 
@@ -332,9 +333,9 @@ fn component_counts_other_than_1_3_and_4_are_refused() {
     body.splice(frame, *b"\xff\xc0\0\x0e\x08\0\x26\0\x32\x02\x01\x11\0\x02\x11\0");
     let text = "jpeg uses a number of colour components other than 1, 3 and 4, which is not \
                 supported";
-    assert_refused(&body, Fault::Unprocessable, text);
+    assert_refused(&body, DecodeFault::Unprocessable, text);
     let text = "jpeg is damaged, its frame header does not match its component count";
-    assert_refused(&patched("444.jpg", SOF0, 5, 2), Fault::Malformed, text);
+    assert_refused(&patched("444.jpg", SOF0, 5, 2), DecodeFault::Malformed, text);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! JSON bodies as clients write them, right and wrong.
 
-use super::*;
-use crate::Fault;
+use super::body::decode;
+use crate::error::{DecodeError, DecodeFault};
+use crate::limits::{CHANNELS, IMAGE_BYTES, SIDE};
+use crate::picture::Picture;
+use crate::range::JsonRange;
 
 /// A body of 3072 numbers, all `fill`, with some replaced by index.
 fn data(fill: &str, replaced: &[(usize, &str)]) -> String {
@@ -20,12 +23,12 @@ fn scaled(fill: &str, replaced: &[(usize, &str)]) -> String {
     format!("{{\"range\":\"0..1\",\"data\":[{}]}}", data(fill, replaced))
 }
 
-fn parse(body: &str) -> Result<Image, DecodeError> {
+fn parse(body: &str) -> Result<Picture, DecodeError> {
     decode(body.as_bytes(), JsonRange::ZeroTo255)
 }
 
 #[track_caller]
-fn assert_refused(body: &str, fault: Fault, text: &str) {
+fn assert_refused(body: &str, fault: DecodeFault, text: &str) {
     let error = parse(body).unwrap_err();
     assert_eq!(error.to_string(), text);
     assert_eq!(error.fault(), fault);
@@ -35,7 +38,7 @@ fn assert_refused(body: &str, fault: Fault, text: &str) {
 fn assert_malformed(body: &str) {
     let error = parse(body).unwrap_err();
     assert!(matches!(error, DecodeError::JsonSyntax { .. }), "{error}");
-    assert_eq!(error.fault(), Fault::Malformed);
+    assert_eq!(error.fault(), DecodeFault::Malformed);
 }
 
 #[test]
@@ -128,7 +131,7 @@ fn unknown_range_lists_the_known_ones() {
             format!("{{\"range\":{range},\"data\":[{}]}}", data("1", &[])),
             format!("{{\"data\":[{}],\"range\":{range}}}", data("1", &[])),
         ] {
-            assert_refused(&body, Fault::Unprocessable, text);
+            assert_refused(&body, DecodeFault::Unprocessable, text);
         }
     }
 }
@@ -139,7 +142,7 @@ fn range_has_two_names() {
         assert_eq!(range.to_string().parse::<JsonRange>().unwrap(), range);
         assert_eq!(serde_json::to_string(&range).unwrap(), format!("\"{range}\""));
     }
-    assert_eq!("0..2".parse::<JsonRange>().unwrap_err().fault(), Fault::Unprocessable);
+    assert_eq!("0..2".parse::<JsonRange>().unwrap_err().fault(), DecodeFault::Unprocessable);
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn another_count_is_stated_beside_the_right_one() {
     for count in [0, 1, 3071, 3073, 49_152, 65_536] {
         let body = format!("{{\"data\":[{}]}}", vec!["7"; count].join(","));
         let text = format!("data holds {count} numbers, exactly 3072 (3x32x32) are needed");
-        assert_refused(&body, Fault::Unprocessable, &text);
+        assert_refused(&body, DecodeFault::Unprocessable, &text);
     }
 }
 
@@ -156,10 +159,10 @@ fn very_long_array_is_not_counted_to_its_end() {
     let text = "data holds more than 65536 numbers, exactly 3072 (3x32x32) are needed";
     for count in [65_537, 1_000_000] {
         let body = format!("{{\"data\":[{}]}}", vec!["7"; count].join(","));
-        assert_refused(&body, Fault::Unprocessable, text);
+        assert_refused(&body, DecodeFault::Unprocessable, text);
         // What follows the limit is not read: it may be anything.
         let body = format!("{{\"data\":[{},nonsense", vec!["7"; count].join(","));
-        assert_refused(&body, Fault::Unprocessable, text);
+        assert_refused(&body, DecodeFault::Unprocessable, text);
     }
 }
 
@@ -191,7 +194,11 @@ fn element_that_is_no_number_is_named_with_its_index() {
                 let mut values = vec!["7"; IMAGE_BYTES];
                 values[index] = element;
                 let values = values.join(separator);
-                assert_refused(&format!("{{\"data\":[{values}]}}"), Fault::Unprocessable, &text);
+                assert_refused(
+                    &format!("{{\"data\":[{values}]}}"),
+                    DecodeFault::Unprocessable,
+                    &text,
+                );
             }
         }
     }
@@ -203,7 +210,7 @@ fn image_as_nested_arrays_is_refused_at_its_first_row() {
     let plane = format!("[{}]", vec![row; 32].join(","));
     let body = format!("{{\"data\":[{}]}}", vec![plane; 3].join(","));
     let text = "data[0] is an array, a number is needed in a flat array of 3072";
-    assert_refused(&body, Fault::Unprocessable, text);
+    assert_refused(&body, DecodeFault::Unprocessable, text);
 }
 
 #[test]
@@ -219,7 +226,7 @@ fn name_that_is_no_number_is_found_outside_the_3072_too() {
         ),
         ("NaN".to_owned(), "json holds NaN at line 1 column 1, only finite numbers are accepted"),
     ] {
-        assert_refused(&body, Fault::Unprocessable, text);
+        assert_refused(&body, DecodeFault::Unprocessable, text);
     }
 }
 
@@ -228,7 +235,7 @@ fn number_beyond_a_float_is_named_with_its_index() {
     for number in ["1e999", "-1e999", "1E+309", &"9".repeat(400)] {
         for index in [0, 2000, 3071] {
             let text = format!("data[{index}] is beyond a 64-bit float, 0 to 255 is accepted");
-            assert_refused(&body("7", &[(index, number)]), Fault::Unprocessable, &text);
+            assert_refused(&body("7", &[(index, number)]), DecodeFault::Unprocessable, &text);
         }
     }
 }
@@ -247,12 +254,12 @@ fn value_out_of_range_is_named_with_its_index() {
     ] {
         for index in [0, 1024, 3071] {
             let text = format!("data[{index}] is {shown}, range 0..255 accepts 0 to 255");
-            assert_refused(&body("7", &[(index, value)]), Fault::Unprocessable, &text);
+            assert_refused(&body("7", &[(index, value)]), DecodeFault::Unprocessable, &text);
         }
     }
     for (value, shown) in [("1.001", "1.001"), ("-0.1", "-0.1"), ("2", "2"), ("255", "255")] {
         let text = format!("data[5] is {shown}, range 0..1 accepts 0 to 1");
-        assert_refused(&scaled("0.5", &[(5, value)]), Fault::Unprocessable, &text);
+        assert_refused(&scaled("0.5", &[(5, value)]), DecodeFault::Unprocessable, &text);
     }
 }
 
@@ -260,7 +267,7 @@ fn value_out_of_range_is_named_with_its_index() {
 fn first_value_out_of_range_is_the_one_named() {
     let replaced = [(2000, "300"), (40, "400"), (3000, "-5")];
     let text = "data[40] is 400, range 0..255 accepts 0 to 255";
-    assert_refused(&body("7", &replaced), Fault::Unprocessable, text);
+    assert_refused(&body("7", &replaced), DecodeFault::Unprocessable, text);
 }
 
 #[test]
@@ -292,7 +299,7 @@ fn fractions_that_are_no_pixel_values_are_refused_with_the_range_to_state() {
              255, or 0 to 1 with \"range\":\"0..1\"",
         ),
     ] {
-        assert_refused(&body("0.5", replaced), Fault::Unprocessable, text);
+        assert_refused(&body("0.5", replaced), DecodeFault::Unprocessable, text);
     }
 }
 
@@ -301,7 +308,7 @@ fn fractions_beyond_3_are_pixel_values() {
     let image = parse(&body("0.5", &[(0, "3.25")])).unwrap();
     assert_eq!(image.pixels()[0], 3);
     let text = "data[0] is -3.25, range 0..255 accepts 0 to 255";
-    assert_refused(&body("0.5", &[(0, "-3.25")]), Fault::Unprocessable, text);
+    assert_refused(&body("0.5", &[(0, "-3.25")]), DecodeFault::Unprocessable, text);
 }
 
 #[test]
@@ -311,7 +318,7 @@ fn whole_numbers_of_a_dark_picture_are_pixel_values() {
         assert_eq!([image.pixels()[0], image.pixels()[3]], pixels, "{fill} {other}");
     }
     let text = "data[0] is -1, range 0..255 accepts 0 to 255";
-    assert_refused(&body("1", &[(0, "-1")]), Fault::Unprocessable, text);
+    assert_refused(&body("1", &[(0, "-1")]), DecodeFault::Unprocessable, text);
 }
 
 #[test]
@@ -324,7 +331,7 @@ fn key_that_is_stated_twice_is_refused() {
         (format!("{{\"range\":\"0..1\",\"data\":[{numbers}],\"range\":\"0..1\"}}"), "range"),
     ] {
         let text = format!("json body states \"{key}\" twice, exactly once is accepted");
-        assert_refused(&body, Fault::Unprocessable, &text);
+        assert_refused(&body, DecodeFault::Unprocessable, &text);
     }
 }
 
@@ -349,7 +356,7 @@ fn white_space_and_key_escapes_change_nothing() {
 fn body_without_data_says_what_is_needed() {
     let text = "json body has no \"data\", an array of 3072 numbers is needed";
     for body in ["{}", "{\"range\":\"0..1\"}", "{\"Data\":[1],\"dat\":1}", "{\"\":{}}"] {
-        assert_refused(body, Fault::Unprocessable, text);
+        assert_refused(body, DecodeFault::Unprocessable, text);
     }
 }
 
@@ -357,7 +364,7 @@ fn body_without_data_says_what_is_needed() {
 fn data_that_is_no_array_is_refused() {
     let text = "data is not an array, an array of 3072 numbers is needed";
     for value in ["1", "-1", "0.5", "1e999", "null", "true", "\"AAAA\"", "{}", "{\"0\":1}"] {
-        assert_refused(&format!("{{\"data\":{value}}}"), Fault::Unprocessable, text);
+        assert_refused(&format!("{{\"data\":{value}}}"), DecodeFault::Unprocessable, text);
     }
 }
 
@@ -366,18 +373,18 @@ fn body_that_is_no_object_is_refused() {
     let text = "json body is not an object, an object with the key \"data\" is needed";
     let array = format!("[{}]", data("7", &[]));
     for body in [&array, "[]", "1", "-1.5", "1e999", "null", "true", "\"{}\""] {
-        assert_refused(body, Fault::Unprocessable, text);
+        assert_refused(body, DecodeFault::Unprocessable, text);
     }
 }
 
 #[test]
 fn every_truncation_is_malformed() {
     let small = "{\"x\": [null, \"\\u00e9é\"], \"range\": \"0..1\", \"data\": [1, -2.5e3, 0.1]}";
-    assert_eq!(parse(small).unwrap_err().fault(), Fault::Unprocessable);
+    assert_eq!(parse(small).unwrap_err().fault(), DecodeFault::Unprocessable);
     for length in 0..small.len() {
         // A cut inside é is no UTF-8, elsewhere it is no JSON; both are malformed.
         let error = decode(&small.as_bytes()[..length], JsonRange::ZeroTo255).unwrap_err();
-        assert_eq!(error.fault(), Fault::Malformed, "cut to {length}: {error}");
+        assert_eq!(error.fault(), DecodeFault::Malformed, "cut to {length}: {error}");
     }
     let full = body("7", &[]);
     for length in full.len() - 5..full.len() {
@@ -425,7 +432,7 @@ fn body_that_is_no_utf_8_is_refused_at_its_offset() {
         let error = decode(body, JsonRange::ZeroTo255).unwrap_err();
         let text = format!("body is not UTF-8, first bad byte at offset {offset}");
         assert_eq!(error.to_string(), text);
-        assert_eq!(error.fault(), Fault::Malformed);
+        assert_eq!(error.fault(), DecodeFault::Malformed);
     }
 }
 
@@ -434,9 +441,9 @@ fn deep_nesting_is_refused_without_recursion() {
     const DEPTH: usize = 1_000_000;
     let (arrays, objects) = ("[".repeat(DEPTH), "{\"a\":".repeat(DEPTH));
     let text = "data[0] is an array, a number is needed in a flat array of 3072";
-    assert_refused(&format!("{{\"data\":[{arrays}"), Fault::Unprocessable, text);
+    assert_refused(&format!("{{\"data\":[{arrays}"), DecodeFault::Unprocessable, text);
     let text = "json body is not an object, an object with the key \"data\" is needed";
-    assert_refused(&arrays, Fault::Unprocessable, text);
+    assert_refused(&arrays, DecodeFault::Unprocessable, text);
     for open in [format!("{{\"x\":{arrays}"), format!("{{\"x\":{objects}"), objects] {
         assert_malformed(&open);
     }

@@ -11,7 +11,7 @@ use crate::{Rig, sandbox};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Size {
-    /// About ten minutes on two cores
+    /// Some five minutes on two cores
     Ci,
     /// What is claimed for the log
     Full,
@@ -31,11 +31,11 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     };
     let max_records = 400;
     let kill9 =
-        kill9::Args { rounds: of(120, 1_000), log_max_records: max_records, verify_every: 1 };
+        kill9::Args { rounds: of(60, 1_000), log_max_records: max_records, verify_every: 1 };
     let cuts = |control| cuts::Args {
-        cuts: if control { of(30, 150) } else { of(150, 1_200) },
+        cuts: if control { of(30, 150) } else { of(80, 1_200) },
         policy: vec![Policy::All, Policy::None, Policy::Random],
-        record_secs: of(15, 60),
+        record_secs: of(12, 60),
         disk_mib: 64,
         log_max_records: max_records,
         restart_every: 20,
@@ -45,8 +45,8 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     let eio = eio::Args { rounds: of(16, 200), disk_mib: 64, log_max_records: 3_000 };
     let stall = stall::Args { secs: of(40, 60), disk_mib: 96 };
     let readonly = readonly::Args { rounds: of(2, 10), disk_mib: 48 };
-    let corrupt = corrupt::Args { rounds: of(150, 1_000), records: 3_000 };
-    let retention = retention::Args { turnovers: of(12, 20), log_max_records: 5_000 };
+    let corrupt = corrupt::Args { rounds: of(80, 1_000), records: 3_000 };
+    let retention = retention::Args { turnovers: of(8, 20), log_max_records: 5_000 };
 
     type Check<'a> = Box<dyn Fn() -> anyhow::Result<Outcome> + 'a>;
     let checks: [(&str, Check); 10] = [

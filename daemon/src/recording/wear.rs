@@ -4,14 +4,43 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What the rates are taken over; the daemon's whole life while that is shorter. A sample is taken
-/// when somebody asks, so that it is longer after a while in which nobody did.
+use crate::metrics::{Counter, Registry};
+use picket_base::disk;
+
+/// The rates are taken over this window, or over the daemon's whole life while that is shorter. A
+/// sample is taken at a scrape, so that the window is longer after a while without any.
 const WINDOW: Duration = Duration::from_secs(3600);
 
-/// Between two samples that are kept: 61 of them at most.
+/// Samples that are kept lie this far apart: there are 61 of them at most.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(60);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Shows at each scrape what this process has written to disk, for the records that `logged` counts.
+/// The kernel is asked each time, so that an idle daemon is seen too.
+pub fn watch_wear(registry: &Registry, logged: Counter) {
+    let written_bytes = registry.counter(
+        "picket_written_bytes_total",
+        "Bytes that this process has written to block devices.",
+        &[],
+    );
+    let bytes_per_record = registry.real_gauge(
+        "picket_written_bytes_per_record",
+        "Bytes written to block devices for each record taken, over the last hour; 0 without any.",
+    );
+    let bytes_per_day = registry.real_gauge(
+        "picket_written_bytes_per_day",
+        "Bytes written to block devices in a day at the rate of the last hour.",
+    );
+    let mut wear = Wear::since(Instant::now(), disk::written_bytes().unwrap_or(0), logged.get());
+    registry.before_scrape(move || {
+        let Some(total) = disk::written_bytes() else { return };
+        written_bytes.inc_by(total.saturating_sub(written_bytes.get()));
+        let rates = wear.rates(Instant::now(), total, logged.get());
+        bytes_per_record.set(rates.bytes_per_record.unwrap_or(0.0));
+        bytes_per_day.set(rates.bytes_per_day.unwrap_or(0.0));
+    });
+}
 
 /// Totals since the start.
 #[derive(Clone, Copy, Debug)]
@@ -22,27 +51,27 @@ struct Sample {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rates {
-    /// None while no record was taken.
-    pub bytes_per_record: Option<f64>,
-    /// None in the first second.
-    pub bytes_per_day: Option<f64>,
+struct Rates {
+    /// There is none while no record was taken.
+    bytes_per_record: Option<f64>,
+    /// There is none in the first second.
+    bytes_per_day: Option<f64>,
 }
 
 #[derive(Debug)]
-pub struct Wear {
-    /// Oldest first; never empty.
+struct Wear {
+    /// The samples, oldest first; there is always one.
     samples: VecDeque<Sample>,
 }
 
 impl Wear {
-    /// Counts from here on.
-    pub fn since(at: Instant, written_bytes: u64, records: u64) -> Wear {
+    /// Begins to count at these totals.
+    fn since(at: Instant, written_bytes: u64, records: u64) -> Wear {
         Wear { samples: VecDeque::from([Sample { at, written_bytes, records }]) }
     }
 
-    /// Takes the totals of now.
-    pub fn rates(&mut self, at: Instant, written_bytes: u64, records: u64) -> Rates {
+    /// The rates up to now, from the totals of now.
+    fn rates(&mut self, at: Instant, written_bytes: u64, records: u64) -> Rates {
         let now = Sample { at, written_bytes, records };
         if self.samples.back().is_some_and(|last| at - last.at >= SAMPLE_INTERVAL) {
             self.samples.push_back(now);

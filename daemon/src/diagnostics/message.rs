@@ -7,12 +7,12 @@ use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata};
 
-/// Longest field name that the journal keeps, bytes; `data_field_is_valid` in its sources.
+/// The longest field name that the journal keeps, bytes; `data_field_is_valid` in its sources.
 #[cfg(feature = "journald")]
 const JOURNAL_NAME_BYTES_MAX: usize = 64;
 
-/// Names that the journal gives a meaning of its own, systemd.journal-fields(7), and those that
-/// would not say in the whole machine's journal what they are.
+/// Other names for those that have a meaning of their own in the journal, systemd.journal-fields(7),
+/// and for those that would be unclear in the journal of a whole machine.
 #[cfg(feature = "journald")]
 const JOURNAL_NAMES: [(&str, &str); 10] = [
     ("digest", "MODEL_DIGEST"),
@@ -27,29 +27,30 @@ const JOURNAL_NAMES: [(&str, &str); 10] = [
     ("target", "FIELD_TARGET"),
 ];
 
-pub struct Entry {
+pub struct Message {
     pub meta: &'static Metadata<'static>,
-    pub message: String,
+    /// What it says, without its fields.
+    pub words: String,
     pub fields: Vec<(&'static str, Value)>,
 }
 
-impl Entry {
-    pub fn of(event: &Event<'_>) -> Entry {
+impl Message {
+    pub fn of(event: &Event<'_>) -> Message {
         let meta = event.metadata();
-        let mut entry = Entry { meta, message: String::new(), fields: Vec::new() };
-        event.record(&mut entry);
-        entry
+        let mut message = Message { meta, words: String::new(), fields: Vec::new() };
+        event.record(&mut message);
+        message
     }
 
-    /// The room that speaks: the field of that name where the message has one, else the module.
+    /// The room that speaks: the field `subsystem` where the message has one, else the module.
     pub fn subsystem(&self) -> &str {
         let named = self.fields.iter().find(|(name, _)| *name == "subsystem");
         named.and_then(|(_, value)| value.as_str()).unwrap_or_else(|| room(self.meta.target()))
     }
 
-    /// For a person, on one line: the message, then the fields.
+    /// The text for a person, on one line: the words, then the fields.
     pub fn text(&self) -> String {
-        let mut text = self.message.clone();
+        let mut text = self.words.clone();
         for (name, value) in &self.fields {
             let _ = write!(text, " {name}={}", plain(value));
         }
@@ -106,17 +107,17 @@ pub fn journal_name(name: &str) -> Option<String> {
     (!clean.is_empty()).then_some(clean)
 }
 
-impl Entry {
+impl Message {
     fn push(&mut self, field: &Field, value: Value) {
         if field.name() == "message" {
-            self.message = plain(&value);
+            self.words = plain(&value);
         } else {
             self.fields.push((field.name(), value));
         }
     }
 }
 
-impl Visit for Entry {
+impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.push(field, format!("{value:?}").into());
     }
@@ -160,7 +161,7 @@ mod tests {
 
     impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for &'static Lines {
         fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-            self.0.lock().unwrap().push(Entry::of(event).text());
+            self.0.lock().unwrap().push(Message::of(event).text());
         }
     }
 

@@ -1,0 +1,31 @@
+//! Why a model is not served, or gives no answer.
+
+use std::path::PathBuf;
+
+/// Largest model file that is read, bytes: 200 times the embedded model, and still within the
+/// memory of a 512 MB board while it is parsed.
+pub const MODEL_BYTES_MAX: u64 = 64 << 20;
+
+/// Why a model is not served, or gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("cannot read model {}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("model is {bytes} bytes, at most {MODEL_BYTES_MAX} are accepted")]
+    TooLarge { bytes: u64 },
+    #[error("model {digest} is not a usable ONNX file: {detail}")]
+    Invalid { digest: String, detail: String },
+    #[error("model {digest} does not fit: {detail}")]
+    Unfit { digest: String, detail: String },
+    #[error(
+        "model {digest} failed its golden check: logit {class} is {found:.3}, its card says {expected:.3}"
+    )]
+    Golden { digest: String, class: usize, found: f32, expected: f32 },
+    #[error(
+        "the golden sample's logits differ by {difference} from those at load: memory or model is \
+         damaged"
+    )]
+    Damaged { difference: f32 },
+    #[error("inference failed: {0}")]
+    Run(String),
+}

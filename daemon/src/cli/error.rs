@@ -1,0 +1,63 @@
+//! What ends a command other than success, and with which exit code.
+
+use super::exit;
+use crate::config::ConfigError;
+use crate::life::RunError;
+use picket_classifier::ModelError;
+use picket_picture::DecodeError;
+use picket_records::LogError;
+
+/// The text is printed once, by `main`.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("{file}")]
+    Image { file: String, source: DecodeError },
+    #[error("{what}")]
+    Io { what: String, source: std::io::Error },
+    /// The command itself has said what is wrong.
+    #[error("{0}")]
+    Unsound(String),
+}
+
+impl CliError {
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> CliError {
+        let what = what.into();
+        |source| CliError::Io { what, source }
+    }
+
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Config(ConfigError::Unreadable { .. }) => exit::IO,
+            CliError::Config(_) => exit::CONFIG,
+            CliError::Run(
+                RunError::Verdict(_) | RunError::Sockets(_) | RunError::Token(_) | RunError::Tls(_),
+            ) => exit::CONFIG,
+            CliError::Run(
+                RunError::Bind(_)
+                | RunError::Listener { .. }
+                | RunError::Part(_)
+                | RunError::Log(_),
+            ) => exit::IO,
+            CliError::Run(RunError::Model(error)) | CliError::Model(error) => model_exit(error),
+            CliError::Log(_) | CliError::Io { .. } => exit::IO,
+            CliError::Image { .. } => exit::DATA,
+            CliError::Unsound(_) => exit::OTHER,
+        }
+    }
+}
+
+fn model_exit(error: &ModelError) -> u8 {
+    match error {
+        ModelError::Unreadable { .. } => exit::IO,
+        ModelError::Run(_) => exit::OTHER,
+        _ => exit::DATA,
+    }
+}

@@ -1,0 +1,30 @@
+//! The commands about models.
+
+use clap::Subcommand;
+
+use super::bench::{self, BenchArgs};
+use super::inspect::{self, CheckArgs, InspectArgs};
+use super::logits::{self, LogitsArgs};
+use crate::cli::error::CliError;
+use crate::cli::global::Global;
+
+#[derive(Subcommand)]
+pub enum ModelCommand {
+    /// Print what the model says about itself
+    Inspect(InspectArgs),
+    /// Say whether a model can serve, and exactly why not
+    Check(CheckArgs),
+    /// Measure inference alone, without decoding or HTTP
+    Bench(BenchArgs),
+    /// Print the logits of raw images, to compare with another runtime
+    Logits(LogitsArgs),
+}
+
+pub fn run(command: ModelCommand, global: &Global) -> Result<(), CliError> {
+    match command {
+        ModelCommand::Inspect(args) => inspect::inspect(args, global),
+        ModelCommand::Check(args) => inspect::check(args, global),
+        ModelCommand::Bench(args) => bench::run(args, global),
+        ModelCommand::Logits(args) => logits::run(args, global),
+    }
+}

@@ -1,0 +1,58 @@
+//! The thread that obeys signals, from before the start to the end of the process, and sees to it that
+//! a drain ends.
+
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use crate::health::{Health, Heartbeat};
+use crate::os::{Request, Signals};
+
+/// The thread beats this often while it waits.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+pub struct Obedience {
+    pub signals: Signals,
+    pub health: Arc<Health>,
+    /// The longest time that a drain may take.
+    pub drain_timeout: Duration,
+    /// Whoever reloads and drains reads here.
+    pub requests: SyncSender<Request>,
+}
+
+impl Obedience {
+    /// The first signal to stop asks for a drain, the second ends the process at once, and so does a
+    /// drain that takes too long. While the daemon is still starting nothing is owed to anyone, and
+    /// the first one ends it; a reload waits until it has started.
+    pub fn run(&self, heartbeat: &Heartbeat) {
+        let mut ends_at: Option<Instant> = None;
+        loop {
+            heartbeat.beat();
+            let left = ends_at.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                let limit_secs = self.drain_timeout.as_secs();
+                tracing::error!(limit_secs, "not drained in time, ending");
+                exit(1);
+            }
+            match self.signals.wait(left.unwrap_or(BEAT_INTERVAL).min(BEAT_INTERVAL)) {
+                None => {}
+                // One that finds the queue full is as good as one that waits there already.
+                Some(Request::Reload) => drop(self.requests.try_send(Request::Reload)),
+                Some(Request::Stop(signal)) if !self.health.is_serving() => {
+                    tracing::info!(signal, "stopped while starting");
+                    exit(0);
+                }
+                Some(Request::Stop(signal)) if ends_at.is_some() => {
+                    tracing::warn!(signal, "second signal, ending at once");
+                    exit(1);
+                }
+                Some(stop) => {
+                    ends_at = Some(Instant::now() + self.drain_timeout);
+                    // The supervisor reads until it has this.
+                    let _ = self.requests.send(stop);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The start: everything that the daemon consists of, in its order. It is the reverse of the drain's:
+//! each part may use those above it, and the probe answers from the first moment to the last.
+
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use super::error::RunError;
+use super::model;
+use super::part::Parts;
+use super::reload::LiveSettings;
+use super::secrets::Secrets;
+use super::systemd::{Notifier, Sockets};
+use super::watchdog::Watchdog;
+use crate::config::{ApiConfig, Config};
+use crate::endpoint::Endpoint;
+use crate::health::{Deadlines, Health, HealthMetrics, Heartbeat, Work};
+use crate::http::HttpMetrics;
+use crate::http::api::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
+use crate::http::listener::{Listener, Opened, Server, Stop, TURNED_AWAY_MAX};
+use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
+use crate::metrics::{Registry, register_process};
+use crate::os::{self, Inherited};
+use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
+use crate::registry::{self, RegistryWatch};
+use picket_base::Live;
+use picket_base::clock;
+use picket_classifier::ModelInfo;
+use picket_records::{self as prediction_log, LogReader, Origin};
+
+/// Connections that the probes and `picket log` may open; how many the API may is a setting. Each
+/// listener has its own, so that a flood on one never starves another.
+const PROBE_CONNECTIONS_MAX: usize = 64;
+const CONTROL_CONNECTIONS_MAX: usize = 8;
+
+/// Files that are open beside connections: the log, listeners, runtimes, standard streams.
+const OTHER_FILES_MAX: usize = 128;
+
+/// This much of the drain's time is kept for the queue and the log once the listener is closed.
+const DRAIN_RESERVE: Duration = Duration::from_millis(500);
+
+/// A daemon that serves. It is taken down when its parts are dropped.
+pub struct Started {
+    pub live: LiveSettings,
+    pub secrets: Secrets,
+    pub parts: Parts,
+}
+
+/// Starts part after part.
+///
+/// # Errors
+/// Whatever keeps one of them from starting; those before it are taken down again.
+pub fn start(
+    config: &Config,
+    deadlines: Deadlines,
+    health: &Arc<Health>,
+    heartbeat: &Heartbeat,
+    sockets: Sockets,
+) -> Result<Started, RunError> {
+    let started = Instant::now();
+    tracing::info!(
+        version = crate::VERSION,
+        state_dir = %config.state_dir.display(),
+        workers = config.api.workers,
+        "starting"
+    );
+    let (secrets, api_connections_max) =
+        (Secrets::load(&config.api)?, room_for_connections(&config.api));
+    let boot_id = clock::boot_id();
+    let admin = admin(config, health);
+    let mut start = Start { config, deadlines, health, heartbeat, admin, parts: Parts::default() };
+    start.probe(sockets.probe)?;
+    start.watchdog()?;
+    start.registry()?;
+    let (writer, reader) = start.log()?;
+    let pipeline = start.model()?;
+    let model = pipeline.model.info().clone();
+    let live = LiveSettings {
+        rules: pipeline.rules.clone(),
+        predict_durability: Live::new(config.log.predict_durability),
+        reported_durability: Live::new(config.log.reported_durability),
+        writer: writer.clone(),
+    };
+    let workers = start.workers(pipeline, &boot_id, writer.clone())?;
+    let log = LogSetup {
+        writer,
+        reader,
+        dir: config.log_dir(),
+        durability: live.reported_durability.clone(),
+        boot_id,
+    };
+    let api = start.routes(workers, model, log, &live, &secrets);
+    start.control(&api);
+    start.api(sockets.api, api, &secrets, api_connections_max)?;
+    health.serving();
+    Notifier.status("serving predictions");
+    Notifier.ready();
+    tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
+    Ok(Started { live, secrets, parts: start.parts })
+}
+
+/// The probes' answers, and with them the registry on which every room declares what it counts.
+fn admin(config: &Config, health: &Arc<Health>) -> Arc<Admin> {
+    let registry = Arc::new(Registry::new());
+    register_process(&registry);
+    let log = Arc::new(LogMetrics::new(&registry));
+    watch_wear(&registry, log.logged.clone());
+    let (model, stage) = (&config.model.name, &config.model.stage);
+    Arc::new(Admin {
+        health: health.clone(),
+        metrics: Arc::new(HttpMetrics::new(&registry)),
+        inference: Arc::new(InferenceMetrics::new(&registry, model, stage)),
+        log,
+        registry,
+    })
+}
+
+struct Start<'a> {
+    config: &'a Config,
+    deadlines: Deadlines,
+    health: &'a Arc<Health>,
+    /// The sign of life of the thread that starts all of it.
+    heartbeat: &'a Heartbeat,
+    admin: Arc<Admin>,
+    parts: Parts,
+}
+
+impl Start<'_> {
+    fn probe(&mut self, inherited: Option<Inherited>) -> Result<(), RunError> {
+        let server = self.server("probe", PROBE_CONNECTIONS_MAX);
+        let listener = listener("probe", inherited, &self.config.probe.listen)?;
+        let routes = api::probe_routes(self.admin.clone());
+        self.serve(server.heartbeat.clone(), server.open(listener, routes))
+    }
+
+    fn watchdog(&mut self) -> Result<(), RunError> {
+        let metrics = HealthMetrics::new(&self.admin.registry, self.health.clone());
+        let inference = self.admin.inference.clone();
+        let watchdog = Watchdog::new(self.health.clone(), metrics, inference, &self.deadlines);
+        let (stop, stopped) = mpsc::channel();
+        let heartbeat = self.health.heartbeat("watchdog", self.deadlines.runtime);
+        let work = move |heartbeat: &Heartbeat| watchdog.run(heartbeat, &stopped);
+        Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
+    }
+
+    fn registry(&mut self) -> Result<(), RunError> {
+        let Some(uri) = self.config.model.registry.as_deref() else { return Ok(()) };
+        let required = self.config.model.registry_required;
+        let watch = RegistryWatch::new(uri, required, self.health.clone());
+        let Some(watch) = watch else { return Ok(()) };
+        let (stop, stopped) = mpsc::channel();
+        let heartbeat = self.health.heartbeat("registry", registry::STUCK_AFTER);
+        let work = move |heartbeat: &Heartbeat| watch.run(heartbeat, &stopped);
+        Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
+    }
+
+    fn log(&mut self) -> Result<(LogWriter, LogReader), RunError> {
+        Notifier.status("opening the log");
+        self.heartbeat.busy(Work::OpenLog);
+        let reader = LogReader::new();
+        let config = WriterConfig {
+            dir: self.config.log_dir(),
+            commit_interval: self.config.log.commit_interval.0,
+            retention: self.config.log.retention(),
+        };
+        let metrics = self.admin.log.clone();
+        let (writer, owner) = open_log(config, self.health.clone(), metrics, reader.clone())?;
+        let heartbeat = self.health.heartbeat("log-writer", self.deadlines.log);
+        let closed = writer.clone();
+        self.parts.start(heartbeat, |heartbeat| owner.run(heartbeat), move || closed.close())?;
+        Ok((writer, reader))
+    }
+
+    fn model(&self) -> Result<Pipeline, RunError> {
+        Notifier.status("loading the model");
+        self.heartbeat.busy(Work::LoadModel);
+        let pipeline = model::load_pipeline(self.config)?;
+        self.heartbeat.beat();
+        let info = pipeline.model.info();
+        let load_ms = info.load_time.as_millis();
+        tracing::info!(version = %info.version, digest = %info.digest, load_ms, "model loaded");
+        if let Some(warning) = info.stock_warning() {
+            tracing::warn!("model {}: {warning}", info.version);
+        }
+        self.admin.inference.model_loaded(&info.version, &info.digest);
+        self.health.model_loaded();
+        Ok(pipeline)
+    }
+
+    fn workers(
+        &mut self,
+        pipeline: Pipeline,
+        boot_id: &str,
+        writer: LogWriter,
+    ) -> Result<Workers, RunError> {
+        let Config { api, model, device_id, health, .. } = self.config;
+        let origin = Arc::new(Origin {
+            boot_id: boot_id.to_string(),
+            model_name: model.name.clone(),
+            model_version: pipeline.model.info().version.clone(),
+            device_id: Some(device_id.clone()),
+        });
+        let sample_interval = health.sample_interval.0;
+        let setup = WorkerSetup { pipeline, origin, writer, sample_interval };
+        let workers = Workers::new(api.queue, self.admin.inference.clone());
+        for index in 0..api.workers {
+            let heartbeat =
+                self.health.heartbeat(&format!("worker-{index}"), self.deadlines.worker);
+            let (setup, worker, closed) = (setup.clone(), workers.clone(), workers.clone());
+            let work = move |heartbeat: &Heartbeat| worker.work(&setup, heartbeat);
+            self.parts.start(heartbeat, work, move || closed.close())?;
+        }
+        Ok(workers)
+    }
+
+    fn routes(
+        &self,
+        workers: Workers,
+        model: ModelInfo,
+        log: LogSetup,
+        live: &LiveSettings,
+        secrets: &Secrets,
+    ) -> Arc<Api> {
+        Arc::new(Api {
+            admin: self.admin.clone(),
+            predict: PredictApi {
+                workers,
+                model_name: self.config.model.name.clone(),
+                model,
+                durability: live.predict_durability.clone(),
+                health: self.health.clone(),
+            },
+            log: LogApi::new(log),
+            bodies: Bodies::new(self.config.api.max_body.as_u64()),
+            metrics: self.admin.metrics.clone(),
+            token: secrets.token.clone(),
+        })
+    }
+
+    /// Without its socket the daemon does all but answer `picket log`.
+    fn control(&mut self, api: &Arc<Api>) {
+        let server = self.server("control", CONTROL_CONNECTIONS_MAX);
+        let heartbeat = server.heartbeat.clone();
+        let log_dir = self.config.log_dir();
+        let start = || {
+            let name = prediction_log::socket_name(&log_dir)
+                .map_err(|source| RunError::Listener { name: "control".into(), source })?;
+            let opened = server.open(Listener::local(&name)?, api::control_routes(api.clone()));
+            self.serve(heartbeat.clone(), opened)
+        };
+        if let Err(error) = start() {
+            heartbeat.retire();
+            let error = picket_base::chain(&error);
+            tracing::warn!(error, "picket log can't ask this daemon");
+        }
+    }
+
+    fn api(
+        &mut self,
+        inherited: Option<Inherited>,
+        api: Arc<Api>,
+        secrets: &Secrets,
+        connections_max: usize,
+    ) -> Result<(), RunError> {
+        let server = Server {
+            per_address_max: self.config.api.max_connections_per_address,
+            tls: secrets.tls.clone(),
+            ..self.server("api", connections_max)
+        };
+        let listener = listener("api", inherited, &self.config.api.listen)?;
+        self.serve(server.heartbeat.clone(), server.open(listener, api::api_routes(api)))
+    }
+
+    fn server(&self, name: &'static str, connections_max: usize) -> Server {
+        Server {
+            name,
+            connections_max,
+            per_address_max: connections_max,
+            drain_timeout: self.config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
+            heartbeat: self.health.heartbeat(name, self.deadlines.runtime),
+            metrics: self.admin.metrics.clone(),
+            tls: None,
+        }
+    }
+
+    /// Serves a listener in a part of its own.
+    fn serve(
+        &mut self,
+        heartbeat: Arc<Heartbeat>,
+        opened: io::Result<(Opened, Stop)>,
+    ) -> Result<(), RunError> {
+        let name = || heartbeat.name().to_string();
+        let (opened, stop) =
+            opened.map_err(|source| RunError::Listener { name: name(), source })?;
+        Ok(self.parts.start(heartbeat, |_| opened.serve(), move || stop.stop())?)
+    }
+}
+
+/// The service manager's socket where it hands one over, else one of our own.
+fn listener(
+    name: &str,
+    inherited: Option<Inherited>,
+    endpoint: &Endpoint,
+) -> Result<Listener, RunError> {
+    match inherited {
+        Some(socket) => Listener::inherited(socket)
+            .map_err(|source| RunError::Listener { name: name.to_string(), source }),
+        None => Ok(Listener::bind(endpoint)?),
+    }
+}
+
+/// How many API connections there are files for, once as many are asked of the kernel as needed.
+fn room_for_connections(api: &ApiConfig) -> usize {
+    let turned_away = 3 * TURNED_AWAY_MAX;
+    let others = OTHER_FILES_MAX + PROBE_CONNECTIONS_MAX + CONTROL_CONNECTIONS_MAX + turned_away;
+    let files = os::raise_open_files(others + api.max_connections).unwrap_or(usize::MAX);
+    let possible = files.saturating_sub(others).max(1);
+    if possible < api.max_connections {
+        let asked = api.max_connections;
+        tracing::warn!(files, asked, possible, "the limit of open files allows fewer connections");
+    }
+    possible.min(api.max_connections)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Settings, Surroundings};
+
+    #[test]
+    fn every_family_of_the_contract_is_there_from_the_first_scrape() {
+        let surroundings =
+            Surroundings { hostname: "box".into(), cores: 2, ..Surroundings::default() };
+        let config = Config::load(Settings::default(), None, &surroundings).unwrap().0;
+        let health = Health::new();
+        let admin = admin(&config, &health);
+        let _shown = HealthMetrics::new(&admin.registry, health);
+        let text = admin.registry.render();
+        for line in [
+            "inference_model_loaded{model=\"cifar10-model\",stage=\"Production\"} 0",
+            "inference_predictions_total{model=\"cifar10-model\"} 0",
+            "inference_errors_total{model=\"cifar10-model\"} 0",
+            "inference_mlflow_accessible 0",
+            "logging_db_initialized{service=\"cloud-logging-api\"} 0",
+            "logging_predictions_total{service=\"cloud-logging-api\"} 0",
+            "logging_defects_total{service=\"cloud-logging-api\"} 0",
+            "logging_errors_total{service=\"cloud-logging-api\"} 0",
+            "# TYPE inference_predictions_total counter",
+            "# TYPE inference_model_loaded gauge",
+            "picket_stage_duration_seconds_count{stage=\"commit\"} 0",
+            "picket_predictions_turned_away_total 0",
+            "picket_not_ready{reason=\"starting\"} 1",
+            "picket_not_ready{reason=\"overloaded\"} 0",
+            "picket_registry_configured 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "missing: {line}\n{text}");
+        }
+        assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    }
+}
