@@ -2,19 +2,20 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::config::{self, ConfigCommand};
 use super::doctor::{self, DoctorArgs};
 use super::error::CliError;
 use super::exit;
-use super::global::Global;
+use super::global::{Global, warn};
 use super::log::{self, LogCommand};
+use super::messages;
 use super::model::{self, ModelCommand};
 use super::predict::{self, PredictArgs};
 use super::serve;
 use super::stdout::print;
-use crate::config::Settings;
+use crate::config::{Former, Settings};
 use crate::diagnostics;
 
 /// Classifies images at the edge, keeps every prediction, tells the truth about its health.
@@ -54,15 +55,19 @@ pub fn command() -> clap::Command {
 }
 
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))?;
+        Ok((cli, messages::former_flags(&matches)))
+    });
+    let (cli, former) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version come this way too; a closed pipe is no reason to complain.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
         }
     };
-    match run(cli) {
+    match run(cli, &former) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of our output has seen enough.
         Err(CliError::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => {
@@ -77,10 +82,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), CliError> {
+fn run(cli: Cli, former: &[Former]) -> Result<(), CliError> {
     let Cli { global, command } = cli;
+    if !matches!(command, Command::Serve(_)) {
+        warn(former);
+    }
     match command {
-        Command::Serve(settings) => serve::run(*settings, &global),
+        Command::Serve(settings) => serve::run(*settings, &global, former),
         Command::Predict(args) => predict::run(args, &global),
         Command::Log(command) => log::run(command, &global),
         Command::Model(command) => model::run(command, &global),

@@ -7,6 +7,7 @@ mod error;
 pub mod exit;
 mod global;
 mod log;
+mod messages;
 mod model;
 mod predict;
 mod serve;

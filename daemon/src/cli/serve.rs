@@ -4,18 +4,21 @@ use clap::{Args, Command};
 
 use super::error::CliError;
 use super::global::Global;
-use crate::config::{Settings, Sources, Surroundings};
+use crate::config::{Former, Settings, Sources, Surroundings};
 use crate::diagnostics;
 use crate::life::{self, RunError, Sockets};
 use crate::os::{self, Signals};
 
-pub fn run(settings: Settings, global: &Global) -> Result<(), CliError> {
+pub fn run(settings: Settings, global: &Global, former: &[Former]) -> Result<(), CliError> {
     os::keep_heap_small();
     // Before any thread starts: each inherits the mask.
     let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
     let sockets = Sockets::take().map_err(RunError::Sockets)?;
-    let _output = diagnostics::init(global.log_level, global.log_format)
+    let _output = diagnostics::init(global.messages.level, global.messages.format)
         .map_err(CliError::io("cannot start log-summary"))?;
+    for former in former {
+        tracing::warn!("{former}");
+    }
     let surroundings = Surroundings::from_environment();
     let sources = Sources { flags: settings, file: global.config.clone(), surroundings };
     let config = sources.load()?;

@@ -8,4 +8,4 @@ mod message;
 mod output;
 mod rate_limit;
 
-pub use output::{LogFormat, LogLevel, LogOutput, init, stderr_is_the_journal};
+pub use output::{LogOutput, MessageFormat, MessageLevel, init, stderr_is_the_journal};

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
+use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -15,28 +16,30 @@ use super::rate_limit::{RateLimit, Summaries};
 use crate::os;
 
 /// The messages that are written; each level holds the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogLevel {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageLevel {
     Error,
     Warn,
     Info,
     Debug,
 }
 
-impl From<LogLevel> for LevelFilter {
-    fn from(level: LogLevel) -> LevelFilter {
+impl From<MessageLevel> for LevelFilter {
+    fn from(level: MessageLevel) -> LevelFilter {
         match level {
-            LogLevel::Error => LevelFilter::ERROR,
-            LogLevel::Warn => LevelFilter::WARN,
-            LogLevel::Info => LevelFilter::INFO,
-            LogLevel::Debug => LevelFilter::DEBUG,
+            MessageLevel::Error => LevelFilter::ERROR,
+            MessageLevel::Warn => LevelFilter::WARN,
+            MessageLevel::Info => LevelFilter::INFO,
+            MessageLevel::Debug => LevelFilter::DEBUG,
         }
     }
 }
 
 /// The form in which messages are written to stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageFormat {
     /// What suits where stderr goes
     Auto,
     /// Lines for a person
@@ -75,14 +78,14 @@ enum Form {
 }
 
 impl Form {
-    fn choose(asked: LogFormat, stderr: Stderr) -> Form {
+    fn choose(asked: MessageFormat, stderr: Stderr) -> Form {
         match asked {
-            LogFormat::Journal => Form::Journal,
-            LogFormat::Json => Form::Json,
-            LogFormat::Text => Form::Text { colour: stderr.terminal && !stderr.plain },
-            LogFormat::Auto if stderr.journal => Form::Journal,
-            LogFormat::Auto if stderr.terminal => Form::Text { colour: !stderr.plain },
-            LogFormat::Auto => Form::Json,
+            MessageFormat::Journal => Form::Journal,
+            MessageFormat::Json => Form::Json,
+            MessageFormat::Text => Form::Text { colour: stderr.terminal && !stderr.plain },
+            MessageFormat::Auto if stderr.journal => Form::Journal,
+            MessageFormat::Auto if stderr.terminal => Form::Text { colour: !stderr.plain },
+            MessageFormat::Auto => Form::Json,
         }
     }
 
@@ -111,7 +114,7 @@ pub struct LogOutput {
 ///
 /// # Errors
 /// When that thread can't be started.
-pub fn init(level: LogLevel, format: LogFormat) -> std::io::Result<LogOutput> {
+pub fn init(level: MessageLevel, format: MessageFormat) -> std::io::Result<LogOutput> {
     let (limit, summaries) = RateLimit::start()?;
     tracing_subscriber::registry()
         .with(Form::choose(format, Stderr::look()).layer())
@@ -144,15 +147,15 @@ mod tests {
         let journal = Stderr { journal: true, ..nowhere };
         let plain = Stderr { plain: true, ..terminal };
         for (asked, stderr, expected) in [
-            (LogFormat::Auto, nowhere, Form::Json),
-            (LogFormat::Auto, terminal, Form::Text { colour: true }),
-            (LogFormat::Auto, plain, Form::Text { colour: false }),
-            (LogFormat::Auto, journal, Form::Journal),
-            (LogFormat::Text, nowhere, Form::Text { colour: false }),
-            (LogFormat::Text, journal, Form::Text { colour: false }),
-            (LogFormat::Text, terminal, Form::Text { colour: true }),
-            (LogFormat::Json, terminal, Form::Json),
-            (LogFormat::Journal, terminal, Form::Journal),
+            (MessageFormat::Auto, nowhere, Form::Json),
+            (MessageFormat::Auto, terminal, Form::Text { colour: true }),
+            (MessageFormat::Auto, plain, Form::Text { colour: false }),
+            (MessageFormat::Auto, journal, Form::Journal),
+            (MessageFormat::Text, nowhere, Form::Text { colour: false }),
+            (MessageFormat::Text, journal, Form::Text { colour: false }),
+            (MessageFormat::Text, terminal, Form::Text { colour: true }),
+            (MessageFormat::Json, terminal, Form::Json),
+            (MessageFormat::Journal, terminal, Form::Journal),
         ] {
             assert_eq!(Form::choose(asked, stderr), expected, "{asked:?} on {stderr:?}");
         }

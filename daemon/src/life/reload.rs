@@ -6,30 +6,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{Config, SETTINGS};
 use crate::inference::Rules;
 use crate::recording::{Durability, LogWriter};
 use picket_base::Live;
-
-/// The keys that take effect at a reload. Everything else is built into threads, sockets and files
-/// when the daemon starts.
-const LIVE_KEYS: [&str; 9] = [
-    "api.json_range",
-    "log.commit_interval",
-    "log.predict_durability",
-    "log.log_durability",
-    "log.max_records",
-    "log.max_bytes",
-    "log.max_age",
-    "verdict.defect_labels",
-    "verdict.uncertain_between",
-];
 
 /// Everything that a reload may change; others read it from here.
 pub struct LiveSettings {
     pub rules: Arc<Live<Rules>>,
     pub predict_durability: Arc<Live<Durability>>,
-    pub log_durability: Arc<Live<Durability>>,
+    pub reported_durability: Arc<Live<Durability>>,
     pub writer: LogWriter,
 }
 
@@ -42,10 +28,10 @@ impl LiveSettings {
         for Change { key, running, wanted } in fixed {
             tracing::warn!("{key} can't change while running, still {running}, not {wanted}");
         }
-        let config = merge(running, wanted);
+        let config = running.reloaded(wanted);
         self.rules.set(rules);
         self.predict_durability.set(config.log.predict_durability);
-        self.log_durability.set(config.log.log_durability);
+        self.reported_durability.set(config.log.reported_durability);
         self.writer.tune(config.log.commit_interval.0, config.log.retention());
         let taken: Vec<String> = live
             .into_iter()
@@ -67,7 +53,7 @@ struct Change {
 
 impl Change {
     fn is_live(&self) -> bool {
-        LIVE_KEYS.contains(&self.key.as_str())
+        SETTINGS.iter().any(|setting| setting.live && setting.name() == self.key)
     }
 }
 
@@ -90,15 +76,6 @@ fn changes(running: &Config, wanted: &Config) -> Vec<Change> {
     changes
 }
 
-/// What the daemon runs with from now on: the wanted values of the live keys, the rest as it was.
-fn merge(running: &Config, wanted: Config) -> Config {
-    let mut merged = running.clone();
-    merged.api.json_range = wanted.api.json_range;
-    merged.log = wanted.log;
-    merged.verdict = wanted.verdict;
-    merged
-}
-
 /// Every key with its value, both as `picket config check` spells them; absent ones left out.
 fn keys(config: &Config) -> BTreeMap<String, String> {
     let tree = serde_json::to_value(config).expect("a Config has no value that JSON lacks");
@@ -107,9 +84,8 @@ fn keys(config: &Config) -> BTreeMap<String, String> {
     for (name, value) in top {
         match value {
             Value::Object(section) => {
-                keys.extend(
-                    section.iter().map(|(key, value)| (format!("{name}.{key}"), text(value))),
-                );
+                let set = section.iter().filter(|(_, value)| !value.is_null());
+                keys.extend(set.map(|(key, value)| (format!("{name}.{key}"), text(value))));
             }
             value => {
                 keys.insert(name, text(&value));
@@ -135,7 +111,7 @@ mod tests {
         let settings: Settings = toml::from_str(file).unwrap();
         let surroundings =
             Surroundings { hostname: "box".into(), cores: 2, ..Surroundings::default() };
-        Config::load(settings, None, &surroundings).unwrap()
+        Config::load(settings, None, &surroundings).unwrap().0
     }
 
     #[test]
@@ -163,21 +139,9 @@ mod tests {
         );
         let path = &found[5];
         assert_eq!((path.running.as_str(), path.wanted.as_str()), ("none", "/m.onnx"));
-        let merged = merge(&running, wanted.clone());
+        let merged = running.reloaded(wanted.clone());
         let left: Vec<String> = changes(&merged, &wanted).into_iter().map(|c| c.key).collect();
         assert_eq!(left, ["api.listen", "device_id", "model.path"]);
         assert_eq!(changes(&running, &running), []);
-    }
-
-    #[test]
-    fn every_live_key_exists_and_whole_sections_are_merged_only_where_all_of_it_is_live() {
-        let known = keys(&config("[log]\nmax_age = '1d'\n"));
-        for key in LIVE_KEYS {
-            assert!(known.contains_key(key), "{key}");
-        }
-        for key in known.keys() {
-            let merged = key.starts_with("log.") || key.starts_with("verdict.");
-            assert!(!merged || LIVE_KEYS.contains(&key.as_str()), "{key}");
-        }
     }
 }

@@ -77,7 +77,7 @@ pub fn start(
     let live = LiveSettings {
         rules: pipeline.rules.clone(),
         predict_durability: Live::new(config.log.predict_durability),
-        log_durability: Live::new(config.log.log_durability),
+        reported_durability: Live::new(config.log.reported_durability),
         writer: writer.clone(),
     };
     let workers = start.workers(pipeline, &boot_id, writer.clone())?;
@@ -86,7 +86,7 @@ pub fn start(
         writer,
         reader,
         dir: config.log_dir(),
-        durability: live.log_durability.clone(),
+        durability: live.reported_durability.clone(),
         boot_id,
         bodies: bodies.clone(),
         health: health.clone(),
@@ -322,7 +322,7 @@ mod tests {
     fn every_family_of_the_contract_is_there_from_the_first_scrape() {
         let surroundings =
             Surroundings { hostname: "box".into(), cores: 2, ..Surroundings::default() };
-        let config = Config::load(Settings::default(), None, &surroundings).unwrap();
+        let config = Config::load(Settings::default(), None, &surroundings).unwrap().0;
         let health = Health::new();
         let admin = admin(&config, &health);
         let _shown = HealthMetrics::new(&admin.registry, health);

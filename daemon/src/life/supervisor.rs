@@ -37,7 +37,13 @@ pub fn run(
     sockets: Sockets,
 ) -> Result<(), RunError> {
     let health = Health::new();
-    let deadlines = Deadlines::new(&config.health, watchdog_period());
+    let deadlines = Deadlines {
+        watchdog_period: watchdog_period(),
+        runtime: config.health.runtime_deadline.0,
+        worker: config.health.worker_deadline.0,
+        log: config.health.log_deadline.0,
+    }
+    .within_the_watchdogs();
     let (send, requests) = mpsc::sync_channel(REQUESTS_MAX);
     let drain_timeout = config.api.drain_timeout.0;
     let obedience = Obedience { signals, health: health.clone(), drain_timeout, requests: send };

@@ -64,7 +64,7 @@ start() {
   local picket
   picket_of "$1"
   rm -f "$work"/*.sock
-  "${picket[@]}" serve --state-dir "$2" --device-id rig --log-format text --api-listen "unix:$work/api.sock" \
+  "${picket[@]}" serve --state-dir "$2" --device-id rig --message-format text --api-listen "unix:$work/api.sock" \
     --probe-listen "unix:$work/probe.sock" 2>"$work/stderr" &
   daemon=$!
   for _ in $(seq $patience); do

@@ -268,7 +268,7 @@ fn one_bad_record_refuses_its_whole_batch_and_is_named() {
 /// Runs a `picket serve` that must not start: its exit code and the one line that says why.
 fn refused_start(state_dir: &Path, args: &[&str]) -> (i32, String) {
     let mut command = picket();
-    command.args(["serve", "--log-level", "error", "--state-dir"]).arg(state_dir);
+    command.args(["serve", "--message-level", "error", "--state-dir"]).arg(state_dir);
     command.args(["--api-listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0"]);
     let output = command.args(args).output().unwrap();
     let text = stderr(&output).trim_end().to_string();

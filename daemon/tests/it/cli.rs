@@ -264,6 +264,57 @@ fn flags_come_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
+fn a_former_name_works_and_the_new_one_is_told() {
+    let durability = |output: &Output| {
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+        let config: toml::Value = toml::from_str(stdout(output)).unwrap();
+        config["log"]["reported_durability"].as_str().unwrap().to_string()
+    };
+    let check = ["config", "check", "--log-log-durability", "relaxed"];
+    let flag = run(check);
+    assert_eq!(durability(&flag), "relaxed");
+    let warning = "picket: --log-log-durability is now called --log-reported-durability;";
+    assert!(stderr(&flag).starts_with(warning), "{}", stderr(&flag));
+
+    let former = ("PICKET_LOG_LOG_DURABILITY", "relaxed");
+    let variable = picket().env(former.0, former.1).args(["config", "check"]).output().unwrap();
+    assert_eq!(durability(&variable), "relaxed");
+    let warning = "picket: PICKET_LOG_LOG_DURABILITY is now called PICKET_LOG_REPORTED_DURABILITY;";
+    assert!(stderr(&variable).starts_with(warning), "{}", stderr(&variable));
+
+    // A flag comes before the environment, whichever name each of them has.
+    let new = ["config", "check", "--log-reported-durability", "strict"];
+    let output = picket().env(former.0, former.1).args(new).output().unwrap();
+    assert_eq!(durability(&output), "strict");
+    let output = picket().env("PICKET_LOG_REPORTED_DURABILITY", "strict").args(check).output();
+    assert_eq!(durability(&output.unwrap()), "relaxed");
+
+    let both = run(check.iter().copied().chain(["--log-reported-durability", "strict"]));
+    assert_eq!(both.status.code(), Some(64));
+    let names =
+        "--log-reported-durability and --log-log-durability, its former name, are both given";
+    assert!(stderr(&both).contains(names), "{}", stderr(&both));
+}
+
+#[test]
+fn a_file_with_a_former_name_works_and_with_both_names_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("picket.toml");
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        run(["config", "check", "--config", file.to_str().unwrap()])
+    };
+    let former = check("[log]\nlog_durability = 'relaxed'\n");
+    assert!(stdout(&former).contains("reported_durability = \"relaxed\""), "{}", stdout(&former));
+    let warning = "picket: log.log_durability is now called log.reported_durability;";
+    assert!(stderr(&former).starts_with(warning), "{}", stderr(&former));
+    let both = check("[log]\nlog_durability = 'relaxed'\nreported_durability = 'relaxed'\n");
+    assert_eq!(both.status.code(), Some(78));
+    let names = "log.reported_durability and log.log_durability, its former name, are both given";
+    assert!(stderr(&both).contains(names), "{}", stderr(&both));
+}
+
+#[test]
 fn version_names_commit_and_target() {
     let output = run(["version"]);
     let text = stdout(&output);

@@ -87,7 +87,7 @@ fn a_journal_that_this_build_or_machine_lacks_gets_priorities_in_front() {
     if std::path::Path::new("/run/systemd/journal/socket").exists() {
         return;
     }
-    let lines = on_a_pipe(&[("PICKET_LOG_FORMAT", "journal")]);
+    let lines = on_a_pipe(&[("PICKET_MESSAGE_FORMAT", "journal")]);
     assert!(lines.iter().all(|line| line.starts_with("<6>")), "{lines:?}");
     let listening = "<6>http: listening listener=probe addr=127.0.0.1:";
     assert!(lines.iter().any(|line| line.starts_with(listening)), "{lines:?}");
@@ -96,7 +96,7 @@ fn a_journal_that_this_build_or_machine_lacks_gets_priorities_in_front() {
 #[test]
 fn a_storm_is_cut_off_and_counted_before_the_daemon_ends() {
     let state = tempfile::tempdir().unwrap();
-    let mut daemon = Launch::on(state.path()).args(["--log-level", "debug"]).start();
+    let mut daemon = Launch::on(state.path()).args(["--message-level", "debug"]).start();
     for _ in 0..120 {
         assert_eq!(daemon.predict("image/png", &cat_png()).status, 200);
     }
@@ -114,8 +114,29 @@ fn a_storm_is_cut_off_and_counted_before_the_daemon_ends() {
 fn the_level_decides_what_is_written() {
     assert_eq!(on_a_pipe_until_bound("error"), "");
     assert!(on_a_pipe_until_bound("info").contains("starting"));
-    let refused = run(["serve", "--log-level", "loud"]);
+    let refused = run(["serve", "--message-level", "loud"]);
     assert_eq!(refused.status.code(), Some(64), "{}", stderr(&refused));
+}
+
+#[test]
+fn the_former_names_of_level_and_format_work_and_are_warned_of() {
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Launch::on(state.path())
+        .env("PICKET_LOG_LEVEL", "debug")
+        .args(["--log-log-durability", "relaxed"])
+        .start();
+    daemon.wait_for_line("PICKET_LOG_LEVEL is now called PICKET_MESSAGE_LEVEL");
+    daemon.wait_for_line("--log-log-durability is now called --log-reported-durability");
+    assert_eq!(daemon.predict("image/png", &cat_png()).status, 200);
+    daemon.wait_for_line("predicted prediction_id=");
+    let output = run(["--log-format", "json", "config", "check"]);
+    let warning = "picket: --log-format is now called --message-format;";
+    assert!(stderr(&output).starts_with(warning), "{}", stderr(&output));
+    assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+    let both = run(["config", "check", "--log-level", "info", "--message-level", "info"]);
+    assert_eq!(both.status.code(), Some(64));
+    let names = "--message-level and --log-level, its former name, are both given";
+    assert!(stderr(&both).contains(names), "{}", stderr(&both));
 }
 
 /// What a daemon says that finds its address taken.
@@ -126,7 +147,7 @@ fn on_a_pipe_until_bound(level: &str) -> String {
     let state_dir = state.path().to_str().unwrap();
     let output = run([
         "serve",
-        "--log-level",
+        "--message-level",
         level,
         "--state-dir",
         state_dir,

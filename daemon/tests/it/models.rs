@@ -61,7 +61,7 @@ fn a_start_with_a_bad_model_ends_before_it_serves_and_says_the_same() {
     for (file, reason) in bad_models().files {
         let state = tempfile::tempdir().unwrap();
         let mut command = picket();
-        command.args(["serve", "--log-level", "error", "--state-dir"]).arg(state.path());
+        command.args(["serve", "--message-level", "error", "--state-dir"]).arg(state.path());
         command.args(["--api-listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0"]);
         let output = command.arg("--model-path").arg(&file).output().unwrap();
         assert_eq!(output.status.code(), Some(65), "{}", file.display());

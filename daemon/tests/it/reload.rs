@@ -52,7 +52,7 @@ fn what_can_change_changes_and_what_cannot_is_refused_by_name() {
     setting.write(
         "device_id = 'line-5'\n\
          [api]\nqueue = 7\njson_range = '0..1'\n\
-         [log]\npredict_durability = 'strict'\nlog_durability = 'relaxed'\nmax_records = 5\n\
+         [log]\npredict_durability = 'strict'\nreported_durability = 'relaxed'\nmax_records = 5\n\
          [verdict]\ndefect_labels = ['cat']\nuncertain_between = [0.9, 1.0]\n",
     );
     daemon.signal(Signal::SIGHUP);

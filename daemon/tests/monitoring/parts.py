@@ -143,7 +143,7 @@ class Daemon:
         self.api, self.probe = free_port(), free_port()
         self.log = (work / "picket.log").open("w")
         self.command = [
-            binary, "serve", "--log-format", "text", "--state-dir", str(state / "state"),
+            binary, "serve", "--message-format", "text", "--state-dir", str(state / "state"),
             "--api-listen", f"127.0.0.1:{self.api}", "--probe-listen", f"127.0.0.1:{self.probe}",
             # As many places as clients: none is turned away, and a worker that stands still fills them.
             "--api-workers", "1", "--api-queue", str(CLIENTS),

@@ -89,7 +89,7 @@ check_ready() {
 }
 
 check_journal() {
-  drop_in Environment=PICKET_LOG_LEVEL=debug
+  drop_in Environment=PICKET_MESSAGE_LEVEL=debug
   start
   local id digest entry errors
   id=$(predict '?durable=true' | sed -n 's/.*"id":\([0-9]*\).*/\1/p')

@@ -38,7 +38,7 @@ impl Launch {
         let mut command = self::picket(picket);
         command.arg("serve").arg("--state-dir").arg(state_dir);
         // The lines that a person reads, whatever stderr is.
-        command.args(["--log-format", "text"]);
+        command.args(["--message-format", "text"]);
         Launch { command, streams: None, on_line: None }
     }
 

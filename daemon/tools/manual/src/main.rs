@@ -1,11 +1,13 @@
-//! Writes the manual pages and the shells' completions from the command line that the daemon has:
-//! `picket-manual DIR SECONDS` leaves in DIR what belongs below /usr/share, dated
-//! SECONDS after 1970. Runs where packages are made, so that nothing of it is in the daemon.
+//! Writes what is made from the daemon's command line and settings, so that nothing of it is in the
+//! daemon. `picket-manual DIR SECONDS` leaves in DIR the manual pages and the shells' completions that
+//! belong below /usr/share, dated SECONDS after 1970; it runs where packages are made.
+//! `picket-manual --settings ROOT` writes the samples and the documentation's table into the project.
 
 mod commands;
+mod samples;
 mod settings;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -41,7 +43,7 @@ impl Edition {
 /// Name of the whole that the pages are part of.
 const MANUAL: &str = "Picket Manual";
 
-/// One file, by its path below /usr/share.
+/// One file, by its path below the folder that it is written to.
 struct File {
     path: String,
     text: Vec<u8>,
@@ -51,7 +53,7 @@ fn files(edition: &Edition) -> Result<Vec<File>> {
     let mut command = picket::cli::command();
     command.build();
     let mut files = commands::pages(&command, edition)?;
-    files.push(settings::page(&command, edition)?);
+    files.push(settings::page(edition)?);
     for (shell, path) in [
         (Shell::Bash, "bash-completion/completions/picket"),
         (Shell::Zsh, "zsh/site-functions/_picket"),
@@ -68,20 +70,24 @@ fn completion(shell: Shell, path: &str) -> File {
     File { path: path.to_string(), text }
 }
 
-fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(dir), Some(seconds), None) = (arguments.next(), arguments.next(), arguments.next())
-    else {
-        bail!("usage: picket-manual DIR SECONDS");
-    };
-    for file in files(&Edition::of_source(&seconds)?)? {
-        let path = PathBuf::from(&dir).join(file.path);
+fn write(dir: &Path, files: Vec<File>) -> Result<()> {
+    for file in files {
+        let path = dir.join(file.path);
         let folder = path.parent().context("a file lies in a folder")?;
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&path, file.text))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--settings", root] => write(Path::new(root), samples::files(Path::new(root))?),
+        [dir, seconds] => write(Path::new(dir), files(&Edition::of_source(seconds)?)?),
+        _ => bail!("usage: picket-manual DIR SECONDS | --settings ROOT"),
+    }
 }
 
 #[cfg(test)]
