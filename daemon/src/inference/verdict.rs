@@ -10,7 +10,7 @@ pub struct Verdict {
     /// Whether the label of each class counts as a defect.
     pub defect_classes: [bool; CLASSES],
     /// Confidences from the first to the second are uncertain, both included.
-    pub uncertain_between: (f32, f32),
+    pub uncertain_band: (f32, f32),
     pub labels: Arc<[String; CLASSES]>,
 }
 
@@ -20,13 +20,13 @@ impl Verdict {
     pub fn new(
         labels: Arc<[String; CLASSES]>,
         defect_labels: &[String],
-        uncertain_between: (f32, f32),
+        uncertain_band: (f32, f32),
     ) -> Result<Verdict, UnknownLabel> {
         if let Some(unknown) = defect_labels.iter().find(|label| !labels.contains(label)) {
             return Err(UnknownLabel { label: unknown.clone(), known: labels.join(", ") });
         }
         let defect_classes = std::array::from_fn(|class| defect_labels.contains(&labels[class]));
-        Ok(Verdict { defect_classes, uncertain_between, labels })
+        Ok(Verdict { defect_classes, uncertain_band, labels })
     }
 }
 
@@ -49,7 +49,7 @@ pub struct Prediction {
     pub probabilities: [f32; CLASSES],
     /// Whether the label is one of `defect_labels`.
     pub defect: bool,
-    /// Whether the confidence lies within `uncertain_between`, both ends included.
+    /// Whether the confidence lies within the uncertain band, both ends included.
     pub uncertain: bool,
 }
 
@@ -58,7 +58,7 @@ impl Prediction {
         let probabilities = softmax(&logits.0);
         let class = argmax(&probabilities);
         let confidence = probabilities[class];
-        let (low, high) = verdict.uncertain_between;
+        let (low, high) = verdict.uncertain_band;
         Prediction {
             class,
             label: verdict.labels[class].clone(),
