@@ -194,3 +194,22 @@ impl Value for Vec<String> {
         matches.get_many(flag).map(|members| members.cloned().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_band_is_two_shares_with_the_lower_one_first() {
+        for (band, shown) in [
+            (Band(0.7, 0.4), Some("0.7, 0.4")),
+            (Band(-0.1, 0.4), Some("-0.1, 0.4")),
+            (Band(0.4, f32::NAN), Some("0.4, NaN")),
+            (Band(0.0, 1.0), None),
+            (Band(0.5, 0.5), None),
+        ] {
+            assert_eq!(band.beyond(Limit::Shares).as_deref(), shown);
+        }
+        assert_eq!(Limit::Shares.demand(), "0 <= low <= high <= 1 is needed");
+    }
+}
