@@ -4,29 +4,32 @@ use crate::error::DecodeError;
 use crate::media::MediaType;
 use crate::picture::Picture;
 use crate::range::JsonRange;
+use crate::spec::Spec;
 use crate::{compressed, json};
 
 impl Picture {
     /// Decodes a request body or a file of the stated type.
     ///
-    /// `json_range` is the range of the numbers in a JSON body that does not state its own; the
-    /// other types ignore it. PNG and JPEG of any size within the limits are squashed to 32×32.
+    /// The picture comes out in the size and the colours that `spec` asks for: JSON numbers and raw bytes
+    /// must have them already, files of any size within the limits are resized. `json_range` is the range
+    /// of the numbers in a JSON body that does not state its own; the other types ignore it.
     ///
     /// # Errors
     /// Every [`DecodeError`]; its [`DecodeError::fault`] says whose it is.
     pub fn decode(
         body: &[u8],
         media: MediaType,
+        spec: &Spec,
         json_range: JsonRange,
     ) -> Result<Picture, DecodeError> {
         if body.is_empty() {
             return Err(DecodeError::Empty);
         }
         match media {
-            MediaType::Json => json::decode(body, json_range),
-            MediaType::Png => compressed::decode_png(body),
-            MediaType::Jpeg => compressed::decode_jpeg(body),
-            MediaType::Rgb8 => Picture::from_rgb8(body),
+            MediaType::Json => json::decode(body, spec, json_range),
+            MediaType::Png => compressed::decode_png(body, spec),
+            MediaType::Jpeg => compressed::decode_jpeg(body, spec),
+            MediaType::Raw => Picture::from_raw(body, spec),
         }
     }
 }
@@ -35,34 +38,34 @@ impl Picture {
 mod tests {
     use super::*;
     use crate::error::DecodeFault;
-    use crate::limits::IMAGE_BYTES;
+    use crate::fixtures::{IMAGE_BYTES, SMALL};
     use proptest::prelude::*;
 
     const MEDIA: [MediaType; 4] =
-        [MediaType::Json, MediaType::Png, MediaType::Jpeg, MediaType::Rgb8];
+        [MediaType::Json, MediaType::Png, MediaType::Jpeg, MediaType::Raw];
 
     #[test]
     fn empty_body_is_malformed_for_every_type() {
         for media in MEDIA {
-            let error = Picture::decode(b"", media, JsonRange::default()).unwrap_err();
+            let error = Picture::decode(b"", media, &SMALL, JsonRange::default()).unwrap_err();
             assert_eq!(error.fault(), DecodeFault::Malformed, "{media:?}");
             assert_eq!(error.to_string(), "body is empty");
         }
-        assert_eq!(Picture::from_rgb8(b"").unwrap_err().to_string(), "body is empty");
-        assert_eq!(MediaType::sniff(b"").unwrap_err().to_string(), "body is empty");
+        assert_eq!(Picture::from_raw(b"", &SMALL).unwrap_err().to_string(), "body is empty");
+        assert_eq!(MediaType::sniff(b"", &SMALL).unwrap_err().to_string(), "body is empty");
     }
 
     #[test]
     fn rgb8_keeps_its_bytes() {
         let bytes: Vec<u8> = (0..IMAGE_BYTES).map(|i| (i % 251) as u8).collect();
-        let image = Picture::decode(&bytes, MediaType::Rgb8, JsonRange::default()).unwrap();
-        assert_eq!(image.pixels().as_slice(), bytes);
+        let image = Picture::decode(&bytes, MediaType::Raw, &SMALL, JsonRange::default()).unwrap();
+        assert_eq!(image.pixels(), bytes);
     }
 
     #[test]
     fn rgb8_of_another_length_is_unprocessable() {
         for length in [1, 3071, 3073, 12_288] {
-            let error = Picture::from_rgb8(&vec![0; length]).unwrap_err();
+            let error = Picture::from_raw(&vec![0; length], &SMALL).unwrap_err();
             assert_eq!(error.fault(), DecodeFault::Unprocessable);
             assert_eq!(
                 error.to_string(),
@@ -74,17 +77,17 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..4096)) {
-            let _ = MediaType::sniff(&body);
+            let _ = MediaType::sniff(&body, &SMALL);
             for media in MEDIA {
-                let _ = Picture::decode(&body, media, JsonRange::ZeroTo1);
+                let _ = Picture::decode(&body, media, &SMALL, JsonRange::ZeroTo1);
             }
         }
 
         #[test]
         fn arbitrary_text_never_panics(body in "[\\[\\]{}:,\"datrnge0-9.eE+NaIfiy \\-]{0,200}") {
-            let _ = Picture::decode(body.as_bytes(), MediaType::Json, JsonRange::default());
+            let _ = Picture::decode(body.as_bytes(), MediaType::Json, &SMALL, JsonRange::default());
             let body = format!("{{\"data\":[{body}");
-            let _ = Picture::decode(body.as_bytes(), MediaType::Json, JsonRange::default());
+            let _ = Picture::decode(body.as_bytes(), MediaType::Json, &SMALL, JsonRange::default());
         }
     }
 }

@@ -3,9 +3,10 @@
 //! Owns the texts that a client reads. It must not know HTTP: a [`DecodeFault`] is a kind of mistake,
 //! and the listener turns it into a status.
 
-use crate::limits::{
-    COUNT_MAX, DECODED_BYTES_MAX, IMAGE_BYTES, IMAGE_SIDE_MAX, PIXELS_MAX, SCANS_MAX, SIDE,
-};
+use std::fmt;
+
+use crate::limits::{COUNT_MAX, DECODED_BYTES_MAX, IMAGE_SIDE_MAX, PIXELS_MAX, SCANS_MAX};
+use crate::spec::{Colour, Spec};
 
 /// The media types that [`super::MediaType`] names, as an error text lists them.
 const ACCEPTED: &str = "application/json, image/png, image/jpeg, application/octet-stream";
@@ -23,6 +24,46 @@ pub enum DecodeFault {
     Unprocessable,
 }
 
+/// The size of a model's input, as an error text states it: `3x32x32`, with `#` as `32x32 RGB8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needed {
+    size: [usize; 2],
+    colour: Colour,
+}
+
+impl From<&Spec> for Needed {
+    fn from(spec: &Spec) -> Needed {
+        Needed { size: spec.size, colour: spec.colour }
+    }
+}
+
+impl Needed {
+    /// Returns channels × height × width.
+    pub fn values(self) -> usize {
+        self.size[0] * self.size[1] * self.colour.channels()
+    }
+
+    /// Returns how many numbers of a too long array are counted.
+    pub fn counted(self) -> usize {
+        COUNT_MAX.max(self.values())
+    }
+}
+
+impl fmt::Display for Needed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Needed { size: [height, width], colour } = *self;
+        let format = match colour {
+            Colour::Rgb => "RGB8",
+            Colour::Bgr => "BGR8",
+            Colour::Grey => "grey, 8 bits",
+        };
+        if f.alternate() {
+            return write!(f, "{width}x{height} {format}");
+        }
+        write!(f, "{}x{height}x{width}", colour.channels())
+    }
+}
+
 /// Why a body is not a picture. The text states the fact and the limit, for the client to read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -32,8 +73,8 @@ pub enum DecodeError {
     ContentType { found: String },
     #[error("type of the body is not recognised, accepted are {ACCEPTED}")]
     Unrecognised,
-    #[error("body holds {found} bytes, exactly {IMAGE_BYTES} ({SIDE}x{SIDE} RGB8) are needed")]
-    Rgb8Length { found: usize },
+    #[error("body holds {found} bytes, exactly {} ({needed:#}) are needed", needed.values())]
+    RawLength { found: usize, needed: Needed },
 
     #[error("body is declared as {declared} but starts like {found}")]
     WrongFormat { declared: &'static str, found: &'static str },
@@ -61,21 +102,23 @@ pub enum DecodeError {
     JsonSyntax { reason: String },
     #[error("json body is not an object, an object with the key \"data\" is needed")]
     NotAnObject,
-    #[error("json body has no \"data\", an array of {IMAGE_BYTES} numbers is needed")]
-    DataMissing,
+    #[error("json body has no \"data\", an array of {} numbers is needed", needed.values())]
+    DataMissing { needed: Needed },
     #[error("json body states {key:?} twice, exactly once is accepted")]
     Duplicate { key: &'static str },
-    #[error("data is not an array, an array of {IMAGE_BYTES} numbers is needed")]
-    DataNotArray,
-    #[error("data holds {found} numbers, exactly {IMAGE_BYTES} (3x{SIDE}x{SIDE}) are needed")]
-    DataLength { found: usize },
+    #[error("data is not an array, an array of {} numbers is needed", needed.values())]
+    DataNotArray { needed: Needed },
+    #[error("data holds {found} numbers, exactly {} ({needed}) are needed", needed.values())]
+    DataLength { found: usize, needed: Needed },
     #[error(
-        "data holds more than {COUNT_MAX} numbers, exactly {IMAGE_BYTES} (3x{SIDE}x{SIDE}) are \
-         needed"
+        "data holds more than {} numbers, exactly {} ({needed}) are needed", needed.counted(),
+        needed.values()
     )]
-    DataTooLong,
-    #[error("data[{index}] is {found}, a number is needed in a flat array of {IMAGE_BYTES}")]
-    NotANumber { index: usize, found: &'static str },
+    DataTooLong { needed: Needed },
+    #[error(
+        "data[{index}] is {found}, a number is needed in a flat array of {}", needed.values()
+    )]
+    NotANumber { index: usize, found: &'static str, needed: Needed },
     #[error("data[{index}] is beyond a 64-bit float, 0 to 255 is accepted")]
     Overflow { index: usize },
     #[error(
@@ -112,14 +155,14 @@ impl DecodeError {
             | E::JsonSyntax { .. } => DecodeFault::Malformed,
             E::Dimensions { .. } | E::Memory { .. } | E::Scans => DecodeFault::TooLarge,
             E::ContentType { .. } | E::Unrecognised => DecodeFault::UnknownType,
-            E::Rgb8Length { .. }
+            E::RawLength { .. }
             | E::Unsupported { .. }
             | E::NotAnObject
-            | E::DataMissing
+            | E::DataMissing { .. }
             | E::Duplicate { .. }
-            | E::DataNotArray
+            | E::DataNotArray { .. }
             | E::DataLength { .. }
-            | E::DataTooLong
+            | E::DataTooLong { .. }
             | E::NotANumber { .. }
             | E::Overflow { .. }
             | E::NotFinite { .. }

@@ -4,8 +4,15 @@
 
 use std::path::PathBuf;
 
-use crate::limits::{CHANNELS, IMAGE_BYTES};
 use crate::picture::Picture;
+use crate::spec::{Colour, Element, Layout, Spec};
+
+/// The side, the channels and the bytes of what make.py computed.
+pub const SIDE: usize = 32;
+pub const CHANNELS: usize = 3;
+pub const IMAGE_BYTES: usize = SIDE * SIDE * CHANNELS;
+/// The input of a model that takes such pictures.
+pub const SMALL: Spec = Spec::raw(Element::U8, Layout::Nchw, [SIDE, SIDE], Colour::Rgb);
 
 /// The files of tests/data that end like this, in order; every one of them decodes.
 pub fn names(extension: &str) -> Vec<String> {
@@ -25,10 +32,10 @@ pub fn read(name: &str) -> Vec<u8> {
 pub fn expected(name: &str) -> Picture {
     let bytes = read(name);
     if bytes.len() == IMAGE_BYTES {
-        return Picture::from_rgb8(&bytes).unwrap();
+        return Picture::from_raw(&bytes, &SMALL).unwrap();
     }
     let pixels: Vec<u8> = bytes.iter().flat_map(|&grey| [grey; CHANNELS]).collect();
-    Picture::from_rgb8(&pixels).unwrap()
+    Picture::from_raw(&pixels, &SMALL).unwrap()
 }
 
 /// The largest difference between two pictures' channels.

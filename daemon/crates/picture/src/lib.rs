@@ -1,12 +1,12 @@
-//! Bounded bytes to a 32×32 RGB8 picture, and the picture to a model's input.
+//! Bounded bytes to a picture of a model's size, and the picture to its input.
 //!
-//! Owns the accepted media types, every limit on what is decoded, the resize to the model's side and
+//! Owns the accepted media types, every limit on what is decoded, the resize to the model's size and
 //! the form of its input. It must not know HTTP, queues, metrics or the model: it takes a body and
 //! returns pixels.
 //!
-//! - `limits`, `picture`, `spec` and `outline` are leaves; `error` says what can be wrong with a body.
+//! - `limits`, `spec`, `rows` and `outline` are leaves; `error` says what can be wrong with a body.
 //! - `media` tells the types apart, `decode` gives each to its decoder.
-//! - `png` and `jpeg` walk over a file before `compressed` decodes it; `resize` averages its rows;
+//! - `png` and `jpeg` walk over a file before `compressed` decodes it; `resize` takes its rows;
 //!   `json` reads numbers.
 //! - `tensor` is what a model is given.
 
@@ -24,13 +24,14 @@ mod picture;
 mod png;
 mod range;
 mod resize;
+mod rows;
 mod spec;
 mod tensor;
 
-pub use error::{DecodeError, DecodeFault};
-pub use limits::{CHANNELS, IMAGE_BYTES, SIDE};
+pub use error::{DecodeError, DecodeFault, Needed};
+pub use limits::{INPUT_SIDE_MAX, INPUT_SIDE_MIN};
 pub use media::MediaType;
 pub use picture::Picture;
 pub use range::JsonRange;
-pub use spec::{Element, Layout, Spec};
+pub use spec::{Colour, Element, Filter, Layout, Mode, Resize, Scale, Spec};
 pub use tensor::{Tensor, Values};

@@ -3,7 +3,7 @@
 //! Owns the list of accepted types. It must not decode anything.
 
 use crate::error::DecodeError;
-use crate::limits::IMAGE_BYTES;
+use crate::spec::Spec;
 
 /// The signature of PNG, eight bytes; PNG specification, section 5.2.
 pub const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -15,14 +15,14 @@ const ECHO_CHARS_MAX: usize = 80;
 /// How a body is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MediaType {
-    /// `application/json`: `{"data":[3072 numbers]}`, flattened 3×32×32 (CHW).
+    /// `application/json`: `{"data":[numbers]}`, a flattened picture of the model's size (CHW).
     Json,
     /// `image/png`, any size within the limits.
     Png,
     /// `image/jpeg`, any size within the limits.
     Jpeg,
-    /// `application/octet-stream`: 3072 bytes, 32×32 RGB8, row-major HWC.
-    Rgb8,
+    /// `application/octet-stream`: a picture of the model's size and channels, row-major HWC.
+    Raw,
 }
 
 impl MediaType {
@@ -37,7 +37,7 @@ impl MediaType {
             "application/json" => Ok(MediaType::Json),
             "image/png" => Ok(MediaType::Png),
             "image/jpeg" | "image/jpg" => Ok(MediaType::Jpeg),
-            "application/octet-stream" => Ok(MediaType::Rgb8),
+            "application/octet-stream" => Ok(MediaType::Raw),
             _ => Err(DecodeError::ContentType {
                 found: essence.chars().take(ECHO_CHARS_MAX).collect(),
             }),
@@ -46,11 +46,11 @@ impl MediaType {
 
     /// Tells the type from the body, for a request without Content-Type and for a file: the PNG
     /// signature, the start of a JPEG, `{` as the first byte that is not white space, or exactly
-    /// 3072 bytes. The order makes a doubtful body fail loudly as JSON rather than pass as pixels.
+    /// as many bytes as the model's input has values. The order makes a doubtful body fail loudly as JSON rather than pass as pixels.
     ///
     /// # Errors
     /// [`DecodeError::Empty`] and [`DecodeError::Unrecognised`].
-    pub fn sniff(body: &[u8]) -> Result<MediaType, DecodeError> {
+    pub fn sniff(body: &[u8], spec: &Spec) -> Result<MediaType, DecodeError> {
         if body.is_empty() {
             return Err(DecodeError::Empty);
         }
@@ -63,8 +63,8 @@ impl MediaType {
         if body.trim_ascii_start().first() == Some(&b'{') {
             return Ok(MediaType::Json);
         }
-        if body.len() == IMAGE_BYTES {
-            return Ok(MediaType::Rgb8);
+        if body.len() == spec.values() {
+            return Ok(MediaType::Raw);
         }
         Err(DecodeError::Unrecognised)
     }
@@ -74,6 +74,7 @@ impl MediaType {
 mod tests {
     use super::*;
     use crate::error::DecodeFault;
+    use crate::fixtures::{IMAGE_BYTES, SMALL};
 
     #[test]
     fn content_type_ignores_case_and_parameters() {
@@ -83,7 +84,7 @@ mod tests {
             (" image/png ;q=1", MediaType::Png),
             ("image/jpeg", MediaType::Jpeg),
             ("IMAGE/JPG", MediaType::Jpeg),
-            ("application/octet-stream;x", MediaType::Rgb8),
+            ("application/octet-stream;x", MediaType::Raw),
         ] {
             assert_eq!(MediaType::from_content_type(value).unwrap(), media, "{value}");
         }
@@ -106,19 +107,19 @@ mod tests {
     #[test]
     fn sniff_goes_by_the_first_bytes_then_by_the_length() {
         let mut raw = vec![7; IMAGE_BYTES];
-        assert_eq!(MediaType::sniff(&raw).unwrap(), MediaType::Rgb8);
+        assert_eq!(MediaType::sniff(&raw, &SMALL).unwrap(), MediaType::Raw);
         raw[..8].copy_from_slice(PNG_SIGNATURE);
-        assert_eq!(MediaType::sniff(&raw).unwrap(), MediaType::Png);
+        assert_eq!(MediaType::sniff(&raw, &SMALL).unwrap(), MediaType::Png);
         raw[0] = b'{';
-        assert_eq!(MediaType::sniff(&raw).unwrap(), MediaType::Json);
-        assert_eq!(MediaType::sniff(b"\xff\xd8\xff\xe0").unwrap(), MediaType::Jpeg);
-        assert_eq!(MediaType::sniff(b" \r\n\t{").unwrap(), MediaType::Json);
+        assert_eq!(MediaType::sniff(&raw, &SMALL).unwrap(), MediaType::Json);
+        assert_eq!(MediaType::sniff(b"\xff\xd8\xff\xe0", &SMALL).unwrap(), MediaType::Jpeg);
+        assert_eq!(MediaType::sniff(b" \r\n\t{", &SMALL).unwrap(), MediaType::Json);
     }
 
     #[test]
     fn sniff_of_anything_else_is_an_unknown_type() {
         for body in [&b"x"[..], b"\xff", b"\xff\xd8", b"[1,2]", b"GIF89a", &[0; 3071], b"   "] {
-            let error = MediaType::sniff(body).unwrap_err();
+            let error = MediaType::sniff(body, &SMALL).unwrap_err();
             assert_eq!(error.fault(), DecodeFault::UnknownType, "{body:?}");
         }
     }

@@ -1,29 +1,36 @@
-//! The decoded picture. It knows nothing of how it was encoded.
+//! A picture as a model sees it. It knows nothing of how it was encoded.
 
 use crate::error::DecodeError;
-use crate::limits::IMAGE_BYTES;
+use crate::spec::Spec;
 
-/// A picture of 32×32 pixels, RGB8, row-major HWC: byte `(y * 32 + x) * 3 + channel`.
+/// A picture of a model's size and channels, 8 bits each, row-major HWC in the model's channel order:
+/// byte `(y * width + x) * channels + channel`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture(pub(super) Box<[u8; IMAGE_BYTES]>);
+pub struct Picture {
+    /// Height and width, in pixels.
+    pub(crate) size: [usize; 2],
+    pub(crate) channels: usize,
+    pub(crate) pixels: Vec<u8>,
+}
 
 impl Picture {
-    /// Takes 3072 bytes, 32×32 RGB8 in row-major HWC order, as they are.
+    /// Takes height × width × channels bytes, row-major HWC in the model's channel order, as they are.
     ///
     /// # Errors
-    /// [`DecodeError::Empty`] and [`DecodeError::Rgb8Length`].
-    pub fn from_rgb8(bytes: &[u8]) -> Result<Picture, DecodeError> {
+    /// [`DecodeError::Empty`] and [`DecodeError::RawLength`].
+    pub fn from_raw(bytes: &[u8], spec: &Spec) -> Result<Picture, DecodeError> {
         if bytes.is_empty() {
             return Err(DecodeError::Empty);
         }
-        match <[u8; IMAGE_BYTES]>::try_from(bytes) {
-            Ok(pixels) => Ok(Picture(Box::new(pixels))),
-            Err(_) => Err(DecodeError::Rgb8Length { found: bytes.len() }),
+        if bytes.len() != spec.values() {
+            return Err(DecodeError::RawLength { found: bytes.len(), needed: spec.into() });
         }
+        let channels = spec.colour.channels();
+        Ok(Picture { size: spec.size, channels, pixels: bytes.to_vec() })
     }
 
-    /// Returns the 3072 bytes, row-major HWC, each in 0..=255.
-    pub fn pixels(&self) -> &[u8; IMAGE_BYTES] {
-        &self.0
+    /// Returns the bytes, row-major HWC, each in 0..=255.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
     }
 }

@@ -1,4 +1,4 @@
-//! PNG and JPEG bodies to a 32×32 picture, within fixed bounds of memory and work.
+//! PNG and JPEG bodies to a picture, within fixed bounds of memory and work.
 //!
 //! With `samples` the only place that names the `image` crate. The containers are walked first (png.rs,
 //! jpeg/): size and completeness are known before a pixel is allocated. ICC profiles and gamma are
@@ -17,22 +17,23 @@ use crate::limits::{DECODED_BYTES_MAX, IMAGE_SIDE_MAX};
 use crate::media::{JPEG_START, PNG_SIGNATURE};
 use crate::outline::Outline;
 use crate::picture::Picture;
-use crate::resize::Orientation;
+use crate::rows::{Header, Pixel};
+use crate::spec::Spec;
 use crate::{jpeg, png};
 
 /// Decodes a PNG of any colour type, bit depth and interlacing; of an animation its default image.
-pub fn decode_png(body: &[u8]) -> Result<Picture, DecodeError> {
+pub fn decode_png(body: &[u8], spec: &Spec) -> Result<Picture, DecodeError> {
     if !body.starts_with(PNG_SIGNATURE) {
         return Err(not_the_format("png", body));
     }
     let (outline, essence) = png::outline(body)?;
     let decoder = PngDecoder::with_limits(Cursor::new(essence), limits())
         .map_err(|error| refusal("png", error))?;
-    decode(&outline, decoder)
+    decode(&outline, decoder, spec)
 }
 
 /// Decodes a baseline or progressive JPEG: grey, YCbCr, RGB, or CMYK and YCCK as Adobe writes them.
-pub fn decode_jpeg(body: &[u8]) -> Result<Picture, DecodeError> {
+pub fn decode_jpeg(body: &[u8], spec: &Spec) -> Result<Picture, DecodeError> {
     if !body.starts_with(JPEG_START) {
         return Err(not_the_format("jpeg", body));
     }
@@ -40,10 +41,14 @@ pub fn decode_jpeg(body: &[u8]) -> Result<Picture, DecodeError> {
     let mut decoder =
         JpegDecoder::new(Cursor::new(body)).map_err(|error| refusal("jpeg", error))?;
     decoder.set_limits(limits()).map_err(|error| refusal("jpeg", error))?;
-    decode(&outline, decoder)
+    decode(&outline, decoder, spec)
 }
 
-fn decode(outline: &Outline, decoder: impl ImageDecoder) -> Result<Picture, DecodeError> {
+fn decode(
+    outline: &Outline,
+    decoder: impl ImageDecoder,
+    spec: &Spec,
+) -> Result<Picture, DecodeError> {
     let format = outline.format;
     // Were the decoder to read another header than the walk did, no limit would hold.
     if decoder.dimensions() != outline.size {
@@ -57,11 +62,13 @@ fn decode(outline: &Outline, decoder: impl ImageDecoder) -> Result<Picture, Deco
     let color = decoder.color_type();
     let mut bytes = vec![0; pixel_bytes as usize];
     decoder.read_image(&mut bytes).map_err(|error| refusal(format, error))?;
-    let picture = samples::average(&bytes, color, outline.size).ok_or_else(|| {
-        DecodeError::Unsupported { format, feature: format!("colour type {color:?}") }
-    })?;
-    let tag = outline.exif.and_then(Exif::from_exif_chunk).map_or(1, Exif::to_exif);
-    Ok(Orientation::from_exif(tag).apply(picture))
+    let orientation = outline.exif.and_then(Exif::from_exif_chunk).map_or(1, Exif::to_exif);
+    let (size, pixel, working_bytes) = (outline.size, Pixel::Rgb, needed);
+    let header = Header { format, size, pixel, orientation, working_bytes };
+    samples::paint(&bytes, color, header, spec).ok_or_else(|| DecodeError::Unsupported {
+        format,
+        feature: format!("colour type {color:?}"),
+    })
 }
 
 /// Returns the limits that the decoders hold themselves, as a second line behind the walk.

@@ -5,7 +5,7 @@ use proptest::sample::Index;
 
 use super::samples::{BACKGROUND, blend};
 use crate::error::{DecodeError, DecodeFault};
-use crate::fixtures::{difference, expected, names, read};
+use crate::fixtures::{SMALL, difference, expected, names, read};
 use crate::outline::check_size;
 use crate::{JsonRange, MediaType, Picture};
 
@@ -17,7 +17,7 @@ const DECODER_TOLERANCE: u8 = 2;
 
 fn decode(name: &str, body: &[u8]) -> Result<Picture, DecodeError> {
     let media = if name.ends_with(".png") { MediaType::Png } else { MediaType::Jpeg };
-    Picture::decode(body, media, JsonRange::default())
+    Picture::decode(body, media, &SMALL, JsonRange::default())
 }
 
 fn assert_decodes(name: &str, to: &str, tolerance: u8) {
@@ -136,7 +136,7 @@ fn body_of_the_other_format_is_refused_by_name() {
         ("444.jpg", MediaType::Png, "body is declared as png but starts like jpeg"),
         ("rgb8.png", MediaType::Jpeg, "body is declared as jpeg but starts like png"),
     ] {
-        let error = Picture::decode(&read(name), media, JsonRange::default()).unwrap_err();
+        let error = Picture::decode(&read(name), media, &SMALL, JsonRange::default()).unwrap_err();
         assert_eq!(error.fault(), DecodeFault::Malformed);
         assert_eq!(error.to_string(), text);
     }
@@ -156,18 +156,18 @@ fn body_without_a_signature_is_malformed() {
 
 #[test]
 fn size_is_accepted_up_to_the_side_and_the_pixels() {
-    for (width, height) in [(1, 1), (6_000, 4_000), (16_384, 1_464), (1_464, 16_384), (16_384, 1)] {
+    for (width, height) in [(1, 1), (5_712, 4_284), (16_384, 1_536), (1_536, 16_384), (16_384, 1)] {
         check_size(width, height).unwrap();
     }
     for (width, height) in
-        [(6_000, 4_001), (16_384, 1_465), (16_385, 1), (1, 16_385), (u32::MAX, u32::MAX)]
+        [(6_000, 4_195), (16_384, 1_537), (16_385, 1), (1, 16_385), (u32::MAX, u32::MAX)]
     {
         let error = check_size(width, height).unwrap_err();
         assert_eq!(error.fault(), DecodeFault::TooLarge, "{width}x{height}");
         assert_eq!(
             error.to_string(),
             format!(
-                "image is {width}x{height}, at most 16384 pixels a side and 24000000 pixels in \
+                "image is {width}x{height}, at most 16384 pixels a side and 25165824 pixels in \
                  all are accepted"
             )
         );

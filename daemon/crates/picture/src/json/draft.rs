@@ -3,13 +3,15 @@
 use serde::de;
 use serde_json::error::Category;
 
-use crate::error::DecodeError;
-use crate::limits::IMAGE_BYTES;
+use crate::error::{DecodeError, Needed};
 use crate::range::JsonRange;
+use crate::spec::Spec;
 
 /// What was read of a body so far.
 pub struct Draft {
-    pub values: Box<[f64; IMAGE_BYTES]>,
+    pub needed: Needed,
+    /// As many as are needed; those that were not read yet are 0.
+    pub values: Vec<f64>,
     /// The length of `data`, once it was read to its end.
     pub found: Option<usize>,
     pub range: Option<JsonRange>,
@@ -28,14 +30,14 @@ pub enum Place {
     Other,
 }
 
-impl Default for Draft {
-    fn default() -> Draft {
-        let values = Box::new([0.0; IMAGE_BYTES]);
-        Draft { values, found: None, range: None, place: Place::Top, refusal: None }
-    }
-}
-
 impl Draft {
+    /// Starts a body for a model of this input.
+    pub fn new(spec: &Spec) -> Draft {
+        let values = vec![0.0; spec.values()];
+        let needed = spec.into();
+        Draft { needed, values, found: None, range: None, place: Place::Top, refusal: None }
+    }
+
     /// Stops the parser; [`Draft::explain`] then returns `refusal` and not the parser's error.
     pub fn refuse<E: de::Error>(&mut self, refusal: DecodeError) -> E {
         self.refusal = Some(refusal);
@@ -52,7 +54,7 @@ impl Draft {
         if overflow || error.classify() == Category::Data {
             return match self.place {
                 Place::Top => DecodeError::NotAnObject,
-                Place::Data => DecodeError::DataNotArray,
+                Place::Data => DecodeError::DataNotArray { needed: self.needed },
                 Place::Range => DecodeError::Range,
                 Place::Element { index } => DecodeError::Overflow { index },
                 Place::Other => DecodeError::JsonSyntax { reason: error.to_string() },
@@ -60,7 +62,9 @@ impl Draft {
         }
         let (line, column) = (error.line(), error.column());
         match (literal_at(text, line, column), self.place) {
-            (Some(found), Place::Element { index }) => DecodeError::NotANumber { index, found },
+            (Some(found), Place::Element { index }) => {
+                DecodeError::NotANumber { index, found, needed: self.needed }
+            }
             (Some(literal), _) => DecodeError::NotFinite { literal, line, column },
             (None, _) => DecodeError::JsonSyntax { reason: error.to_string() },
         }

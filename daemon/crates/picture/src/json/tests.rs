@@ -2,7 +2,7 @@
 
 use super::body::decode;
 use crate::error::{DecodeError, DecodeFault};
-use crate::limits::{CHANNELS, IMAGE_BYTES, SIDE};
+use crate::fixtures::{CHANNELS, IMAGE_BYTES, SIDE, SMALL};
 use crate::picture::Picture;
 use crate::range::JsonRange;
 
@@ -24,7 +24,7 @@ fn scaled(fill: &str, replaced: &[(usize, &str)]) -> String {
 }
 
 fn parse(body: &str) -> Result<Picture, DecodeError> {
-    decode(body.as_bytes(), JsonRange::ZeroTo255)
+    decode(body.as_bytes(), &SMALL, JsonRange::ZeroTo255)
 }
 
 #[track_caller]
@@ -101,7 +101,7 @@ fn every_pixel_value_survives_a_division_by_255() {
     let texts: Vec<String> =
         (0..IMAGE_BYTES).map(|i| ((i % 256) as f64 / 255.0).to_string()).collect();
     let body = format!("{{\"data\":[{}]}}", texts.join(","));
-    let image = decode(body.as_bytes(), JsonRange::ZeroTo1).unwrap();
+    let image = decode(body.as_bytes(), &SMALL, JsonRange::ZeroTo1).unwrap();
     for at in 0..SIDE * SIDE {
         assert_eq!(usize::from(image.pixels()[at * CHANNELS]), at % 256);
     }
@@ -116,7 +116,7 @@ fn range_of_the_body_beats_the_default() {
         (",\"range\":\"0..1\"", JsonRange::ZeroTo255, 255),
         (",\"range\":\"0..255\"", JsonRange::ZeroTo1, 1),
     ] {
-        let image = decode(ones(range).as_bytes(), default).unwrap();
+        let image = decode(ones(range).as_bytes(), &SMALL, default).unwrap();
         assert_eq!(image.pixels(), &[pixel; IMAGE_BYTES], "{range} {default}");
     }
     assert_eq!(parse(&scaled("1", &[])).unwrap().pixels(), &[255; IMAGE_BYTES]);
@@ -383,7 +383,7 @@ fn every_truncation_is_malformed() {
     assert_eq!(parse(small).unwrap_err().fault(), DecodeFault::Unprocessable);
     for length in 0..small.len() {
         // A cut inside é is no UTF-8, elsewhere it is no JSON; both are malformed.
-        let error = decode(&small.as_bytes()[..length], JsonRange::ZeroTo255).unwrap_err();
+        let error = decode(&small.as_bytes()[..length], &SMALL, JsonRange::ZeroTo255).unwrap_err();
         assert_eq!(error.fault(), DecodeFault::Malformed, "cut to {length}: {error}");
     }
     let full = body("7", &[]);
@@ -429,7 +429,7 @@ fn body_that_is_no_utf_8_is_refused_at_its_offset() {
     for (body, offset) in
         [(&b"{\"x\":\"\xff\"}"[..], 6), (b"\xfe\xff\0{", 0), (b"{}\xc3", 2), (b"\xed\xa0\x80", 0)]
     {
-        let error = decode(body, JsonRange::ZeroTo255).unwrap_err();
+        let error = decode(body, &SMALL, JsonRange::ZeroTo255).unwrap_err();
         let text = format!("body is not UTF-8, first bad byte at offset {offset}");
         assert_eq!(error.to_string(), text);
         assert_eq!(error.fault(), DecodeFault::Malformed);

@@ -8,7 +8,6 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 
 use super::draft::{Draft, Place};
 use crate::error::DecodeError;
-use crate::limits::{COUNT_MAX, IMAGE_BYTES};
 
 /// Takes the whole body.
 pub struct BodyVisitor<'a>(pub &'a mut Draft);
@@ -78,7 +77,7 @@ impl<'de> Visitor<'de> for DataSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let draft = self.0;
-        for index in 0..IMAGE_BYTES {
+        for index in 0..draft.values.len() {
             let mut other = None;
             let slot = &mut draft.values[index];
             match seq.next_element_seed(NumberSeed { slot, other: &mut other }) {
@@ -89,16 +88,18 @@ impl<'de> Visitor<'de> for DataSeed<'_> {
                 }
                 Err(error) => {
                     draft.place = Place::Element { index };
-                    draft.refusal = other.map(|found| DecodeError::NotANumber { index, found });
+                    let needed = draft.needed;
+                    draft.refusal =
+                        other.map(|found| DecodeError::NotANumber { index, found, needed });
                     return Err(error);
                 }
             }
         }
-        let mut found = IMAGE_BYTES;
+        let mut found = draft.values.len();
         while seq.next_element::<IgnoredAny>()?.is_some() {
             found += 1;
-            if found > COUNT_MAX {
-                return Err(draft.refuse(DecodeError::DataTooLong));
+            if found > draft.needed.counted() {
+                return Err(draft.refuse(DecodeError::DataTooLong { needed: draft.needed }));
             }
         }
         draft.found = Some(found);
