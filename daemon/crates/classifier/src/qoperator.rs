@@ -44,7 +44,6 @@ fn rewritten(
         "QLinearSigmoid" => ("Sigmoid", vec![triple(0)], pair(3)),
         "QLinearLeakyRelu" => ("LeakyRelu", vec![triple(0)], pair(3)),
         "QLinearSoftmax" => ("Softmax", vec![triple(0)], pair(3)),
-        "QLinearReduceMean" => ("ReduceMean", vec![triple(0)], pair(3)),
         "QLinearGlobalAveragePool" => ("GlobalAveragePool", vec![triple(0)], pair(3)),
         "QLinearAveragePool" => ("AveragePool", vec![triple(0)], pair(3)),
         "QLinearConcat" => {
