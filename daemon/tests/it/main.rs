@@ -23,3 +23,4 @@ mod support;
 mod systemd;
 #[cfg(feature = "tls")]
 mod tls;
+mod versions;
