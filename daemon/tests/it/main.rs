@@ -24,3 +24,4 @@ mod support;
 mod systemd;
 #[cfg(feature = "tls")]
 mod tls;
+mod versions;
