@@ -7,6 +7,9 @@ use std::ops::Range;
 
 use super::geometry::Axis;
 
+/// The most rows whose sum fits 16 bits: 257 × 255 = 65,535.
+const WHOLE_ROWS_MAX: usize = 257;
+
 /// Averages a picture down (or up), row by row.
 ///
 /// Each pixel of the result is the mean of the source area under it, fractions of pixels counted by
@@ -25,10 +28,11 @@ pub struct Average {
     row: usize,
     /// The row of cells that is summed.
     cell: usize,
-    /// The sums of the rows that lie within these cells.
-    whole: Vec<u32>,
-    /// The shares of the rows that cross their edges, in area units; one is a `scaled`th of a row.
-    edge: Vec<u32>,
+    /// The sums of the last rows that lie within these cells, and how many they are.
+    whole: Vec<u16>,
+    whole_rows: usize,
+    /// The sums of all the others by their shares, in area units; one is a `scaled`th of a row.
+    sums: Vec<u32>,
     division: Division,
     pixels: Vec<u8>,
 }
@@ -44,15 +48,16 @@ impl Average {
             cell.first -= start;
             cell.last -= start;
         }
-        let sums = vec![0; (end - start) * channels];
+        let values = (end - start) * channels;
         Average {
             seen: start * channels..end * channels,
             down,
             channels,
             row: 0,
             cell: down.cells().start,
-            whole: sums.clone(),
-            edge: sums,
+            whole: vec![0; values],
+            whole_rows: 0,
+            sums: vec![0; values],
             division: Division::by(across.source as u64 * down.source as u64),
             pixels: Vec::with_capacity(columns.len() * down.cells().len() * channels),
             columns,
@@ -80,9 +85,13 @@ impl Average {
                 continue;
             }
             if share == unit {
+                if self.whole_rows == WHOLE_ROWS_MAX {
+                    self.spill(unit);
+                }
+                self.whole_rows += 1;
                 add(&mut self.whole, row);
             } else {
-                add_share(&mut self.edge, row, share as u32);
+                add_share(&mut self.sums, row, share as u32);
             }
             if bottom < lower {
                 return;
@@ -98,17 +107,23 @@ impl Average {
         self.pixels
     }
 
-    /// Ends a row of cells: sums it across and divides.
-    fn emit(&mut self, unit: u64) {
-        for (edge, whole) in self.edge.iter_mut().zip(&mut self.whole) {
-            *edge += *whole * unit as u32;
+    /// Moves the sums of whole rows to the others.
+    fn spill(&mut self, unit: u64) {
+        for (sum, whole) in self.sums.iter_mut().zip(&mut self.whole) {
+            *sum += u32::from(*whole) * unit as u32;
             *whole = 0;
         }
+        self.whole_rows = 0;
+    }
+
+    /// Ends a row of cells: sums it across and divides.
+    fn emit(&mut self, unit: u64) {
+        self.spill(unit);
         match self.channels {
-            1 => across::<1>(&self.edge, &self.columns, self.division, &mut self.pixels),
-            _ => across::<3>(&self.edge, &self.columns, self.division, &mut self.pixels),
+            1 => across::<1>(&self.sums, &self.columns, self.division, &mut self.pixels),
+            _ => across::<3>(&self.sums, &self.columns, self.division, &mut self.pixels),
         }
-        self.edge.fill(0);
+        self.sums.fill(0);
     }
 
     /// Ends a row of cells that shows the same row of the source as the one before, and nothing else.
@@ -140,9 +155,9 @@ impl Cell {
     }
 }
 
-fn add(sums: &mut [u32], row: &[u8]) {
+fn add(sums: &mut [u16], row: &[u8]) {
     for (sum, &value) in sums.iter_mut().zip(row) {
-        *sum += u32::from(value);
+        *sum += u16::from(value);
     }
 }
 
