@@ -1,10 +1,15 @@
 //! JSON bodies as clients write them, right and wrong.
 
-use super::body::decode;
+use proptest::prelude::*;
+
+use super::body::{self, decode};
+use super::number::Number;
+use super::plain;
 use crate::error::{DecodeError, DecodeFault};
 use crate::fixtures::{CHANNELS, IMAGE_BYTES, SIDE, SMALL};
 use crate::picture::Picture;
 use crate::range::JsonRange;
+use crate::spec::{Colour, Element, Layout, Spec};
 
 /// A body of 3072 numbers, all `fill`, with some replaced by index.
 fn data(fill: &str, replaced: &[(usize, &str)]) -> String {
@@ -188,6 +193,10 @@ fn element_that_is_no_number_is_named_with_its_index() {
         ("{\"a\":7}", "an object"),
     ] {
         for index in [0, 1, 1500, 3071] {
+            // An array in the first place begins nested arrays.
+            if index == 0 && name == "an array" {
+                continue;
+            }
             let text =
                 format!("data[{index}] is {name}, a number is needed in a flat array of 3072");
             for separator in [",", ", ", ",\n", ",\r\n\t"] {
@@ -204,13 +213,151 @@ fn element_that_is_no_number_is_named_with_its_index() {
     }
 }
 
+/// Arrays of arrays whose lengths are `shape`, with the numbers from 0 on, modulo 251.
+fn nested(shape: &[usize], next: &mut usize) -> String {
+    let Some((&count, inner)) = shape.split_first() else {
+        *next += 1;
+        return ((*next - 1) % 251).to_string();
+    };
+    let elements: Vec<String> = (0..count).map(|_| nested(inner, next)).collect();
+    format!("[{}]", elements.join(", "))
+}
+
+fn nested_body(shape: &[usize]) -> String {
+    format!("{{\"data\": {}}}", nested(shape, &mut 0))
+}
+
 #[test]
-fn image_as_nested_arrays_is_refused_at_its_first_row() {
-    let row = format!("[{}]", ["7"; 32].join(","));
-    let plane = format!("[{}]", vec![row; 32].join(","));
-    let body = format!("{{\"data\":[{}]}}", vec![plane; 3].join(","));
-    let text = "data[0] is an array, a number is needed in a flat array of 3072";
-    assert_refused(&body, DecodeFault::Unprocessable, text);
+fn nested_arrays_are_the_picture_of_the_flat_one() {
+    let flat = parse(&nested_body(&[3072])).unwrap();
+    for shape in [&[3, 32, 32][..], &[1, 3, 32, 32]] {
+        let body = nested_body(shape);
+        assert_eq!(parse(&body).unwrap(), flat);
+        assert_eq!(plain::decode(body.as_bytes(), &SMALL, JsonRange::ZeroTo255).unwrap(), flat);
+        assert_eq!(body::parse(&body, &SMALL, JsonRange::ZeroTo255).unwrap(), flat);
+    }
+}
+
+#[test]
+fn other_nesting_is_refused_with_its_shape() {
+    for (shape, found) in [
+        (&[32, 32, 3][..], "32x32x3"),
+        (&[1, 32, 32, 3], "1x32x32x3"),
+        (&[2, 3, 32, 32], "2x3x32x32"),
+        (&[3, 64, 64], "3x64x64"),
+        (&[3, 1024], "3x1024"),
+        (&[1, 3072], "1x3072"),
+        (&[3, 32, 31], "3x32x31"),
+        (&[1, 0], "1x0"),
+        (&[1, 1, 1, 1], "1x1x1x1"),
+    ] {
+        let text = format!(
+            "data is nested as {found}, a flat array of 3072 numbers or one nested as 3x32x32 or \
+             1x3x32x32 is needed"
+        );
+        assert_refused(&nested_body(shape), DecodeFault::Unprocessable, &text);
+    }
+    let text = "data is nested more than 4 deep, a flat array of 3072 numbers or one nested as \
+                3x32x32 or 1x3x32x32 is needed";
+    assert_refused(&nested_body(&[1, 1, 3, 32, 32]), DecodeFault::Unprocessable, text);
+    let text = "data holds more than 65536 numbers, exactly 3072 (3x32x32) are needed";
+    assert_refused(&nested_body(&[1, 3, 224, 224]), DecodeFault::Unprocessable, text);
+}
+
+#[test]
+fn uneven_nesting_is_refused_at_its_place() {
+    for (body, text) in [
+        ("[[[1,2],[3]]]", "data[0][1] holds 1 elements, 2 are needed like in the one before"),
+        ("[[[1,2]],[]]", "data[1] holds 0 elements, 1 are needed like in the one before"),
+        ("[[1],2]", "data[1] is a number, an array is needed like the one before"),
+        ("[[],2]", "data[1] is a number, an array is needed like the one before"),
+        ("[[[1]],[2]]", "data[1][0] is a number, an array is needed like the one before"),
+        ("[[1,[2]]]", "data[0][1] is an array, a number is needed"),
+        ("[[1],[[2]]]", "data[1][0] is an array, a number is needed"),
+        ("[1,[2]]", "data[1] is an array, a number is needed in a flat array of 3072"),
+        ("[[1,null]]", "data[0][1] is null, a number is needed"),
+        ("[[[1,NaN]]]", "data[0][0][1] is NaN, a number is needed"),
+        ("[[[1],[1e999]]]", "data[0][1][0] is beyond a 64-bit float, 0 to 255 is accepted"),
+    ] {
+        assert_refused(&format!("{{\"data\":{body}}}"), DecodeFault::Unprocessable, text);
+    }
+}
+
+#[test]
+fn value_out_of_range_is_named_with_its_place_in_nested_arrays() {
+    for (shape, place) in [(&[3, 32, 32][..], "[2][31][30]"), (&[1, 3, 32, 32], "[0][2][31][30]")] {
+        let mut body = nested_body(shape);
+        let last = format!("{}, {}", 3070 % 251, 3071 % 251);
+        body.replace_range(body.rfind(&last).unwrap()..body.len(), "256, 7");
+        body.push_str(&"]".repeat(shape.len()));
+        body.push('}');
+        let text = format!("data{place} is 256, range 0..255 accepts 0 to 255");
+        assert_refused(&body, DecodeFault::Unprocessable, &text);
+    }
+}
+
+#[test]
+fn value_a_rounding_step_outside_its_range_is_taken_for_the_end() {
+    for (value, pixel) in [("1.0000001192092896", 255), ("1.000001", 255), ("-1e-7", 0)] {
+        assert_eq!(parse(&scaled("0.5", &[(4, value)])).unwrap().pixels()[12], pixel, "{value}");
+    }
+    for (value, pixel) in [("255.00002", 255), ("-0.0001", 0)] {
+        assert_eq!(parse(&body("9.5", &[(4, value)])).unwrap().pixels()[12], pixel, "{value}");
+    }
+    for value in ["1.00001", "-0.00001"] {
+        let text = format!("data[4] is {value}, range 0..1 accepts 0 to 1");
+        assert_refused(&scaled("0.5", &[(4, value)]), DecodeFault::Unprocessable, &text);
+    }
+    // A rounding step above 1 does not make pixel values of fractions.
+    let text = "data holds fractions from 0.5 to 1.0000001, not pixel values 0 to 255: state \
+                \"range\":\"0..1\"";
+    assert_refused(&body("0.5", &[(4, "1.0000001")]), DecodeFault::Unprocessable, text);
+}
+
+#[test]
+fn range_that_the_body_states_is_believed() {
+    for body in [
+        format!("{{\"data\":[{}],\"range\":\"0..255\"}}", data("0.6", &[(0, "1.25")])),
+        format!("{{\"range\":\"0..255\",\"data\":[{}]}}", data("0.6", &[(0, "1.25")])),
+        format!("{{\"range\":\"0..255\",\"data\":[{}],\"x\":0}}", data("0.6", &[])),
+    ] {
+        assert_eq!(parse(&body).unwrap().pixels(), &[1; IMAGE_BYTES]);
+    }
+}
+
+#[test]
+fn byte_order_mark_is_skipped() {
+    let with_mark = |body: &str| [b"\xef\xbb\xbf", body.as_bytes()].concat();
+    let decode = |body: &[u8]| decode(body, &SMALL, JsonRange::ZeroTo255);
+    for body in [body("7", &[]), format!("{{\"x\":0,\"data\":[{}]}}", data("7", &[]))] {
+        assert_eq!(decode(&with_mark(&body)).unwrap().pixels(), &[7; IMAGE_BYTES]);
+    }
+    let twice = decode(&with_mark(&format!("\u{feff}{}", body("7", &[])))).unwrap_err();
+    assert!(matches!(twice, DecodeError::JsonSyntax { .. }), "{twice}");
+    let error = decode(b"\xef\xbb\xbf{\"\xff\"}").unwrap_err();
+    assert_eq!(error.to_string(), "body is not UTF-8, first bad byte at offset 5");
+}
+
+#[test]
+fn body_for_another_service_is_told_the_accepted_forms() {
+    let send = "{\"data\":[...]} with 3072 numbers (3x32x32)";
+    let v1 = "json body has KServe v1's \"instances\" and no \"data\": send";
+    let v2 = "json body has KServe v2's \"inputs\" and no \"data\": POST it to \
+              /v2/models/{model}/infer, or send here";
+    let text = "json body has a picture as text and no \"data\": send the file itself as image/png \
+                or image/jpeg, or send";
+    for (body, start) in [
+        ("{\"instances\":[[1]]}", v1),
+        ("{\"signature_name\":\"x\",\"instances\":[{\"b64\":\"AA==\"}]}", v1),
+        ("{\"inputs\":[{\"name\":\"input\",\"data\":[1]}]}", v2),
+        ("{\"image\":{\"b64\":\"AA==\"}}", text),
+        ("{\"b64\":\"AA==\"}", text),
+    ] {
+        assert_refused(body, DecodeFault::Unprocessable, &format!("{start} {send}"));
+    }
+    // Beside "data" such a key is one of the ignored.
+    let body = format!("{{\"image\":1,\"inputs\":2,\"data\":[{}]}}", data("7", &[]));
+    assert_eq!(parse(&body).unwrap().pixels(), &[7; IMAGE_BYTES]);
 }
 
 #[test]
@@ -409,7 +556,6 @@ fn broken_syntax_is_malformed() {
         "{'data':[1]}",
         "{\"range\":\"0..1}",
         "{\"x\":nonsense}",
-        "\u{feff}{}",
         "nonsense",
         "   ",
     ] {
@@ -440,7 +586,8 @@ fn body_that_is_no_utf_8_is_refused_at_its_offset() {
 fn deep_nesting_is_refused_without_recursion() {
     const DEPTH: usize = 1_000_000;
     let (arrays, objects) = ("[".repeat(DEPTH), "{\"a\":".repeat(DEPTH));
-    let text = "data[0] is an array, a number is needed in a flat array of 3072";
+    let text = "data is nested more than 4 deep, a flat array of 3072 numbers or one nested as \
+                3x32x32 or 1x3x32x32 is needed";
     assert_refused(&format!("{{\"data\":[{arrays}"), DecodeFault::Unprocessable, text);
     let text = "json body is not an object, an object with the key \"data\" is needed";
     assert_refused(&arrays, DecodeFault::Unprocessable, text);
@@ -451,4 +598,108 @@ fn deep_nesting_is_refused_without_recursion() {
     assert_eq!(parse(&closed).unwrap().pixels(), &[7; IMAGE_BYTES]);
     let behind = format!("{{\"data\":[{},{arrays}", data("7", &[]));
     assert_malformed(&behind);
+}
+
+/// A number as an encoder may write it, or something that is none.
+fn number() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => (0..=255_u32).prop_map(|value| value.to_string()),
+        8 => (0.0..=1.0_f64).prop_map(|value| value.to_string()),
+        4 => (0.0..=1.0_f32).prop_map(|value| f64::from(value).to_string()),
+        4 => (0.0..=255.0_f64).prop_map(|value| format!("{value:.3}")),
+        2 => (0.0..=1.0_f64).prop_map(|value| format!("{value:e}")),
+        2 => "-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,22})?([eE][+-]?[0-9]{1,3})?",
+        1 => "[0-9.eE+-]{1,12}",
+        1 => prop::sample::select(vec!["null", "NaN", "[1]", "\"1\"", "", "0.5.", "01", "-"])
+            .prop_map(str::to_owned),
+    ]
+}
+
+/// Bodies of a 1x8x8 model: mostly right, some in every way wrong.
+fn any_body() -> impl Strategy<Value = String> {
+    let numbers = prop_oneof![
+        4 => prop::collection::vec(number(), 64),
+        // All of one kind, so that a body is right as a whole.
+        4 => prop::collection::vec((0.0..=255.0_f64).prop_map(|value| value.to_string()), 64),
+        4 => prop::collection::vec((0.0..=1.0_f64).prop_map(|value| value.to_string()), 64),
+        2 => prop::collection::vec(any::<u8>().prop_map(|value| value.to_string()), 64),
+        1 => prop::collection::vec(number(), 60..68),
+    ];
+    let range = prop::sample::select(vec![
+        "",
+        "",
+        "\"range\":\"0..1\"",
+        "\"range\" : \"0..255\"",
+        "\"range\":\"0..2\"",
+        "\"x\":[1]",
+    ]);
+    let space = prop::sample::select(vec!["", " ", "\n\t", "\u{a0}"]);
+    let form = (0..4_usize, 0..12_usize, any::<prop::sample::Index>(), any::<char>());
+    (numbers, range.clone(), range, space, form).prop_map(|parts| {
+        let (numbers, before, behind, space, (nesting, damage, at, other)) = parts;
+        let list = |numbers: &[String]| format!("[{}]", numbers.join(&format!(",{space}")));
+        let rows = || list(&numbers.chunks(8).map(list).collect::<Vec<_>>());
+        let data = match nesting {
+            0 | 1 => list(&numbers),
+            2 => format!("[{}]", rows()),
+            _ => format!("[[{}]{space}]", rows()),
+        };
+        let mut members =
+            vec![before.to_owned(), format!("\"data\":{space}{data}"), behind.to_owned()];
+        members.retain(|member| !member.is_empty());
+        let mut body = format!("{space}{{{}{space}}}{space}", members.join(&format!("{space},")));
+        let at = at.index(body.len());
+        if damage == 0 && body.is_char_boundary(at) {
+            body.insert(at, other);
+        } else if damage == 1 && body.is_char_boundary(at) {
+            body.truncate(at);
+        }
+        body
+    })
+}
+
+/// The outcome of a body, to be compared: the picture, or the text of the refusal.
+fn outcome(result: Result<Picture, DecodeError>) -> Result<Picture, String> {
+    result.map_err(|error| error.to_string())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn both_ways_of_reading_agree(body in any_body(), scaled in any::<bool>()) {
+        let spec = Spec::raw(Element::U8, Layout::Nchw, [8, 8], Colour::Grey);
+        let range = if scaled { JsonRange::ZeroTo1 } else { JsonRange::ZeroTo255 };
+        let parsed = outcome(body::parse(&body, &spec, range));
+        if let Some(picture) = plain::decode(body.as_bytes(), &spec, range) {
+            prop_assert_eq!(Ok(picture), parsed.clone());
+        }
+        prop_assert_eq!(outcome(decode(body.as_bytes(), &spec, range)), parsed);
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_parser(text in number()) {
+        let parsed = serde_json::from_str::<f64>(&text);
+        if let Some(Number { value, rest: [], plain }) = Number::read(text.as_bytes()) {
+            prop_assert_eq!(value.to_bits(), parsed.unwrap().to_bits());
+            prop_assert_eq!(plain, !text.contains(['.', 'e', 'E']));
+        }
+    }
+}
+
+#[test]
+fn usual_bodies_are_read_in_one_pass() {
+    let f32s: Vec<String> =
+        (0..IMAGE_BYTES).map(|at| f64::from(at as f32 / 3071.0).to_string()).collect();
+    let f64s: Vec<String> = (0..IMAGE_BYTES).map(|at| (at as f64 / 3071.0).to_string()).collect();
+    let exponents: Vec<String> =
+        (0..IMAGE_BYTES).map(|at| format!("{:e}", at as f64 / 3071.0)).collect();
+    for numbers in [f32s, f64s, exponents] {
+        for separator in [",", ", "] {
+            let body =
+                format!("{{\"data\": [{}], \"range\": \"0..1\"}}\n", numbers.join(separator));
+            let picture = plain::decode(body.as_bytes(), &SMALL, JsonRange::ZeroTo255).unwrap();
+            assert_eq!(picture, body::parse(&body, &SMALL, JsonRange::ZeroTo255).unwrap());
+        }
+    }
+    assert!(plain::decode(body("7", &[]).as_bytes(), &SMALL, JsonRange::ZeroTo255).is_some());
 }

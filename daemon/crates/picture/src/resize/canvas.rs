@@ -124,9 +124,7 @@ impl Resampler {
         let down = Taps::new(rows, curve, pillow);
         let order = order(spec, plan);
         match spec.colour {
-            Colour::Grey => {
-                Resampler::Grey(Sampler::new(across, down, order, columns.pixels()))
-            }
+            Colour::Grey => Resampler::Grey(Sampler::new(across, down, order, columns.pixels())),
             Colour::Rgb | Colour::Bgr => {
                 Resampler::Colour(Sampler::new(across, down, order, columns.pixels()))
             }
@@ -172,8 +170,7 @@ fn order(spec: &Spec, plan: &Plan) -> Order {
     let Plan { columns, rows, transposed } = *plan;
     let (width, height) = if transposed { (rows, columns) } else { (columns, rows) };
     let shrinks_by = |axis: Axis| axis.source as i64 - axis.scaled as i64;
-    let height_first =
-        shrinks_by(height) > 0 && shrinks_by(height) > 2 * shrinks_by(width);
+    let height_first = shrinks_by(height) > 0 && shrinks_by(height) > 2 * shrinks_by(width);
     if height_first == transposed { Order::AcrossFirst } else { Order::DownFirst }
 }
 
