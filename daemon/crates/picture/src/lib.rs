@@ -29,7 +29,7 @@ mod spec;
 mod tensor;
 
 pub use error::{DecodeError, DecodeFault, Needed};
-pub use limits::{INPUT_SIDE_MAX, INPUT_SIDE_MIN};
+pub use limits::{INPUT_SIDE_MAX, INPUT_SIDE_MIN, RESIZE_TO_MAX};
 pub use media::MediaType;
 pub use picture::Picture;
 pub use range::JsonRange;

@@ -20,63 +20,80 @@ pub struct Number<'a> {
     pub rest: &'a [u8],
 }
 
-impl Number<'_> {
+impl<'a> Number<'a> {
     /// Reads the number that `text` begins with. None if it does not, or if it has 8 digits or more before
     /// the point, more than 64 bits in all, or a large exponent.
     #[inline(always)]
-    pub fn read(text: &[u8]) -> Option<Number<'_>> {
-        let negative = text.first() == Some(&b'-');
-        let text = if negative { &text[1..] } else { text };
-        let sign = if negative { -1.0 } else { 1.0 };
-        let (whole, digits) = digits(text);
-        let zero_first = text.first() == Some(&b'0');
-        if digits == 0 || digits == 8 || (zero_first && digits > 1) {
+    pub fn read(text: &'a [u8]) -> Option<Number<'a>> {
+        match text {
+            // The usual one, of which the digits behind the point alone are counted.
+            [whole @ b'0'..=b'9', b'.', rest @ ..] => fraction(u64::from(whole - b'0'), rest),
+            [b'-', rest @ ..] => Number::read_negative(rest),
+            _ => Number::read_any(text),
+        }
+    }
+
+    #[cold]
+    fn read_negative(text: &'a [u8]) -> Option<Number<'a>> {
+        let number = Number::read_any(text)?;
+        Some(Number { value: -number.value, ..number })
+    }
+
+    #[inline(always)]
+    fn read_any(text: &'a [u8]) -> Option<Number<'a>> {
+        let (whole, count) = digits(text);
+        if count == 0 || count == 8 || (count > 1 && text[0] == b'0') {
             return None;
         }
-        let rest = &text[digits..];
-        match rest.first() {
-            Some(b'.') => {}
-            Some(b'e' | b'E') => return exponent(whole, 0, sign, rest),
-            _ => return Some(Number { value: whole as f64 * sign, plain: true, rest }),
+        match &text[count..] {
+            [b'.', rest @ ..] => fraction(whole, rest),
+            [b'e' | b'E', rest @ ..] => exponent(whole, 0, rest),
+            rest => Some(Number { value: whole as f64, plain: true, rest }),
         }
-        let (mut all, mut places, mut rest) = (whole, 0, &rest[1..]);
-        loop {
-            let (part, digits) = self::digits(rest);
-            all = all.checked_mul(WHOLE_POWERS[digits])?.checked_add(part)?;
-            places += digits;
-            rest = &rest[digits..];
-            if digits < 8 {
-                break;
-            }
-        }
-        if places == 0 {
-            return None;
-        }
-        if let Some(b'e' | b'E') = rest.first() {
-            return exponent(all, places, sign, rest);
-        }
-        Some(Number { value: all as f64 / *POWERS.get(places)? * sign, plain: false, rest })
     }
 }
 
-/// Ends a number that has an exponent: `rest` begins with its `e`, `places` digits are behind the point.
+/// Ends a number that has a point: `text` is what is behind it.
+#[inline(always)]
+fn fraction(whole: u64, text: &[u8]) -> Option<Number<'_>> {
+    let (mut all, mut places, mut rest) = (whole, 0, text);
+    loop {
+        let (part, count) = digits(rest);
+        all = all.checked_mul(WHOLE_POWERS[count])?.checked_add(part)?;
+        places += count;
+        rest = &rest[count..];
+        if count < 8 {
+            break;
+        }
+    }
+    if places == 0 {
+        return None;
+    }
+    if let [b'e' | b'E', rest @ ..] = rest {
+        return exponent(all, places, rest);
+    }
+    Some(Number { value: all as f64 / *POWERS.get(places)?, plain: false, rest })
+}
+
+/// Ends a number that has an exponent: `text` is behind its `e`, `places` digits are behind the point.
 #[cold]
-fn exponent(all: u64, places: usize, sign: f64, rest: &[u8]) -> Option<Number<'_>> {
-    let (negative, text) = match rest.get(1)? {
-        b'-' => (true, &rest[2..]),
-        b'+' => (false, &rest[2..]),
-        _ => (false, &rest[1..]),
+fn exponent(all: u64, places: usize, text: &[u8]) -> Option<Number<'_>> {
+    let (negative, text) = match text {
+        [b'-', text @ ..] => (true, text),
+        [b'+', text @ ..] => (false, text),
+        text => (false, text),
     };
-    let (power, digits) = digits(text);
-    if digits == 0 || digits == 8 {
+    let (power, count) = digits(text);
+    if count == 0 || count == 8 {
         return None;
     }
     let power = if negative { -(power as i64) } else { power as i64 } - places as i64;
     let factor = *POWERS.get(power.unsigned_abs() as usize)?;
     let value = if power < 0 { all as f64 / factor } else { all as f64 * factor };
-    Some(Number { value: value * sign, plain: false, rest: &text[digits..] })
+    Some(Number { value, plain: false, rest: &text[count..] })
 }
 
+/// What digits are multiplied by when up to eight follow.
 const WHOLE_POWERS: [u64; 9] =
     [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 

@@ -34,20 +34,14 @@ pub fn decode(body: &[u8], spec: &Spec, json_range: JsonRange) -> Option<Picture
         (behind, before) => stated = before.or(behind),
     }
     let range = stated.unwrap_or(json_range);
-    let mut numbers = Numbers {
-        scan,
-        rounding: Rounding::new(range),
-        low: f64::INFINITY,
-        high: f64::NEG_INFINITY,
-        plain: true,
-    };
+    let mut numbers = Numbers { scan, rounding: Rounding::new(range), high: 0.0, plain: true };
     let pixels = numbers.data(spec)?;
-    let Numbers { scan, low, high, plain, .. } = numbers;
+    let Numbers { scan, high, plain, .. } = numbers;
     if scan.0.len() != tail.len() {
         return None;
     }
     // Small fractions are perhaps no pixel values.
-    if range == JsonRange::ZeroTo255 && stated.is_none() && !plain && may_be_scaled(low, high) {
+    if range == JsonRange::ZeroTo255 && stated.is_none() && !plain && may_be_scaled(0.0, high) {
         return None;
     }
     Some(interleaved(pixels, spec))
@@ -114,7 +108,7 @@ impl<'a> Scan<'a> {
 struct Numbers<'a> {
     scan: Scan<'a>,
     rounding: Rounding,
-    low: f64,
+    /// The largest; none is much below 0.
     high: f64,
     /// Whether all were written as whole numbers.
     plain: bool,
@@ -168,8 +162,9 @@ impl Numbers<'_> {
                 return None;
             }
             *pixel = self.rounding.pixel(value);
-            self.low = self.low.min(value);
-            self.high = self.high.max(value);
+            if value > self.high {
+                self.high = value;
+            }
             self.plain &= plain;
             self.scan.0 = rest;
         }

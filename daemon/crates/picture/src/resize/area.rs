@@ -133,6 +133,14 @@ impl Average {
     }
 }
 
+#[cfg(test)]
+impl Average {
+    pub fn held(&self) -> usize {
+        let sums = self.whole.capacity() * 2 + self.sums.capacity() * 4;
+        sums + self.pixels.capacity() + self.columns.capacity() * size_of::<Cell>()
+    }
+}
+
 /// The columns of the source under one cell.
 struct Cell {
     first: usize,

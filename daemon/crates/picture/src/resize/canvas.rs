@@ -11,6 +11,9 @@ use crate::picture::Picture;
 use crate::rows::{Header, Pixel};
 use crate::spec::{Colour, Filter, Spec};
 
+/// The bytes of the area average's sums for one value of a row: 16 bits and 32.
+const AVERAGE_BYTES: u64 = 6;
+
 /// Takes the rows of one picture, from the top.
 pub struct Canvas {
     colour: Colour,
@@ -63,7 +66,7 @@ impl Canvas {
         let results = 3 * spec.values() as u64;
         let curve = curve(spec);
         let working = match curve {
-            None if spec.resize.filter == Filter::Area => 2 * row * size_of::<u32>() as u64,
+            None if spec.resize.filter == Filter::Area => AVERAGE_BYTES * row,
             _ => {
                 let columns = match order(spec, &plan) {
                     Order::AcrossFirst => plan.columns.length as u64 * channels,
@@ -110,6 +113,19 @@ impl Canvas {
             pixels = padded(&pixels, &columns, &rows, &self.pad[..channels]);
         }
         self.orientation.apply(Picture { size, channels, pixels })
+    }
+}
+
+#[cfg(test)]
+impl Canvas {
+    /// Returns how many bytes its vectors take now.
+    pub fn held(&self) -> u64 {
+        let resampler = match &self.resampler {
+            Resampler::Average(average) => average.held(),
+            Resampler::Grey(sampler) => sampler.held(),
+            Resampler::Colour(sampler) => sampler.held(),
+        };
+        (self.row.capacity() + resampler) as u64
     }
 }
 

@@ -79,6 +79,16 @@ impl<const CHANNELS: usize> Sampler<CHANNELS> {
     }
 }
 
+#[cfg(test)]
+impl<const CHANNELS: usize> Sampler<CHANNELS> {
+    pub fn held(&self) -> usize {
+        let sums = self.down.open.iter().chain(&self.down.spare);
+        let sums: usize = sums.map(|sums| sums.capacity() * 4).sum();
+        let tables = self.across.held() + self.down.taps.held();
+        tables + sums + self.row.capacity() * 4 + self.pixels.capacity()
+    }
+}
+
 /// Mixes one row across. With Pillow's weights the values are rounded pixels, with OpenCV's they keep the
 /// weights' bits.
 fn mix<const CHANNELS: usize>(row: &[u8], across: &Taps, to: &mut [i32]) {

@@ -97,6 +97,14 @@ impl Taps {
     }
 }
 
+#[cfg(test)]
+impl Taps {
+    pub fn held(&self) -> usize {
+        let entries = (self.firsts.capacity() + self.ends.capacity()) * size_of::<usize>();
+        entries + self.weights.capacity() * size_of::<i32>()
+    }
+}
+
 impl Tap<'_> {
     /// Returns the pixel behind the last one.
     pub fn end(&self) -> usize {

@@ -179,6 +179,8 @@ fn picture_is_reduced_only_where_the_resize_looks_at_every_pixel() {
         reduction(&spec([224, 224], mode, 256, filter), &header(width, height, 1))
     };
     assert_eq!(by(Mode::Stretch, area, 5712, 4284), 8);
+    assert_eq!(by(Mode::Stretch, area, 1920, 1080), 2);
+    assert_eq!(by(Mode::Stretch, area, 448, 895), 1);
     assert_eq!(by(Mode::Stretch, area, 100, 100), 1);
     assert_eq!(by(Mode::CropOnly, area, 5712, 4284), 1);
     for filter in FILTERS {
@@ -209,6 +211,35 @@ fn picture_of_any_shape_has_a_plan_within_its_limits() {
                     assert_eq!(picture.size, [24, 16]);
                     let allowed = [77, 10, 20, 30];
                     assert!(picture.pixels().iter().all(|pixel| allowed.contains(pixel)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_is_a_bound_and_a_close_one() {
+    for (width, height) in [(640, 480), (480, 640), (37, 29), (3000, 200), (8, 900)] {
+        for orientation in [1, 6] {
+            for mode in MODES {
+                for filter in FILTERS {
+                    for size in [[24, 32], [224, 224]] {
+                        let spec = spec(size, mode, 100, filter);
+                        let header = header(width, height, orientation);
+                        let bound = Canvas::memory(&spec, &header);
+                        let mut canvas = Canvas::new(&spec, &header);
+                        let row = vec![9; width * 3];
+                        let mut most = 0;
+                        for _ in 0..height {
+                            canvas.push(&row);
+                            most = most.max(canvas.held());
+                        }
+                        // The result is copied when it is padded, and when it is turned.
+                        most += 2 * spec.values() as u64;
+                        let name = format!("{width}x{height} {orientation} {mode:?} {filter:?}");
+                        assert!(most <= bound, "{name}: {most} of {bound}");
+                        assert!(bound < 4 * most + 200_000, "{name}: {most} of {bound}");
+                    }
                 }
             }
         }
