@@ -276,7 +276,9 @@ mod tests {
 
     #[test]
     fn flat_picture_of_any_size_stays_flat() {
-        for (width, height) in [(1, 1), (1, 500), (500, 1), (31, 33), (16_384, 2), (1000, 777)] {
+        for (width, height) in
+            [(1, 1), (1, 500), (500, 1), (31, 33), (16_384, 2), (2, 16_384), (1000, 777)]
+        {
             for value in [0, 1, 127, 254, 255] {
                 let picture = average(width, height, |_, _| [value; 3]);
                 assert!(picture.iter().all(|&p| p == value), "{width}x{height} {value}");

@@ -82,6 +82,7 @@ impl Canvas {
 
     /// Takes the next row, in the pixels that the header announced.
     pub fn push(&mut self, row: &[u8]) {
+        debug_assert_eq!(row.len(), self.plan.columns.pixels() * self.pixel.bytes());
         match (self.pixel, self.colour) {
             (Pixel::Grey, Colour::Grey) | (Pixel::Rgb, Colour::Rgb | Colour::Bgr) => {
                 return self.resampler.push_row(row);
@@ -104,12 +105,14 @@ impl Canvas {
     pub fn finish(self) -> Picture {
         let channels = self.colour.channels();
         let mut pixels = self.resampler.finish();
+        let shown = self.plan.rows.visible().len() * self.plan.columns.visible().len();
+        debug_assert_eq!(pixels.len(), shown * channels, "not every row was pushed");
         if self.colour == Colour::Bgr {
             pixels.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
         }
         let Plan { columns, rows, .. } = self.plan;
         let size = [rows.length, columns.length];
-        if pixels.len() < rows.length * columns.length * channels {
+        if rows.visible().len() < rows.length || columns.visible().len() < columns.length {
             pixels = padded(&pixels, &columns, &rows, &self.pad[..channels]);
         }
         self.orientation.apply(Picture { size, channels, pixels })

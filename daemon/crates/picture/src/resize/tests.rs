@@ -1,6 +1,8 @@
 //! The whole resize against what Pillow and OpenCV made (tests/data/resize), and against pictures that
 //! are turned first.
 
+use proptest::prelude::*;
+
 use super::canvas::Canvas;
 use super::geometry::{Plan, reduction};
 use super::orientation::Orientation;
@@ -242,6 +244,30 @@ fn memory_is_a_bound_and_a_close_one() {
                     }
                 }
             }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn flat_picture_stays_flat_whatever_is_asked(
+        (width, height) in (1..300_usize, 1..300_usize),
+        orientation in 0..10_u8,
+        by in prop::sample::select(vec![1, 2, 4, 8]),
+        mode in prop::sample::select(MODES.to_vec()),
+        filter in prop::sample::select(FILTERS.to_vec()),
+        size in prop::array::uniform2(8..80_usize),
+        to in 1..90_usize,
+    ) {
+        let spec = spec(size, mode, to, filter);
+        let mut canvas = Canvas::reduced(&spec, &header(width, height, orientation), by as u32);
+        for _ in 0..height.div_ceil(by) {
+            canvas.push(&vec![77; width.div_ceil(by) * 3]);
+        }
+        let picture = canvas.finish();
+        prop_assert_eq!(picture.size, size);
+        for pixel in picture.pixels().as_chunks::<3>().0 {
+            prop_assert!(*pixel == [77; 3] || *pixel == spec.resize.pad, "{:?}", pixel);
         }
     }
 }
