@@ -8,6 +8,7 @@ use crate::fixtures::{IMAGE_BYTES, SMALL};
 use crate::json::body::{decode, parse};
 use crate::json::number::Number;
 use crate::json::plain;
+use crate::json::tally::Rounding;
 use crate::picture::Picture;
 use crate::range::JsonRange;
 use crate::spec::{Colour, Element, Layout, Spec};
@@ -86,6 +87,16 @@ proptest! {
             prop_assert_eq!(Ok(picture), parsed.clone());
         }
         prop_assert_eq!(outcome(decode(body.as_bytes(), &spec, range)), parsed);
+    }
+
+    #[test]
+    fn pixels_are_rounded_half_to_even(value in -0.0002..=255.0002_f64, half in 0..=510_u32) {
+        let (scaled, pixels) = (Rounding::new(JsonRange::ZeroTo1), Rounding::new(JsonRange::ZeroTo255));
+        for value in [value, f64::from(half) / 2.0, (f64::from(half) / 2.0).next_down()] {
+            prop_assert_eq!(pixels.pixel(value), value.round_ties_even() as u8, "{}", value);
+            let share = value / 255.0;
+            prop_assert_eq!(scaled.pixel(share), (share * 255.0).round_ties_even() as u8, "{}", share);
+        }
     }
 
     #[test]
