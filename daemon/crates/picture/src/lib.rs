@@ -28,8 +28,8 @@ mod rows;
 mod spec;
 mod tensor;
 
-pub use error::{DecodeError, DecodeFault, Needed};
-pub use limits::{INPUT_SIDE_MAX, INPUT_SIDE_MIN};
+pub use error::{At, DecodeError, DecodeFault, Foreign, Needed, Shape};
+pub use limits::{INPUT_SIDE_MAX, INPUT_SIDE_MIN, RESIZE_TO_MAX};
 pub use media::MediaType;
 pub use picture::Picture;
 pub use range::JsonRange;
