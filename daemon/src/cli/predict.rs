@@ -10,7 +10,6 @@ use crate::inference::{
 };
 use crate::life::load_pipeline;
 use clap::Args;
-use picket_picture::MediaType;
 use serde::Serialize;
 
 use super::error::CliError;
@@ -60,7 +59,7 @@ pub fn run(args: PredictArgs, global: &Global) -> Result<(), CliError> {
             }
             Ok((prediction, times)) => rows.push(vec![
                 name,
-                prediction.label.clone(),
+                prediction.label().to_string(),
                 format!("{:.3}", prediction.confidence),
                 yes_no(prediction.defect),
                 yes_no(prediction.uncertain),
@@ -82,8 +81,7 @@ fn predict(pipeline: &Pipeline, file: &Path) -> Result<(Prediction, StageTimes),
     let name = file.display().to_string();
     let body = read(file).map_err(CliError::io(format!("cannot read {name}")))?;
     let image = |source| CliError::Image { file: name.clone(), source };
-    let media = MediaType::sniff(&body).map_err(image)?;
-    pipeline.predict(&body, media).map_err(|error| match error {
+    pipeline.predict(&body, None).map_err(|error| match error {
         PredictError::Decode(error) => image(error),
         PredictError::Model(error) => CliError::Model(error),
     })

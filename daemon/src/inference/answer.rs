@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use picket_base::clock::micros;
-use picket_classifier::CLASSES;
 use serde::Serialize;
 
 use super::verdict::Prediction;
@@ -15,7 +14,7 @@ pub struct PredictionView<'a> {
     pub class: usize,
     pub label: &'a str,
     pub confidence: f32,
-    pub probabilities: &'a [f32; CLASSES],
+    pub probabilities: &'a [f32],
     pub defect: bool,
     pub uncertain: bool,
     /// The record's number in the log, null if it was not logged.
@@ -36,7 +35,7 @@ impl<'a> PredictionView<'a> {
     ) -> PredictionView<'a> {
         PredictionView {
             class: prediction.class,
-            label: &prediction.label,
+            label: prediction.label(),
             confidence: prediction.confidence,
             probabilities: &prediction.probabilities,
             defect: prediction.defect,

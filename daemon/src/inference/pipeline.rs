@@ -41,20 +41,24 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// `media` is the type that the sender stated; without it, the type is guessed from the bytes.
+    ///
     /// # Errors
     /// `Decode` for a body that is no usable image, `Model` when inference itself fails.
     pub fn predict(
         &self,
         body: &[u8],
-        media: MediaType,
+        media: Option<MediaType>,
     ) -> Result<(Prediction, StageTimes), PredictError> {
         let started = Instant::now();
         let rules = self.rules.get();
-        let picture = Picture::decode(body, media, rules.json_range)?;
-        let input = Tensor::new(&picture, self.model.info().input);
+        let spec = &self.model.info().input;
+        let media = media.map_or_else(|| MediaType::sniff(body, spec), Ok)?;
+        let picture = Picture::decode(body, media, spec, rules.json_range)?;
+        let input = Tensor::new(&picture, spec);
         let decoded = Instant::now();
-        let logits = self.model.run(&input)?;
-        let prediction = Prediction::from_logits(&logits, &rules.verdict);
+        let scores = self.model.run(&input)?;
+        let prediction = Prediction::new(&scores, &rules.verdict);
         let times = StageTimes { decode: decoded - started, inference: decoded.elapsed() };
         Ok((prediction, times))
     }

@@ -14,7 +14,6 @@ use crate::health::{Heartbeat, Work};
 use crate::metrics::gauge_value;
 use crate::recording::LogWriter;
 use picket_base::clock::{Stamp, micros};
-use picket_picture::MediaType;
 use picket_records::{Body, Entry, Origin, Predicted};
 
 /// A worker beats at least this often while it waits.
@@ -103,13 +102,8 @@ impl Workers {
 impl WorkerSetup {
     fn answer(&self, job: &Job, metrics: &InferenceMetrics) -> Result<Answer, Failure> {
         let waited = job.queued.elapsed();
-        let predicted = catch_unwind(AssertUnwindSafe(|| {
-            let media = match job.media {
-                Some(media) => media,
-                None => MediaType::sniff(&job.body)?,
-            };
-            self.pipeline.predict(&job.body, media)
-        }));
+        let predicted =
+            catch_unwind(AssertUnwindSafe(|| self.pipeline.predict(&job.body, job.media)));
         let (prediction, times) = predicted.map_err(|_| Failure::Panicked)??;
         metrics.observe(waited, times);
         let entry = self.entry(&prediction, times.inference);
@@ -125,9 +119,11 @@ impl WorkerSetup {
             defect: prediction.defect,
             body: Body::Predicted(Predicted {
                 class: u8::try_from(prediction.class).expect("there are 10 classes"),
-                label: prediction.label.clone(),
+                label: prediction.label().to_string(),
                 uncertain: prediction.uncertain,
-                probabilities: prediction.probabilities,
+                probabilities: std::array::from_fn(|class| {
+                    prediction.probabilities.get(class).copied().unwrap_or(0.0)
+                }),
             }),
         }
     }
@@ -143,7 +139,7 @@ mod tests {
     use bytes::Bytes;
     use picket_base::Live;
     use picket_classifier::Model;
-    use picket_picture::JsonRange;
+    use picket_picture::{JsonRange, MediaType};
     use picket_records::{LogReader, Retention};
     use tokio::sync::oneshot;
 
@@ -163,8 +159,8 @@ mod tests {
         let (writer, _owner) =
             open_log(config, health.clone(), log_metrics, LogReader::new()).unwrap();
         let model = Model::damaged().unwrap();
-        let labels = model.info().labels.clone();
-        let verdict = Verdict::new(labels, &[], (0.4, 0.7)).unwrap();
+        let output = model.info().output.clone();
+        let verdict = Verdict::new(output, &[], (0.4, 0.7)).unwrap();
         let rules = Live::new(Rules { verdict, json_range: JsonRange::default() });
         let origin = Origin {
             boot_id: "boot".into(),
@@ -192,8 +188,8 @@ mod tests {
         assert_eq!(health.liveness(), Err(format!("worker-0: {damaged}")));
 
         let (reply, answer) = oneshot::channel();
-        let body = Bytes::from(vec![121; picket_picture::IMAGE_BYTES]);
-        let (media, promise) = (Some(MediaType::Rgb8), Promise::Unneeded);
+        let body = Bytes::from(vec![121; 3072]);
+        let (media, promise) = (Some(MediaType::Raw), Promise::Unneeded);
         let job = Job { body, media, promise, queued: Instant::now(), reply };
         assert!(workers.submit(job).is_ok());
         let failure = answer.blocking_recv().unwrap().err().unwrap();

@@ -1,33 +1,50 @@
-//! From logits to a prediction: softmax, argmax and the verdicts that the configuration asks for.
+//! From scores to a prediction: probabilities, the most probable class, and the verdicts that model and
+//! configuration ask for.
 
 use std::sync::Arc;
 
-use picket_classifier::{CLASSES, Logits};
+use picket_classifier::{Output, Scores};
 
-/// The rules by which predictions are judged, from `[verdict]`.
+/// The rules by which predictions are judged.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// Whether the label of each class counts as a defect.
-    pub defect_classes: [bool; CLASSES],
+    defect_classes: Vec<bool>,
     /// Confidences from the first to the second are uncertain, both included.
-    pub uncertain_band: (f32, f32),
-    pub labels: Arc<[String; CLASSES]>,
+    uncertain_band: (f32, f32),
+    output: Output,
 }
 
 impl Verdict {
     /// # Errors
     /// Names the first defect label that the model does not know, and the labels that it does.
     pub fn new(
-        labels: Arc<[String; CLASSES]>,
+        output: Output,
         defect_labels: &[String],
         uncertain_band: (f32, f32),
     ) -> Result<Verdict, UnknownLabel> {
+        let labels = &output.labels;
         if let Some(unknown) = defect_labels.iter().find(|label| !labels.contains(label)) {
-            return Err(UnknownLabel { label: unknown.clone(), known: labels.join(", ") });
+            return Err(UnknownLabel { label: unknown.clone(), known: known(labels) });
         }
-        let defect_classes = std::array::from_fn(|class| defect_labels.contains(&labels[class]));
-        Ok(Verdict { defect_classes, uncertain_band, labels })
+        let defect_classes = labels.iter().map(|label| defect_labels.contains(label)).collect();
+        Ok(Verdict { defect_classes, uncertain_band, output })
     }
+
+    /// Returns what the model's scores mean.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+}
+
+/// How many labels an error lists.
+const LABELS_SHOWN_MAX: usize = 32;
+
+fn known(labels: &[String]) -> String {
+    let shown = labels.len().min(LABELS_SHOWN_MAX);
+    let rest = labels.len() - shown;
+    let listed = labels[..shown].join(", ");
+    if rest == 0 { listed } else { format!("{listed} and {rest} others") }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +57,14 @@ pub struct UnknownLabel {
 /// What one image was judged to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// The index of the largest probability, 0..10.
+    /// The index of the most probable class.
     pub class: usize,
-    pub label: String,
     /// The largest probability, 0..=1.
     pub confidence: f32,
-    /// The softmax of the logits; its sum is 1.
-    pub probabilities: [f32; CLASSES],
+    /// The probability of each class.
+    pub probabilities: Vec<f32>,
+    /// The label of each class.
+    pub labels: Arc<[String]>,
     /// Whether the label is one of `defect_labels`.
     pub defect: bool,
     /// Whether the confidence lies within the uncertain band, both ends included.
@@ -54,32 +72,29 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    pub fn from_logits(logits: &Logits, verdict: &Verdict) -> Prediction {
-        let probabilities = softmax(&logits.0);
+    pub fn new(scores: &Scores, verdict: &Verdict) -> Prediction {
+        let probabilities = verdict.output.probabilities(scores);
         let class = argmax(&probabilities);
         let confidence = probabilities[class];
         let (low, high) = verdict.uncertain_band;
         Prediction {
             class,
-            label: verdict.labels[class].clone(),
             confidence,
             probabilities,
+            labels: verdict.output.labels.clone(),
             defect: verdict.defect_classes[class],
             uncertain: (low..=high).contains(&confidence),
         }
     }
-}
 
-/// The logits are shifted by their maximum, so that none overflows.
-fn softmax(logits: &[f32; CLASSES]) -> [f32; CLASSES] {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials = logits.map(|logit| (logit - max).exp());
-    let sum: f32 = exponentials.iter().sum();
-    exponentials.map(|exponential| exponential / sum)
+    /// Returns the label of the most probable class.
+    pub fn label(&self) -> &str {
+        &self.labels[self.class]
+    }
 }
 
 /// The index of the largest; the first of equals wins.
-fn argmax(probabilities: &[f32; CLASSES]) -> usize {
+fn argmax(probabilities: &[f32]) -> usize {
     let mut best = 0;
     for (class, probability) in probabilities.iter().enumerate() {
         if *probability > probabilities[best] {

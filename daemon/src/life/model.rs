@@ -6,7 +6,7 @@ use super::error::RunError;
 use crate::config::{Band, Config};
 use crate::inference::{Pipeline, Rules, UnknownLabel, Verdict};
 use picket_base::Live;
-use picket_classifier::{CLASSES, Model};
+use picket_classifier::{Model, Output};
 
 /// Model and verdict as the configuration asks for them; `picket predict` uses the same.
 ///
@@ -14,17 +14,14 @@ use picket_classifier::{CLASSES, Model};
 /// An unusable model, or a defect label that it does not know.
 pub fn load_pipeline(config: &Config) -> Result<Pipeline, RunError> {
     let model = Model::load(&config.model.source())?;
-    let rules = rules(config, model.info().labels.clone())?;
+    let rules = rules(config, model.info().output.clone())?;
     Ok(Pipeline { model: Arc::new(model), rules: Live::new(rules) })
 }
 
 /// # Errors
-/// A defect label that is not among `labels`.
-pub(super) fn rules(
-    config: &Config,
-    labels: Arc<[String; CLASSES]>,
-) -> Result<Rules, UnknownLabel> {
+/// A defect label that the model does not know.
+pub(super) fn rules(config: &Config, output: Output) -> Result<Rules, UnknownLabel> {
     let Band(low, high) = config.verdict.uncertain_between;
-    let verdict = Verdict::new(labels, &config.verdict.defect_labels, (low, high))?;
+    let verdict = Verdict::new(output, &config.verdict.defect_labels, (low, high))?;
     Ok(Rules { verdict, json_range: config.api.json_range })
 }

@@ -105,9 +105,9 @@ impl Supervisor {
     fn reload(&mut self, sources: &Sources) {
         Notifier.reloading();
         let Started { live, secrets, .. } = &self.started;
-        let labels = live.rules.get().verdict.labels.clone();
+        let output = live.rules.get().verdict.output().clone();
         let read = sources.load().map_err(|error| picket_base::chain(&error)).and_then(|wanted| {
-            let rules = model::rules(&wanted, labels);
+            let rules = model::rules(&wanted, output);
             rules.map(|rules| (wanted, rules)).map_err(|error| error.to_string())
         });
         match read {

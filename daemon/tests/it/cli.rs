@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use picket_picture::{JsonRange, MediaType, Picture};
+use picket_picture::{Colour, Element, JsonRange, Layout, MediaType, Picture, Spec};
 use serde_json::{Value, json};
 
 use crate::support::{cat_png, fixture, picket, run, start, start_with, stderr, stdout};
@@ -201,8 +201,9 @@ fn model_logits_are_those_of_another_runtime_image_by_image() {
         .collect();
     let pixels = |label: &str| {
         let png = std::fs::read(cifar(label)).unwrap();
-        let image = Picture::decode(&png, MediaType::Png, JsonRange::default()).unwrap();
-        image.pixels().to_vec()
+        let spec = Spec::raw(Element::U8, Layout::Nchw, [32, 32], Colour::Rgb);
+        let picture = Picture::decode(&png, MediaType::Png, &spec, JsonRange::default()).unwrap();
+        picture.pixels().to_vec()
     };
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ten.rgb");

@@ -1,7 +1,4 @@
-//! The model compiled into the binary, the picture that proves it, and its labels: the one room that
-//! knows CIFAR-10. It runs nothing.
-
-use crate::logits::CLASSES;
+//! The model compiled into the binary, and the picture that proves it: the one room that knows CIFAR-10. It runs nothing.
 
 /// The model compiled into the binary; its card is docs/model.md.
 pub const MODEL: &[u8] = include_bytes!("../embedded/cifar10-int8.onnx");
@@ -15,7 +12,3 @@ pub const SAMPLE_LOGITS: &str = include_str!("../embedded/golden.logits");
 /// Largest accepted difference from `SAMPLE_LOGITS`: two runtimes that round alike differ by the
 /// order in which they add floats, some 1e-6.
 pub const SAMPLE_TOLERANCE: f32 = 1e-4;
-
-/// CIFAR-10's labels, for a file that states none.
-pub const LABELS: [&str; CLASSES] =
-    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];

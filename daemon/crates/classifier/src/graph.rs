@@ -8,15 +8,18 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::engine::Engine;
 use crate::file::{self, Convolutions, Metadata};
+use crate::output::CLASSES_MAX;
 use crate::qconv::{self, QConv, QSum};
 use crate::run::{Node, Plan};
 use picket_kernels::Kernel;
-use picket_picture::{Element, Layout, Spec};
+use picket_picture::{Colour, Element, INPUT_SIDE_MAX, INPUT_SIDE_MIN, Layout, Spec};
 
 /// What a file becomes.
 pub struct Parsed {
     pub plan: Plan,
     pub input: Spec,
+    /// How many scores it gives.
+    pub scores: usize,
     pub metadata: Metadata,
     /// The convolutions that the file has.
     pub convolutions: Convolutions,
@@ -43,7 +46,7 @@ pub fn prepare(onnx: &[u8], engine: Engine) -> TractResult<Parsed> {
         Element::I8 => i8::datum_type(),
         Element::F32 => f32::datum_type(),
     };
-    let fact = InferenceFact::dt_shape(datum_type, input.layout.shape());
+    let fact = InferenceFact::dt_shape(datum_type, input.shape());
     let mut model = model.with_input_fact(0, fact)?;
     if let Engine::Own(kernel) = engine {
         qconv::replace(&mut model, kernel);
@@ -52,12 +55,14 @@ pub fn prepare(onnx: &[u8], engine: Engine) -> TractResult<Parsed> {
     if engine != Engine::Tract {
         qconv::replace_sums(&mut model)?;
     }
+    let scores = scores(&model)?;
     let nodes = nodes(&model)?;
     let own = nodes.iter().find(|node| node.products.is_some());
     let kernel = own.map_or(Engine::Tract.name(), |node| node.kernel);
     Ok(Parsed {
         plan: Plan::new(model.into_runnable()?),
         input,
+        scores,
         metadata: file::metadata(&file),
         convolutions: file::convolutions(&file),
         kernel,
@@ -104,12 +109,40 @@ fn input_spec(model: &InferenceModel) -> TractResult<Spec> {
         }
         None => anyhow::bail!("its input is of no stated type, one of u8, i8, f32 is needed"),
     };
-    let axes: Vec<Option<i64>> =
-        fact.shape.dims().map(|dim| dim.concretize().and_then(|dim| dim.to_i64().ok())).collect();
-    let layout = match axes[..] {
-        [_, Some(3), Some(32), Some(32)] => Layout::Nchw,
-        [_, Some(32), Some(32), Some(3)] => Layout::Nhwc,
-        _ => anyhow::bail!("its input is {:?}, [N,3,32,32] or [N,32,32,3] is needed", fact.shape),
+    let axes: Vec<Option<usize>> = fact
+        .shape
+        .dims()
+        .map(|dim| dim.concretize().and_then(|dim| usize::try_from(dim.to_i64().ok()?).ok()))
+        .collect();
+    let side = |side: usize| (INPUT_SIDE_MIN..=INPUT_SIDE_MAX).contains(&side);
+    let (layout, channels, size) = match axes[..] {
+        [_, Some(channels @ (1 | 3)), Some(height), Some(width)] if side(height) && side(width) => {
+            (Layout::Nchw, channels, [height, width])
+        }
+        [_, Some(height), Some(width), Some(channels @ (1 | 3))] if side(height) && side(width) => {
+            (Layout::Nhwc, channels, [height, width])
+        }
+        _ => anyhow::bail!(
+            "its input is {:?}, [N,C,H,W] or [N,H,W,C] of 1 or 3 channels and {INPUT_SIDE_MIN} to \
+             {INPUT_SIDE_MAX} pixels a side is needed",
+            fact.shape
+        ),
     };
-    Ok(Spec { element, layout })
+    let colour = if channels == 1 { Colour::Grey } else { Colour::Rgb };
+    Ok(Spec::raw(element, layout, size, colour))
+}
+
+/// Returns how many scores the model gives for one picture.
+fn scores(model: &TypedModel) -> TractResult<usize> {
+    let fact = model.output_fact(0)?;
+    let axes: Option<Vec<usize>> = fact.shape.as_concrete().map(<[usize]>::to_vec);
+    let longest = axes.as_ref().and_then(|axes| axes.iter().copied().max());
+    let scores = axes.as_ref().map(|axes| axes.iter().product());
+    match scores {
+        Some(scores @ 1..=CLASSES_MAX) if Some(scores) == longest => Ok(scores),
+        _ => anyhow::bail!(
+            "its output is {:?}, one score for each of 1 to {CLASSES_MAX} classes is needed",
+            fact.shape
+        ),
+    }
 }

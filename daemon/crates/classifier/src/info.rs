@@ -1,10 +1,9 @@
 //! What a model says about itself, and what was measured while it was loaded.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::file::Convolutions;
-use crate::logits::CLASSES;
+use crate::output::Output;
 use crate::run::Node;
 use picket_picture::Spec;
 
@@ -17,9 +16,10 @@ pub struct ModelInfo {
     pub version: String,
     /// SHA-256 of the file, lower-case hex.
     pub digest: String,
-    /// One label for each class, in logit order.
-    pub labels: Arc<[String; CLASSES]>,
+    /// What a picture must become.
     pub input: Spec,
+    /// What the scores mean.
+    pub output: Output,
     /// Length of the file.
     pub bytes: usize,
     /// Parse, optimise, first run and golden check together.

@@ -1,18 +1,16 @@
 //! The labels that a file states, one for each class.
 
-use crate::embedded;
-use crate::logits::CLASSES;
-
 /// Longest label, bytes: every record of the log holds one.
 const LABEL_BYTES_MAX: usize = 128;
 
-/// Takes the labels from a file's metadata; CIFAR-10's where it states none.
+/// Takes the labels of a model of `scores` outputs from its file's metadata; "class 0", "class 1", …
+/// where it states none.
 ///
 /// # Errors
 /// What is wrong with them, as a sentence without its subject's name.
-pub fn labels(stated: Option<&str>) -> Result<[String; CLASSES], String> {
+pub fn labels(stated: Option<&str>, scores: usize) -> Result<Vec<String>, String> {
     let Some(stated) = stated else {
-        return Ok(embedded::LABELS.map(str::to_string));
+        return Ok((0..scores).map(|class| format!("class {class}")).collect());
     };
     let labels: Vec<String> = stated.split(',').map(|label| label.trim().to_string()).collect();
     if let Some(label) = labels.iter().find(|label| !(1..=LABEL_BYTES_MAX).contains(&label.len())) {
@@ -22,5 +20,8 @@ pub fn labels(stated: Option<&str>) -> Result<[String; CLASSES], String> {
         ));
     }
     let count = labels.len();
-    labels.try_into().map_err(|_| format!("it states {count} labels, exactly {CLASSES} are needed"))
+    if count != scores && (scores, count) != (1, 2) {
+        return Err(format!("it states {count} labels, exactly {scores} are needed"));
+    }
+    Ok(labels)
 }

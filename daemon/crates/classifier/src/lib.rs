@@ -5,7 +5,7 @@
 //!   the one in the binary.
 //! - `graph` says what tract makes of it, `qconv` puts our kernels in place of tract's convolutions,
 //!   `engine` names them, `run` runs the graph.
-//! - `model` loads, checks and proves it; `info`, `logits` and `error` are what it says.
+//! - `model` loads, checks and proves it; `info`, `scores`, `output` and `error` are what it says.
 
 #![deny(unsafe_code)]
 
@@ -17,15 +17,17 @@ mod golden;
 mod graph;
 mod info;
 mod labels;
-mod logits;
 mod model;
+mod output;
 mod qconv;
 mod run;
+mod scores;
 
 pub use engine::{Engine, UnknownEngine};
 pub use error::{MODEL_BYTES_MAX, ModelError};
 pub use file::Convolutions;
 pub use info::ModelInfo;
-pub use logits::{CLASSES, Logits};
 pub use model::{Model, ModelSource};
+pub use output::{CLASSES_MAX, Kind, Output};
 pub use run::Node;
+pub use scores::Scores;

@@ -1,4 +1,4 @@
-//! A model: load, digest, golden check, run → Logits. Knows nothing of images on the wire, of
+//! A model: load, digest, golden check, run → Scores. Knows nothing of images on the wire, of
 //! verdicts or of the log, nor which engine computes it.
 
 use std::fs::File;
@@ -15,8 +15,9 @@ use crate::error::{MODEL_BYTES_MAX, ModelError};
 use crate::graph::{Parsed, prepare};
 use crate::info::ModelInfo;
 use crate::labels::labels;
-use crate::logits::{CLASSES, Logits};
+use crate::output::{Kind, Output};
 use crate::run::{Plan, one_line};
+use crate::scores::Scores;
 use crate::{embedded, golden};
 use picket_picture::{JsonRange, MediaType, Picture, Tensor};
 
@@ -31,16 +32,16 @@ pub enum ModelSource {
 pub struct Model {
     plan: Plan,
     info: ModelInfo,
-    /// Logits of the golden sample, computed at load.
-    proof: Logits,
+    /// Scores of the golden sample, computed at load.
+    proof: Scores,
 }
 
 impl Model {
     /// Reads, checks and warms up a model, so that its first request is as fast as the next.
     ///
     /// # Errors
-    /// Unreadable or over `MODEL_BYTES_MAX`; not ONNX that tract runs; not `[N,3,32,32]` or
-    /// `[N,32,32,3]` of u8, i8 or f32 to 10 logits; golden logits that differ.
+    /// Unreadable or over `MODEL_BYTES_MAX`; not ONNX that tract runs; not one picture
+    /// of u8, i8 or f32 to one score a class; golden logits that differ.
     pub fn load(source: &ModelSource) -> Result<Model, ModelError> {
         Model::load_on(source, Engine::best())
     }
@@ -75,23 +76,23 @@ impl Model {
             .map_err(|error| invalid(one_line(&error)))?;
 
         let unfit = |detail: String| ModelError::Unfit { digest: digest.clone(), detail };
-        let labels = labels(parsed.metadata.labels.as_deref()).map_err(unfit)?;
+        let labels = labels(parsed.metadata.labels.as_deref(), parsed.scores).map_err(unfit)?;
         let golden = parsed.metadata.golden.as_deref().map(golden::parse).transpose();
         let golden = golden.map_err(unfit)?;
         let mut model = Model::new(parsed, labels, &digest, onnx.len());
         model.info.golden_checked = golden.is_some();
-        let proven = catch_unwind(AssertUnwindSafe(|| model.first_runs(golden.as_ref())));
+        let proven = catch_unwind(AssertUnwindSafe(|| model.first_runs(golden.as_deref())));
         proven.map_err(|_| unfit("the engine panicked while running it".into()))??;
         model.info.load_time = started.elapsed();
         Ok(model)
     }
 
-    fn new(parsed: Parsed, labels: [String; CLASSES], digest: &str, bytes: usize) -> Model {
+    fn new(parsed: Parsed, labels: Vec<String>, digest: &str, bytes: usize) -> Model {
         let info = ModelInfo {
             name: parsed.metadata.name,
             version: parsed.metadata.version.unwrap_or_else(|| digest[..12].to_string()),
-            labels: Arc::new(labels),
             input: parsed.input,
+            output: Output { kind: Kind::Logits, temperature: 1.0, labels: Arc::from(labels) },
             bytes,
             load_time: Duration::ZERO,
             run_time: Duration::ZERO,
@@ -101,16 +102,16 @@ impl Model {
             nodes: parsed.nodes,
             digest: digest.to_string(),
         };
-        Model { plan: parsed.plan, info, proof: Logits([0.0; CLASSES]) }
+        Model { plan: parsed.plan, info, proof: Scores(Vec::new()) }
     }
 
-    fn first_runs(&mut self, golden: Option<&[f32; CLASSES]>) -> Result<(), ModelError> {
+    fn first_runs(&mut self, golden: Option<&[f32]>) -> Result<(), ModelError> {
         let digest = self.info.digest.clone();
         let unfit = |error: ModelError| match error {
             ModelError::Run(detail) => ModelError::Unfit { digest: digest.clone(), detail },
             other => other,
         };
-        let input = Tensor::new(&golden::picture(), self.info.input);
+        let input = Tensor::new(&golden::picture(&self.info.input), &self.info.input);
         let found = self.run(&input).map_err(unfit)?;
         if let Some(expected) = golden {
             golden::check(&digest, &found, expected, golden::TOLERANCE)?;
@@ -133,7 +134,7 @@ impl Model {
     /// `Damaged` when the logits are not those that the model gave at load; as `run`.
     pub fn prove(&self) -> Result<(), ModelError> {
         let found = self.run(&self.sample()?)?;
-        let pairs = || found.0.iter().zip(self.proof.0);
+        let pairs = || found.0.iter().zip(&self.proof.0);
         if pairs().all(|(found, at_load)| found.to_bits() == at_load.to_bits()) {
             return Ok(());
         }
@@ -142,25 +143,22 @@ impl Model {
     }
 
     fn sample(&self) -> Result<Tensor, ModelError> {
-        let picture = Picture::decode(embedded::SAMPLE, MediaType::Png, JsonRange::default())
+        let spec = &self.info.input;
+        let picture = Picture::decode(embedded::SAMPLE, MediaType::Png, spec, JsonRange::default())
             .map_err(|error| ModelError::Run(format!("the golden sample: {error}")))?;
-        Ok(Tensor::new(&picture, self.info.input))
+        Ok(Tensor::new(&picture, spec))
     }
 
     /// Runs one forward pass, batch of one.
     ///
     /// # Errors
-    /// `Run` when the engine fails or answers with anything but 10 finite numbers.
-    pub fn run(&self, input: &Tensor) -> Result<Logits, ModelError> {
-        let values = self.plan.run(input).map_err(ModelError::Run)?;
-        let count = values.len();
-        let logits: [f32; CLASSES] = values
-            .try_into()
-            .map_err(|_| ModelError::Run(format!("{count} logits, expected {CLASSES}")))?;
-        if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
-            return Err(ModelError::Run(format!("logit {class} is {}", logits[class])));
+    /// `Run` when the engine fails or gives a number that is not finite.
+    pub fn run(&self, input: &Tensor) -> Result<Scores, ModelError> {
+        let scores = self.plan.run(input).map_err(ModelError::Run)?;
+        if let Some(class) = scores.iter().position(|score| !score.is_finite()) {
+            return Err(ModelError::Run(format!("score {class} is {}", scores[class])));
         }
-        Ok(Logits(logits))
+        Ok(Scores(scores))
     }
 
     /// Returns the median time of each node over `runs` images, in the order of `ModelInfo::nodes`.
@@ -202,25 +200,27 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, ModelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_picture::{Element, Layout, Spec};
+    use picket_picture::{Colour, Element, Layout, Spec};
 
     #[test]
     fn embedded_model_gives_the_logits_that_onnx_runtime_gave() {
         let model = Model::load(&ModelSource::Embedded).unwrap();
         assert!(model.info().golden_checked, "the embedded model must carry golden logits");
-        assert_eq!(model.info().labels[3], "cat");
+        assert_eq!(model.info().output.labels[3], "cat");
         assert_eq!(model.info().digest.len(), 64);
-        assert_eq!(model.info().input, Spec { element: Element::U8, layout: Layout::Nchw });
+        let spec = Spec::raw(Element::U8, Layout::Nchw, [32, 32], Colour::Rgb);
+        assert_eq!(model.info().input, spec);
     }
 
     fn fixture(path: &str) -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(path)
     }
 
-    fn logits_of(model: &Model, file: &str) -> [f32; CLASSES] {
+    fn logits_of(model: &Model, file: &str) -> Vec<f32> {
         let bytes = std::fs::read(fixture(file)).unwrap();
-        let picture = Picture::decode(&bytes, MediaType::Png, JsonRange::default()).unwrap();
-        model.run(&Tensor::new(&picture, model.info().input)).unwrap().0
+        let spec = &model.info().input;
+        let picture = Picture::decode(&bytes, MediaType::Png, spec, JsonRange::default()).unwrap();
+        model.run(&Tensor::new(&picture, spec)).unwrap().0
     }
 
     /// ONNX Runtime rounds every activation as the kernels do: what is left is the order in which
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn every_kernel_gives_the_fixtures_the_logits_that_onnx_runtime_gave() {
         let text = std::fs::read_to_string(fixture("cifar10/logits.txt")).unwrap();
-        assert_eq!(text.lines().count(), CLASSES);
+        assert_eq!(text.lines().count(), 10);
         for engine in Engine::all().into_iter().filter(|engine| *engine != Engine::Tract) {
             let model = Model::load_on(&ModelSource::Embedded, engine).unwrap();
             assert_eq!(model.info().kernel, engine.name());
@@ -273,7 +273,8 @@ mod tests {
     fn a_run_leaves_no_upper_halves_of_vector_registers_in_use() {
         for engine in Engine::all() {
             let model = Model::load_on(&ModelSource::Embedded, engine).unwrap();
-            model.run(&Tensor::new(&golden::picture(), model.info.input)).unwrap();
+            let spec = &model.info.input;
+            model.run(&Tensor::new(&golden::picture(spec), spec)).unwrap();
             assert_ne!(picket_kernels::upper_halves_in_use(), Some(true), "{}", engine.name());
         }
     }

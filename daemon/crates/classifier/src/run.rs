@@ -81,7 +81,7 @@ impl Plan {
 }
 
 fn tensor(input: &picket_picture::Tensor) -> TractResult<Tensor> {
-    let shape = input.layout.shape();
+    let shape = input.shape;
     match &input.values {
         Values::U8(values) => Tensor::from_shape(&shape, values),
         Values::I8(values) => Tensor::from_shape(&shape, values),

@@ -10,7 +10,7 @@ use crate::os;
 use clap::Args;
 use picket_classifier::Engine;
 use picket_classifier::Model;
-use picket_picture::{IMAGE_BYTES, Picture, Tensor};
+use picket_picture::{Picture, Tensor};
 use serde_json::{Value, json};
 
 use super::load::load_model;
@@ -145,9 +145,10 @@ fn micros(time: Duration) -> f64 {
 }
 
 fn input(model: &Model) -> Tensor {
-    let bytes: Vec<u8> = (0..IMAGE_BYTES).map(|i| (i * 7 % 256) as u8).collect();
-    let image = Picture::from_rgb8(&bytes).expect("it holds exactly IMAGE_BYTES bytes");
-    Tensor::new(&image, model.info().input)
+    let spec = &model.info().input;
+    let bytes: Vec<u8> = (0..spec.values()).map(|i| (i * 7 % 256) as u8).collect();
+    let picture = Picture::from_raw(&bytes, spec).expect("it holds exactly as many bytes");
+    Tensor::new(&picture, spec)
 }
 
 /// Each thread runs `share` images; the clock of all starts when the last of them has warmed up.

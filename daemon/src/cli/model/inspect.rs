@@ -37,7 +37,7 @@ pub fn inspect(args: InspectArgs, global: &Global) -> Result<(), CliError> {
     let model = load_model(args.model, Engine::best(), global)?;
     let info = model.info();
     let name = info.name.as_deref().unwrap_or("(not stated)");
-    let input = format!("{:?} {:?}", info.input.element, info.input.layout.shape());
+    let input = format!("{:?} {:?}", info.input.element, info.input.shape());
     if args.json {
         let node = |node: &Node| json!({"kernel": node.kernel, "op": node.op, "name": node.name});
         let nodes: Vec<_> = info.nodes.iter().map(node).collect();
@@ -47,7 +47,7 @@ pub fn inspect(args: InspectArgs, global: &Global) -> Result<(), CliError> {
             "digest": info.digest,
             "bytes": info.bytes,
             "input": input,
-            "labels": *info.labels,
+            "labels": *info.output.labels,
             "golden_checked": info.golden_checked,
             "load_ms": ms(info.load_time),
             "kernel": info.kernel,
@@ -69,7 +69,7 @@ pub fn inspect(args: InspectArgs, global: &Global) -> Result<(), CliError> {
         info.version,
         info.digest,
         info.bytes,
-        info.labels.join(", "),
+        info.output.labels.join(", "),
         ms(info.load_time),
         info.kernel,
     ))

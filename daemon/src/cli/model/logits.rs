@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::ModelSettings;
 use clap::Args;
 use picket_classifier::Engine;
-use picket_picture::{IMAGE_BYTES, Picture, Tensor};
+use picket_picture::{Picture, Tensor};
 
 use super::load::load_model;
 use crate::cli::error::CliError;
@@ -17,7 +17,7 @@ use crate::cli::stdout::print;
 
 #[derive(Args)]
 pub struct LogitsArgs {
-    /// 32x32 RGB8 images one behind the other, 3072 bytes each; - reads stdin
+    /// Raw pictures of the model's size one behind the other, rows of pixels; - reads stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// What computes the quantised convolutions, if not the fastest that this CPU has
@@ -27,7 +27,7 @@ pub struct LogitsArgs {
     model: ModelSettings,
 }
 
-/// One line for each image: a JSON array of its 10 logits.
+/// One line for each image: a JSON array of its scores.
 pub fn run(args: LogitsArgs, global: &Global) -> Result<(), CliError> {
     let LogitsArgs { file, kernel, model } = args;
     let model = load_model(model, kernel.unwrap_or_else(Engine::best), global)?;
@@ -39,17 +39,18 @@ pub fn run(args: LogitsArgs, global: &Global) -> Result<(), CliError> {
         Box::new(File::open(&file).map_err(unreadable())?)
     };
     let mut source = BufReader::new(source);
-    let mut pixels = Vec::with_capacity(IMAGE_BYTES);
+    let spec = &model.info().input;
+    let mut pixels = Vec::with_capacity(spec.values());
     for index in 0_u64.. {
         pixels.clear();
-        let next = source.by_ref().take(IMAGE_BYTES as u64).read_to_end(&mut pixels);
+        let next = source.by_ref().take(spec.values() as u64).read_to_end(&mut pixels);
         if next.map_err(unreadable())? == 0 && index > 0 {
             break;
         }
-        let image = Picture::from_rgb8(&pixels)
+        let image = Picture::from_raw(&pixels, spec)
             .map_err(|source| CliError::Image { file: format!("{name}, image {index}"), source })?;
-        let logits = model.run(&Tensor::new(&image, model.info().input))?;
-        let line = serde_json::to_string(&logits.0).expect("ten numbers are JSON");
+        let scores = model.run(&Tensor::new(&image, spec))?;
+        let line = serde_json::to_string(&scores.0).expect("finite numbers are JSON");
         print(&format!("{line}\n"))?;
     }
     Ok(())

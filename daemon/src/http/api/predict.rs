@@ -69,7 +69,7 @@ impl PredictApi {
             durable = is_committed(Some(committed)).await;
             commit = Some(ms(started.elapsed()));
         }
-        let label = prediction.label.as_str();
+        let label = prediction.label();
         tracing::debug!(prediction_id = id, label, durable, "predicted");
         let PredictApi { model_name, model, .. } = self;
         let model = ModelView { name: model_name, version: &model.version, digest: &model.digest };
