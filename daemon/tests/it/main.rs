@@ -16,6 +16,7 @@ mod log_output;
 mod memory;
 mod models;
 mod packaging;
+mod pictures;
 mod probes;
 mod reload;
 mod shutdown;
