@@ -14,7 +14,7 @@ use crate::health::{Heartbeat, Work};
 use crate::metrics::gauge_value;
 use crate::recording::LogWriter;
 use picket_base::clock::{Stamp, micros};
-use picket_records::{Body, Entry, Origin, Predicted};
+use picket_records::{Body, Entry, Origin, Predicted, top};
 
 /// A worker beats at least this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -112,18 +112,26 @@ impl WorkerSetup {
     }
 
     fn entry(&self, prediction: &Prediction, inference: Duration) -> Entry {
+        let count = |count| u16::try_from(count).expect("a model has at most 10,000 classes");
+        let probabilities = &prediction.probabilities[..];
+        // Thousands of records may wait for the disk: where they can, they share their labels.
+        let (labels, shared) = (&prediction.labels[..], self.origin.labels.names());
+        let top = if shared.iter().map(|label| &**label).eq(labels) {
+            top(probabilities, shared)
+        } else {
+            top(probabilities, labels)
+        };
         Entry {
             origin: self.origin.clone(),
             at: Stamp::now(),
             inference_us: micros(inference),
             defect: prediction.defect,
             body: Body::Predicted(Predicted {
-                class: u8::try_from(prediction.class).expect("there are 10 classes"),
+                class: count(prediction.class),
                 label: prediction.label().to_string(),
                 uncertain: prediction.uncertain,
-                probabilities: std::array::from_fn(|class| {
-                    prediction.probabilities.get(class).copied().unwrap_or(0.0)
-                }),
+                classes: count(probabilities.len()),
+                top,
             }),
         }
     }
@@ -140,7 +148,7 @@ mod tests {
     use picket_base::Live;
     use picket_classifier::Model;
     use picket_picture::{JsonRange, MediaType};
-    use picket_records::{LogReader, Retention};
+    use picket_records::{Labels, LogReader, Retention};
     use tokio::sync::oneshot;
 
     /// The real pool on a model whose answer has changed since it was loaded.
@@ -167,6 +175,7 @@ mod tests {
             model_name: "cifar10-model".into(),
             model_version: "1".into(),
             device_id: None,
+            labels: Labels::default(),
         };
         let setup = WorkerSetup {
             pipeline: Pipeline { model: Arc::new(model), rules },

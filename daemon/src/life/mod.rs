@@ -10,9 +10,11 @@ mod signals;
 mod start;
 mod supervisor;
 mod systemd;
+mod trial;
 mod watchdog;
 
 pub use error::RunError;
 pub use model::load_pipeline;
 pub use supervisor::run;
 pub use systemd::Sockets;
+pub use trial::{load_model, within_limits};

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use super::error::RunError;
+use super::trial::load_model;
 use crate::config::{Band, Config};
 use crate::inference::{Pipeline, Rules, UnknownLabel, Verdict};
 use picket_base::Live;
-use picket_classifier::{Model, Output};
+use picket_classifier::{Engine, Output};
 
 /// Model and verdict as the configuration asks for them; `picket predict` uses the same.
 ///
 /// # Errors
 /// An unusable model, or a defect label that it does not know.
 pub fn load_pipeline(config: &Config) -> Result<Pipeline, RunError> {
-    let model = Model::load(&config.model.source())?;
+    let model = load_model(&config.model.source(), Engine::best())?;
     let rules = rules(config, model.info().output.clone())?;
     Ok(Pipeline { model: Arc::new(model), rules: Live::new(rules) })
 }

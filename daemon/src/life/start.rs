@@ -25,7 +25,7 @@ use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
 use picket_base::clock;
-use picket_records::{self as prediction_log, LogReader, Origin};
+use picket_records::{self as prediction_log, Labels, LogReader, Origin};
 
 /// Connections that the probes and `picket log` may open; how many the API may is a setting. Each
 /// listener has its own, so that a flood on one never starves another.
@@ -214,6 +214,7 @@ impl Start<'_> {
             model_name: model.name.clone(),
             model_version: pipeline.model.info().version.clone(),
             device_id: Some(device_id.clone()),
+            labels: Labels::new(&pipeline.model.info().output.labels),
         });
         let sample_interval = health.sample_interval.0;
         let setup = WorkerSetup { pipeline, origin, writer, sample_interval };

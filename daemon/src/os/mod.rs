@@ -1,12 +1,17 @@
 //! What only the kernel can tell or do for this process. With crates/base the only room that names
 //! nix and rustix, and outside the kernels the only one with unsafe code.
 
+mod cgroup;
 mod memory;
 mod process;
 mod signals;
 mod sockets;
 
+pub use cgroup::{control_groups, memory_given, memory_limit};
 pub use memory::{keep_heap_small, resident_bytes, trim_heap, unmap_code_of_start};
-pub use process::{effective_user, forget_variable, hostname, raise_open_files, stderr_file};
+pub use process::{
+    OUT_OF_SECONDS, bound_this_process, effective_user, forget_variable, hostname,
+    raise_open_files, stderr_file,
+};
 pub use signals::{SignalRequest, Signals};
 pub use sockets::{Inherited, adopt, bounded_unsent};

@@ -39,6 +39,23 @@ pub fn raise_open_files(wanted: usize) -> std::io::Result<usize> {
     Ok(usize::try_from(raised.max(soft)).unwrap_or(usize::MAX))
 }
 
+/// Lets this process have at most so many bytes of address space and seconds of processor; beyond the
+/// first, allocations fail, at the second the kernel ends it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn bound_this_process(bytes: u64, seconds: u64) -> std::io::Result<()> {
+    let set = |resource, limit: u64| {
+        let (_, hard) = getrlimit(resource)?;
+        setrlimit(resource, rlim_t::try_from(limit).unwrap_or(hard).min(hard), hard)
+    };
+    set(Resource::RLIMIT_AS, bytes)?;
+    Ok(set(Resource::RLIMIT_CPU, seconds)?)
+}
+
+/// The signal that ends a process whose seconds are over.
+pub const OUT_OF_SECONDS: i32 = nix::libc::SIGXCPU;
+
 /// Removes a variable from the environment, so that no child sees it and nobody reads it twice.
 #[allow(unsafe_code)]
 pub fn forget_variable(name: &str) {

@@ -1,13 +1,16 @@
 //! The batch that another device posts: from its JSON come entries for the log, all of them, or a reason
 //! that names the record at fault.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use picket_base::clock::Stamp;
-use picket_records::{Body, Detection, Entry, NAME_BYTES_MAX, Origin, Reported};
+use picket_records::{Body, Detection, Entry, Labels, NAME_BYTES_MAX, Origin, Reported};
 
 /// The most records in one batch: one commit's worth.
 const BATCH_RECORDS_MAX: usize = 1_000;
@@ -16,6 +19,10 @@ const IMAGE_ID_BYTES_MAX: usize = 256;
 const NOTES_BYTES_MAX: usize = 4_096;
 const DETECTIONS_MAX: usize = 100;
 const SCORES_MAX: usize = 1_000;
+
+/// Numbers of all boxes of a record: a box may have any length, but the record must fit into a value of
+/// the log.
+const BBOX_NUMBERS_MAX: usize = 2_000;
 
 /// One hour, in milliseconds: a longer inference is a mix-up of units.
 const INFERENCE_MS_MAX: f64 = 3_600_000.0;
@@ -38,7 +45,7 @@ pub enum BatchError {
 #[derive(Deserialize)]
 struct BatchWire<'a> {
     #[serde(borrow)]
-    predictions: Vec<&'a RawValue>,
+    predictions: Bounded<&'a RawValue, BATCH_RECORDS_MAX>,
     batch_size: u64,
     timestamp: f64,
     edge_device_id: Option<String>,
@@ -51,9 +58,9 @@ struct RecordWire {
     model_version: String,
     model_name: String,
     inference_time_ms: f64,
-    detections: Vec<DetectionWire>,
+    detections: Bounded<DetectionWire, DETECTIONS_MAX>,
     defect_detected: bool,
-    confidence_scores: Vec<f64>,
+    confidence_scores: Bounded<f64, SCORES_MAX>,
     processing_notes: Option<String>,
     edge_device_id: Option<String>,
 }
@@ -62,8 +69,45 @@ struct RecordWire {
 struct DetectionWire {
     class: String,
     confidence: f64,
-    bbox: [f64; 4],
+    bbox: Bounded<f64, BBOX_NUMBERS_MAX>,
     uncertain: Option<bool>,
+}
+
+/// A list of which no more than `MAX` are kept while it is parsed; the rest is counted.
+struct Bounded<T, const MAX: usize> {
+    items: Vec<T>,
+    count: usize,
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T, const MAX: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Items<T, MAX> {
+            type Value = Bounded<T, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while items.len() < MAX {
+                    match seq.next_element()? {
+                        Some(item) => items.push(item),
+                        None => return Ok(Bounded { count: items.len(), items }),
+                    }
+                }
+                let mut count = items.len();
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Bounded { items, count })
+            }
+        }
+
+        deserializer.deserialize_seq(Items(PhantomData))
+    }
 }
 
 /// # Errors
@@ -76,7 +120,7 @@ pub fn parse(body: &[u8], boot_id: &str, at: Stamp) -> Result<Vec<Entry>, BatchE
         let text = format!("batch: {error}");
         if error.is_data() { BatchError::Content(text) } else { BatchError::Syntax(text) }
     })?;
-    let records = batch.predictions.len();
+    let records = batch.predictions.count;
     if records > BATCH_RECORDS_MAX {
         return Err(BatchError::TooMany { records });
     }
@@ -91,7 +135,7 @@ pub fn parse(body: &[u8], boot_id: &str, at: Stamp) -> Result<Vec<Entry>, BatchE
     let sender = sender.map_err(frame)?;
 
     let mut entries: Vec<Entry> = Vec::with_capacity(records);
-    for (index, raw) in batch.predictions.into_iter().enumerate() {
+    for (index, raw) in batch.predictions.items.into_iter().enumerate() {
         let numbered = |what: String| BatchError::Content(format!("predictions[{index}]: {what}"));
         let record: RecordWire =
             serde_json::from_str(raw.get()).map_err(|error| numbered(error.to_string()))?;
@@ -117,9 +161,11 @@ fn entry(
     }
     within("timestamp", record.timestamp, 0.0, TIMESTAMP_MAX)?;
     within("inference_time_ms", record.inference_time_ms, 0.0, INFERENCE_MS_MAX)?;
-    at_most("detections", record.detections.len(), DETECTIONS_MAX)?;
-    at_most("confidence_scores", record.confidence_scores.len(), SCORES_MAX)?;
-    for (index, score) in record.confidence_scores.iter().enumerate() {
+    at_most("detections", record.detections.count, DETECTIONS_MAX)?;
+    let numbers = record.detections.items.iter().map(|detection| detection.bbox.count).sum();
+    at_most("bbox, over all detections,", numbers, BBOX_NUMBERS_MAX)?;
+    at_most("confidence_scores", record.confidence_scores.count, SCORES_MAX)?;
+    for (index, score) in record.confidence_scores.items.iter().enumerate() {
         within(&format!("confidence_scores[{index}]"), *score, 0.0, 1.0)?;
     }
     if let Some(notes) = &record.processing_notes {
@@ -131,9 +177,11 @@ fn entry(
         model_name: name("model_name", record.model_name)?,
         model_version: name("model_version", record.model_version)?,
         device_id: device_id.or(sender.map(str::to_string)),
+        labels: Labels::default(),
     };
     let detections: Result<Vec<Detection>, String> = record
         .detections
+        .items
         .into_iter()
         .enumerate()
         .map(|(index, wire)| detection(wire).map_err(|what| format!("detections[{index}]: {what}")))
@@ -148,7 +196,7 @@ fn entry(
             timestamp: record.timestamp,
             inference_time_ms: record.inference_time_ms,
             detections: detections?,
-            confidence_scores: record.confidence_scores,
+            confidence_scores: record.confidence_scores.items,
             processing_notes: record.processing_notes,
         })),
     })
@@ -158,7 +206,7 @@ fn detection(wire: DetectionWire) -> Result<Detection, String> {
     within("confidence", wire.confidence, 0.0, 1.0)?;
     let class = name("class", wire.class)?;
     let DetectionWire { confidence, bbox, uncertain, .. } = wire;
-    Ok(Detection { class, confidence, bbox, uncertain })
+    Ok(Detection { class, confidence, bbox: bbox.items, uncertain })
 }
 
 /// JSON knows no NaN or infinity, so a range is all there is to check.
@@ -185,6 +233,7 @@ fn name(field: &str, name: String) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use picket_records::{Climb, LogReader, PredictionLog, Query, Retention};
     use serde_json::{Value, json};
 
     use super::*;
@@ -198,6 +247,10 @@ mod tests {
             "detections": [{"class": "scratch", "confidence": 0.9, "bbox": [1, 2, 3.5, 4]}],
             "defect_detected": true, "confidence_scores": [0.9, 0.1]
         })
+    }
+
+    fn box_of(numbers: usize) -> Value {
+        json!({"class": "x", "confidence": 0.5, "bbox": vec![0.1; numbers]})
     }
 
     fn batch(records: Vec<Value>) -> Value {
@@ -222,7 +275,7 @@ mod tests {
 
     #[test]
     fn one_bad_record_refuses_the_batch_and_is_named() {
-        let cases: [(&str, Value, &str); 10] = [
+        let cases: [(&str, Value, &str); 12] = [
             ("image_id", json!(7), "invalid type: integer `7`, expected a string"),
             ("timestamp", json!(1_795_000_000_000_i64), "timestamp is 1795000000000"),
             ("inference_time_ms", json!(-1), "inference_time_ms is -1, 0 to 3600000"),
@@ -230,11 +283,13 @@ mod tests {
             ("model_name", json!(""), "model_name is 0 bytes, 1 to 128"),
             ("model_version", json!("v".repeat(129)), "model_version is 129 bytes"),
             ("processing_notes", json!("n".repeat(4097)), "length of 4097, at most 4096"),
+            ("detections", json!([box_of(1_500), box_of(501)]), "length of 2001, at most 2000"),
             (
                 "detections",
-                json!([{"class": "x", "confidence": 0.5, "bbox": [1, 2, 3]}]),
-                "length 3",
+                json!(vec![box_of(4); 101]),
+                "detections has a length of 101, at most 100",
             ),
+            ("confidence_scores", json!(vec![0.5; 1_001]), "length of 1001, at most 1000"),
             (
                 "detections",
                 json!([{"class": "x", "confidence": 2, "bbox": [1, 2, 3, 4]}]),
@@ -250,6 +305,50 @@ mod tests {
             assert!(text.starts_with("predictions[1]: "), "{text}");
             assert!(text.contains(expected), "{text} lacks {expected}");
         }
+    }
+
+    #[test]
+    fn a_box_has_any_length() {
+        let mut boxes = record();
+        boxes["detections"] = json!([box_of(0), box_of(1), box_of(5), box_of(1_994)]);
+        let entries = parse_value(&batch(vec![boxes])).unwrap();
+        let Body::Reported(reported) = &entries[0].body else { panic!("it was reported") };
+        let lengths: Vec<_> = reported.detections.iter().map(|d| d.bbox.len()).collect();
+        assert_eq!(lengths, [0, 1, 5, 1_994]);
+    }
+
+    #[test]
+    fn no_list_is_gathered_beyond_its_limit() {
+        let text = format!("[{}1]", "1,".repeat(9_999));
+        let list: Bounded<f64, 100> = serde_json::from_str(&text).unwrap();
+        assert_eq!((list.items.len(), list.count), (100, 10_000));
+        assert!(list.items.capacity() <= 128);
+        let list: Bounded<f64, 100> = serde_json::from_str("[1, 2]").unwrap();
+        assert_eq!((list.items.len(), list.count), (2, 2));
+    }
+
+    /// The log's values have room for it, whatever their other limits are.
+    #[test]
+    fn the_largest_record_that_is_taken_fits_into_the_log() {
+        let mut largest = record();
+        let detection = json!({"class": "c".repeat(NAME_BYTES_MAX), "confidence": 0.1,
+                               "bbox": vec![0.1; BBOX_NUMBERS_MAX / DETECTIONS_MAX],
+                               "uncertain": true});
+        largest["detections"] = json!(vec![detection; DETECTIONS_MAX]);
+        largest["confidence_scores"] = json!(vec![0.1; SCORES_MAX]);
+        largest["image_id"] = json!("i".repeat(IMAGE_ID_BYTES_MAX));
+        largest["processing_notes"] = json!("n".repeat(NOTES_BYTES_MAX));
+        let entries = parse_value(&batch(vec![largest; 3])).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (dir, reader) = (dir.path().join("log"), LogReader::new());
+        let keep = Retention { max_records: 10, max_bytes: 100 << 20, max_age: None };
+        let mut log = PredictionLog::open(&dir, keep, &reader, Climb::Derived).unwrap();
+        log.append(&[&entries]).unwrap();
+        log.commit().unwrap();
+        let kept = reader.query(&Query { limit: 10, ..Query::default() }).unwrap().records;
+        assert_eq!(kept.len(), 3);
+        assert_eq!(kept[0].entry, entries[2]);
+        assert!(reader.verify(&dir).unwrap().is_sound());
     }
 
     #[test]

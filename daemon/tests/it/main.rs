@@ -14,6 +14,7 @@ mod hostile;
 mod liveness;
 mod log_output;
 mod memory;
+mod model_forms;
 mod models;
 mod packaging;
 mod pictures;
@@ -24,3 +25,4 @@ mod support;
 mod systemd;
 #[cfg(feature = "tls")]
 mod tls;
+mod versions;

@@ -26,6 +26,11 @@ pub enum ModelError {
          damaged"
     )]
     Damaged { difference: f32 },
+    #[error("loading model {digest} takes more memory than this process is given")]
+    OutOfMemory { digest: String },
+    /// It failed its trial in another process, which said why.
+    #[error("{0}")]
+    Refused(String),
     #[error("inference failed: {0}")]
     Run(String),
 }

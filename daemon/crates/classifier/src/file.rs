@@ -1,15 +1,17 @@
 //! What an ONNX file says, before an engine makes a graph of it: its metadata, what it was written
 //! for, and whether its numbers are numbers. An engine would take them as they are.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{ModelProto, TensorProto};
 
-/// Operator sets of ONNX 1.4 to 1.16. The engine is tested with 9 to 18; in those after it nothing
+use crate::proto::constants;
+
+/// Operator sets of ONNX 1.4 to 1.19. The engine is tested with 9 to 18; in those after it nothing
 /// has changed that a classifier of this kind is made of.
-const OPSETS: RangeInclusive<i64> = 9..=21;
+const OPSETS: RangeInclusive<i64> = 9..=24;
 
 /// Which inputs of a quantised operator are its scales.
 const SCALES: [(&str, &[usize]); 6] = [
@@ -111,25 +113,11 @@ pub fn check(file: &ModelProto) -> Result<(), String> {
         }
     }
     for (name, constant) in &constants {
-        if constant.data_location == Some(DataLocation::External as i32) {
-            return Err(format!("its constant {name:?} is in another file, one file is needed"));
-        }
         if floats(constant).any(f32::is_nan) {
             return Err(format!("its constant {name:?} holds NaN"));
         }
     }
     Ok(())
-}
-
-/// Returns initialisers and the values of Constant nodes, by name.
-fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
-    let stored = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor));
-    let nodes = graph.node.iter().filter(|node| node.op_type == "Constant");
-    let computed = nodes.filter_map(|node| {
-        let tensor = node.attribute.iter().find_map(|attribute| attribute.t.as_ref())?;
-        Some((node.output.first()?.as_str(), tensor))
-    });
-    stored.chain(computed).collect()
 }
 
 /// Returns the numbers of an f32 tensor, in whichever of its two fields they are; none of other types.

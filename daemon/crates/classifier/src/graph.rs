@@ -1,6 +1,10 @@
 //! A file as tract runs it: its interface checked, convolutions given to our kernels, optimised; and
 //! what its nodes are.
 
+use std::path::Path;
+
+use tract_onnx::Onnx;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
@@ -8,9 +12,10 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::engine::Engine;
 use crate::file::{self, Convolutions, Metadata};
-use crate::output::CLASSES_MAX;
+use crate::output::{CLASSES_MAX, Kind};
 use crate::qconv::{self, QConv, QSum};
 use crate::run::{Node, Plan};
+use crate::{bounds, external, guard, qoperator, tail};
 use picket_kernels::Kernel;
 use picket_picture::{Colour, Element, INPUT_SIDE_MAX, INPUT_SIDE_MIN, Layout, Spec};
 
@@ -20,6 +25,8 @@ pub struct Parsed {
     pub input: Spec,
     /// How many scores it gives.
     pub scores: usize,
+    /// What the last nodes make of them, as far as they tell.
+    pub tail: Option<Kind>,
     pub metadata: Metadata,
     /// The convolutions that the file has.
     pub convolutions: Convolutions,
@@ -28,19 +35,55 @@ pub struct Parsed {
     pub nodes: Vec<Node>,
 }
 
-/// Prepares a file for one engine.
+/// Prepares a file for one engine. Constants in other files are read from `dir`.
 ///
 /// # Errors
-/// Not ONNX, not of the interface that is needed, or nothing that tract runs.
-pub fn prepare(onnx: &[u8], engine: Engine) -> TractResult<Parsed> {
+/// Not ONNX, not of the interface that is needed, beyond a limit, or nothing that tract runs.
+pub fn prepare(onnx: &[u8], dir: Option<&Path>, engine: Engine) -> TractResult<Parsed> {
     // A symbolic batch axis loads only without the file's own shape hints.
     let parser = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    let file = parser
+    let mut file = parser
         .proto_model_for_read(&mut &onnx[..])
         .map_err(|error| error.context("it is damaged or truncated"))?;
-    file::check(&file).map_err(|reason| anyhow::anyhow!(reason))?;
+    let (metadata, convolutions) = (file::metadata(&file), file::convolutions(&file));
+    let tail = rewrite(&mut file, dir).map_err(|reason| anyhow::anyhow!(reason))?;
+    if let Some(unknown) = unknown(&file, &parser) {
+        anyhow::bail!("it needs the operator {unknown}, which is not run here");
+    }
     let model = parser.model_for_proto_model(&file)?;
+    drop(file);
     let input = input_spec(&model)?;
+    let mut model = optimise(model, &input, engine)?;
+    if engine != Engine::Tract {
+        qconv::replace_sums(&mut model)?;
+    }
+    let scores = scores(&model)?;
+    let nodes = nodes(&model)?;
+    let own = nodes.iter().find(|node| node.products.is_some());
+    let kernel = own.map_or(Engine::Tract.name(), |node| node.kernel);
+    let plan = Plan::new(model.into_runnable()?);
+    Ok(Parsed { plan, input, scores, tail, metadata, convolutions, kernel, nodes })
+}
+
+/// Checks the file and makes of it what tract runs rightly. Returns what its last nodes make of the scores.
+fn rewrite(file: &mut ModelProto, dir: Option<&Path>) -> Result<Option<Kind>, String> {
+    external::take(file, dir)?;
+    file::check(file)?;
+    let graph = file.graph.as_mut().expect("a file without a graph was refused");
+    bounds::nodes(graph)?;
+    qoperator::rewrite(graph)?;
+    Ok(tail::take(graph))
+}
+
+/// Returns the first operator that tract does not know, with its domain.
+fn unknown(file: &ModelProto, parser: &Onnx) -> Option<String> {
+    let known = &parser.op_register.0;
+    let node = file.graph.as_ref()?.node.iter().find(|node| !known.contains_key(&node.op_type))?;
+    let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
+    Some(format!("{domain}.{}", node.op_type))
+}
+
+fn optimise(model: InferenceModel, input: &Spec, engine: Engine) -> TractResult<TypedModel> {
     let datum_type = match input.element {
         Element::U8 => u8::datum_type(),
         Element::I8 => i8::datum_type(),
@@ -51,23 +94,10 @@ pub fn prepare(onnx: &[u8], engine: Engine) -> TractResult<Parsed> {
     if let Engine::Own(kernel) = engine {
         qconv::replace(&mut model, kernel);
     }
-    let mut model = model.into_optimized()?;
-    if engine != Engine::Tract {
-        qconv::replace_sums(&mut model)?;
-    }
-    let scores = scores(&model)?;
-    let nodes = nodes(&model)?;
-    let own = nodes.iter().find(|node| node.products.is_some());
-    let kernel = own.map_or(Engine::Tract.name(), |node| node.kernel);
-    Ok(Parsed {
-        plan: Plan::new(model.into_runnable()?),
-        input,
-        scores,
-        metadata: file::metadata(&file),
-        convolutions: file::convolutions(&file),
-        kernel,
-        nodes,
-    })
+    let mut model = model.into_typed()?;
+    bounds::tensors(&model)?;
+    guard::keep_from_tables(&mut model)?;
+    model.into_optimized()
 }
 
 fn nodes(model: &TypedModel) -> TractResult<Vec<Node>> {

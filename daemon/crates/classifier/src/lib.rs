@@ -1,7 +1,9 @@
 //! A model file becomes a classifier. The only crate that names tract; it knows nothing of requests,
 //! verdicts or the log.
 //!
-//! - `file` says what the file states, `labels` and `golden` what is expected of it, `embedded` holds
+//! - `file` says what the file states, `external` reads what it keeps beside it, `bounds` what it may
+//!   ask for; `qoperator`, `tail` and `guard` make of it what tract runs rightly.
+//! - `labels` and `golden` what is expected of it, `embedded` holds
 //!   the one in the binary.
 //! - `graph` says what tract makes of it, `qconv` puts our kernels in place of tract's convolutions,
 //!   `engine` names them, `run` runs the graph.
@@ -9,19 +11,25 @@
 
 #![deny(unsafe_code)]
 
+mod bounds;
 mod embedded;
 mod engine;
 mod error;
+mod external;
 mod file;
 mod golden;
 mod graph;
+mod guard;
 mod info;
 mod labels;
 mod model;
 mod output;
+mod proto;
 mod qconv;
+mod qoperator;
 mod run;
 mod scores;
+mod tail;
 
 pub use engine::{Engine, UnknownEngine};
 pub use error::{MODEL_BYTES_MAX, ModelError};

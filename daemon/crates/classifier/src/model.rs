@@ -1,6 +1,7 @@
 //! A model: load, digest, golden check, run → Scores. Knows nothing of images on the wire, of
 //! verdicts or of the log, nor which engine computes it.
 
+use std::any::Any;
 use std::fs::File;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,26 +54,28 @@ impl Model {
     pub fn load_on(source: &ModelSource, engine: Engine) -> Result<Model, ModelError> {
         match source {
             ModelSource::Embedded => Model::embedded(embedded::SAMPLE_LOGITS, engine),
-            ModelSource::File(path) => Model::from_onnx(&read_bounded(path)?, engine),
+            ModelSource::File(path) => {
+                Model::from_onnx(&read_bounded(path)?, path.parent(), engine)
+            }
         }
     }
 
     fn embedded(sample_logits: &str, engine: Engine) -> Result<Model, ModelError> {
-        let model = Model::from_onnx(embedded::MODEL, engine)?;
+        let model = Model::from_onnx(embedded::MODEL, None, engine)?;
         let stated = sample_logits.trim_end().replace('\n', ",");
         let expected = golden::parse(&stated).expect("golden.py wrote 10 numbers");
         golden::check(&model.info.digest, &model.proof, &expected, embedded::SAMPLE_TOLERANCE)?;
         Ok(model)
     }
 
-    fn from_onnx(onnx: &[u8], engine: Engine) -> Result<Model, ModelError> {
+    fn from_onnx(onnx: &[u8], dir: Option<&Path>, engine: Engine) -> Result<Model, ModelError> {
         let started = Instant::now();
         let digest: String =
             Sha256::digest(onnx).iter().map(|byte| format!("{byte:02x}")).collect();
         let invalid = |detail: String| ModelError::Invalid { digest: digest.clone(), detail };
         // tract trusts its input: a damaged graph may panic rather than fail.
-        let parsed = catch_unwind(AssertUnwindSafe(|| prepare(onnx, engine)))
-            .map_err(|_| invalid("the engine panicked while reading it".into()))?
+        let parsed = catch_unwind(AssertUnwindSafe(|| prepare(onnx, dir, engine)))
+            .map_err(|panic| panicked(&digest, &*panic, "reading"))?
             .map_err(|error| invalid(one_line(&error)))?;
 
         let unfit = |detail: String| ModelError::Unfit { digest: digest.clone(), detail };
@@ -82,7 +85,7 @@ impl Model {
         let mut model = Model::new(parsed, labels, &digest, onnx.len());
         model.info.golden_checked = golden.is_some();
         let proven = catch_unwind(AssertUnwindSafe(|| model.first_runs(golden.as_deref())));
-        proven.map_err(|_| unfit("the engine panicked while running it".into()))??;
+        proven.map_err(|panic| panicked(&digest, &*panic, "running"))??;
         model.info.load_time = started.elapsed();
         Ok(model)
     }
@@ -92,7 +95,11 @@ impl Model {
             name: parsed.metadata.name,
             version: parsed.metadata.version.unwrap_or_else(|| digest[..12].to_string()),
             input: parsed.input,
-            output: Output { kind: Kind::Logits, temperature: 1.0, labels: Arc::from(labels) },
+            output: Output {
+                kind: parsed.tail.unwrap_or(Kind::Logits),
+                temperature: 1.0,
+                labels: Arc::from(labels),
+            },
             bytes,
             load_time: Duration::ZERO,
             run_time: Duration::ZERO,
@@ -179,6 +186,17 @@ impl Model {
         model.proof.0[3] += 0.75;
         Ok(model)
     }
+}
+
+/// Says what a panic of the engine means: one where memory could not be had, or a file that it can't bear.
+fn panicked(digest: &str, panic: &(dyn Any + Send), doing: &str) -> ModelError {
+    let digest = digest.to_string();
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+    if ["alloc", "capacity overflow", "LayoutError"].iter().any(|sign| text.contains(sign)) {
+        return ModelError::OutOfMemory { digest };
+    }
+    ModelError::Invalid { digest, detail: format!("the engine gave up while {doing} it") }
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, ModelError> {
@@ -311,7 +329,7 @@ mod tests {
         for (what, bytes) in
             [("empty", &b""[..]), ("text", &b"not a model"[..]), ("truncated", truncated)]
         {
-            match Model::from_onnx(bytes, Engine::best()) {
+            match Model::from_onnx(bytes, None, Engine::best()) {
                 Err(ModelError::Invalid { detail, .. }) => assert!(!detail.is_empty(), "{what}"),
                 Err(other) => panic!("{what}: {other}"),
                 Ok(_) => panic!("{what} was accepted"),
@@ -327,7 +345,7 @@ mod tests {
         for byte in &mut damaged[within..within + 20_000] {
             *byte ^= 0x55;
         }
-        let error = Model::from_onnx(&damaged, Engine::best())
+        let error = Model::from_onnx(&damaged, None, Engine::best())
             .err()
             .expect("damaged weights were accepted");
         assert!(matches!(error, ModelError::Golden { .. }), "{error}");

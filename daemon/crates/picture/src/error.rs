@@ -65,6 +65,108 @@ impl fmt::Display for Needed {
     }
 }
 
+/// The deepest nesting of `data` that is meant: [1][C][H][W].
+pub const DATA_DEPTH_MAX: usize = 4;
+
+/// The place of an element of `data`, as an error text states it: `data[7]`, or `data[0][1][7]` in nested
+/// arrays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct At {
+    indices: [usize; DATA_DEPTH_MAX],
+    depth: usize,
+}
+
+impl At {
+    /// Returns the place of a number in arrays of the form that `spec` needs, `depth` deep.
+    pub fn of_index(index: usize, spec: &Spec, depth: usize) -> At {
+        let [height, width] = spec.size;
+        let (row, x) = (index / width, index % width);
+        let (channel, y) = (row / height, row % height);
+        let indices = match depth {
+            1 => [index, 0, 0, 0],
+            3 => [channel, y, x, 0],
+            _ => [0, channel, y, x],
+        };
+        At { indices, depth }
+    }
+
+    /// Returns how many arrays it is in.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Goes to the first element of an array. It must be in fewer than [`DATA_DEPTH_MAX`].
+    pub fn enter(&mut self) {
+        self.indices[self.depth] = 0;
+        self.depth += 1;
+    }
+
+    /// Goes to the next element.
+    pub fn next(&mut self) {
+        self.indices[self.depth - 1] += 1;
+    }
+
+    /// Goes back to the array that it is in, and returns how many elements came before.
+    pub fn leave(&mut self) -> usize {
+        self.depth -= 1;
+        self.indices[self.depth]
+    }
+}
+
+impl At {
+    /// Returns how the array around it is called, if it may be the flat one.
+    fn form(&self, needed: Needed) -> String {
+        if self.depth > 1 {
+            return String::new();
+        }
+        format!(" in a flat array of {}", needed.values())
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("data")?;
+        self.indices[..self.depth].iter().try_for_each(|index| write!(f, "[{index}]"))
+    }
+}
+
+/// The lengths of nested arrays, as an error text states them: `32x32x3`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape(pub Vec<usize>);
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (depth, length) in self.0.iter().enumerate() {
+            write!(f, "{}{length}", if depth == 0 { "" } else { "x" })?;
+        }
+        Ok(())
+    }
+}
+
+/// A JSON body that another service's clients send, by the key that tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    KserveV1,
+    KserveV2,
+    Base64,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Foreign::KserveV1 => "json body has KServe v1's \"instances\" and no \"data\": send",
+            Foreign::KserveV2 => {
+                "json body has KServe v2's \"inputs\" and no \"data\": POST it to \
+                 /v2/models/{model}/infer, or send here"
+            }
+            Foreign::Base64 => {
+                "json body has a picture as text and no \"data\": send the file itself as image/png \
+                 or image/jpeg, or send"
+            }
+        })
+    }
+}
+
 /// Why a body is not a picture. The text states the fact and the limit, for the client to read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -129,18 +231,32 @@ pub enum DecodeError {
         needed.values()
     )]
     DataTooLong { needed: Needed },
+    #[error("{at} is {found}, a number is needed{}", at.form(*needed))]
+    NotANumber { at: At, found: &'static str, needed: Needed },
+    #[error("{at} is a number, an array is needed like the one before")]
+    NotAnArray { at: At },
+    #[error("{at} holds {found} elements, {needed} are needed like in the one before")]
+    Ragged { at: At, found: usize, needed: usize },
     #[error(
-        "data[{index}] is {found}, a number is needed in a flat array of {}", needed.values()
+        "data is nested as {found}, a flat array of {} numbers or one nested as {needed} or \
+         1x{needed} is needed", needed.values()
     )]
-    NotANumber { index: usize, found: &'static str, needed: Needed },
-    #[error("data[{index}] is beyond a 64-bit float, 0 to 255 is accepted")]
-    Overflow { index: usize },
+    DataShape { found: Shape, needed: Needed },
+    #[error(
+        "data is nested more than {DATA_DEPTH_MAX} deep, a flat array of {} numbers or one nested as \
+         {needed} or 1x{needed} is needed", needed.values()
+    )]
+    DataDepth { needed: Needed },
+    #[error("{foreign} {{\"data\":[...]}} with {} numbers ({needed})", needed.values())]
+    Foreign { foreign: Foreign, needed: Needed },
+    #[error("{at} is beyond a 64-bit float, 0 to 255 is accepted")]
+    Overflow { at: At },
     #[error(
         "json holds {literal} at line {line} column {column}, only finite numbers are accepted"
     )]
     NotFinite { literal: &'static str, line: usize, column: usize },
-    #[error("data[{index}] is {value}, range {range} accepts 0 to {max}")]
-    OutOfRange { index: usize, value: f64, range: &'static str, max: f64 },
+    #[error("{at} is {value}, range {range} accepts 0 to {max}")]
+    OutOfRange { at: At, value: f64, range: &'static str, max: f64 },
     #[error(
         "data holds fractions from {low} to {high}, not pixel values 0 to 255: state \
          \"range\":\"0..1\""
@@ -181,6 +297,11 @@ impl DecodeError {
             | E::DataLength { .. }
             | E::DataTooLong { .. }
             | E::NotANumber { .. }
+            | E::NotAnArray { .. }
+            | E::Ragged { .. }
+            | E::DataShape { .. }
+            | E::DataDepth { .. }
+            | E::Foreign { .. }
             | E::Overflow { .. }
             | E::NotFinite { .. }
             | E::OutOfRange { .. }

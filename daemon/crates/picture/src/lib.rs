@@ -34,8 +34,8 @@ mod spec;
 mod tensor;
 mod tiff;
 
-pub use error::{DecodeError, DecodeFault, Needed};
-pub use limits::{INPUT_SIDE_MAX, INPUT_SIDE_MIN};
+pub use error::{At, DecodeError, DecodeFault, Foreign, Needed, Shape};
+pub use limits::{INPUT_SIDE_MAX, INPUT_SIDE_MIN, RESIZE_TO_MAX};
 pub use media::MediaType;
 pub use picture::Picture;
 pub use range::JsonRange;

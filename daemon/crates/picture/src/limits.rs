@@ -18,3 +18,5 @@ pub const COUNT_MAX: usize = 65_536;
 pub const INPUT_SIDE_MIN: usize = 8;
 /// The longest side of a model's input, in pixels.
 pub const INPUT_SIDE_MAX: usize = 1024;
+/// The longest shorter side after `Mode::ShorterSide`, in pixels.
+pub const RESIZE_TO_MAX: usize = 2 * INPUT_SIDE_MAX;

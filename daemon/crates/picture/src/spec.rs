@@ -52,18 +52,19 @@ pub enum Scale {
 pub enum Mode {
     /// All of it, its aspect ratio not kept.
     Stretch,
-    /// Its shorter side becomes [`Resize::to`] pixels, then the centre is cut out.
+    /// Its shorter side becomes [`Resize::to`] pixels, then the centre is cut out, or padded if it is
+    /// smaller: torchvision's `Resize` and `CenterCrop`.
     ShorterSide,
-    /// All of it, its aspect ratio kept, the rest filled with [`Resize::pad`].
+    /// All of it, its aspect ratio kept, the rest filled with [`Resize::pad`]: Ultralytics' `LetterBox`.
     Letterbox,
-    /// The centre, not resized.
+    /// The centre, not resized, or padded if the picture is smaller: torchvision's `CenterCrop`.
     CropOnly,
 }
 
 /// How pixels between pixels are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// The mean of the area under a pixel.
+    /// The mean of the area under a pixel: OpenCV's `INTER_AREA` where it shrinks. Antialias or not is one.
     Area,
     Nearest,
     Bilinear,
@@ -74,13 +75,16 @@ pub enum Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resize {
     pub mode: Mode,
-    /// The shorter side after `Mode::ShorterSide`, in pixels; the other modes ignore it.
+    /// The shorter side after `Mode::ShorterSide`, 1 to [`crate::RESIZE_TO_MAX`] pixels; the other modes
+    /// ignore it.
     pub to: usize,
     pub filter: Filter,
-    /// Whether a filter that shrinks widens to all the pixels that it stands for, as Pillow's do; without
-    /// it, it looks at its neighbours only, as OpenCV's do.
+    /// Whether a filter that shrinks widens to all the pixels that it stands for, as Pillow's and
+    /// torchvision's do; without it, it looks at its neighbours only, as OpenCV's do. `Filter::Nearest`
+    /// takes the pixel under the centre with it, as Pillow does, and that under the corner without.
     pub antialias: bool,
-    /// What `Mode::Letterbox` fills the rest with, in the model's channel order.
+    /// What is around a picture that is smaller than the result, in the model's channel order: Ultralytics
+    /// has 114, torchvision's centre crop has 0.
     pub pad: [u8; 3],
     /// Whether a JPEG is always decoded at its full size.
     pub exact: bool,

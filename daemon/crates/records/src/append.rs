@@ -8,7 +8,8 @@ use super::chunk::{self, Chunk};
 use super::error::{LogError, guard};
 use super::format::{self, Kind};
 use super::keys::{offset_key, origin_key};
-use super::record::{Entry, Origin};
+use super::origin::{self, Origin};
+use super::record::Entry;
 use super::scan::OriginUse;
 use super::store::PredictionLog;
 
@@ -80,12 +81,12 @@ impl PredictionLog {
         }
         let number = self.next_origin;
         self.next_origin += 1;
-        let value = format::encode_other(Kind::Origin, number, &**origin);
+        let value = format::encode_origin(number, origin);
         self.journal.add(&value);
         self.unsettled_bytes += value.len();
         self.db.insert(origin_key(number), value)?;
         self.numbers.insert(origin.clone(), number);
-        let content = format::origin_content(origin);
+        let content = origin::to_content(origin);
         let used = OriginUse { origin: origin.clone(), content, records: 0 };
         self.scan.origins.insert(number, used);
         Ok(number)

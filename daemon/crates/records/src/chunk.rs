@@ -97,6 +97,12 @@ pub(super) fn descending(
     chunks.flat_map(each_record(db, true)).filter(move |item| within(item, &ids))
 }
 
+/// Returns the newer version of the format that the newest chunk has, if it has one.
+pub(super) fn newer_version(db: &sled::Db) -> sled::Result<Option<u8>> {
+    let newest = db.scan_prefix([RECORD_PREFIX]).next_back().transpose()?;
+    Ok(newest.and_then(|(_, bytes)| format::newer_version(&bytes)))
+}
+
 /// Returns the value of one record.
 pub(super) fn get(db: &sled::Db, id: u64) -> sled::Result<Option<Vec<u8>>> {
     let Some((key, bytes)) = chunk_of(db, id)? else { return Ok(None) };
@@ -185,6 +191,7 @@ fn split(first_id: u64, chunk: &[u8]) -> Vec<Numbered> {
 pub(super) mod tests {
     use super::super::{
         format::tests::place,
+        origin::to_content,
         record::tests::{origin, predicted},
     };
     use super::*;
@@ -192,7 +199,7 @@ pub(super) mod tests {
     /// An intact record of this number.
     pub(in super::super) fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
-        let content = format::origin_content(&origin);
+        let content = to_content(&origin);
         format::encode(&place(id, 0), &content, &predicted(&origin, 1, false)).0
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use super::format::VERSION;
 use super::headroom::NoRoom;
 use picket_base::disk;
 
@@ -60,6 +61,13 @@ pub enum LogError {
     Directory { path: PathBuf, source: io::Error },
     #[error("log {} is in use by another process", path.display())]
     Locked { path: PathBuf },
+    /// Whatever this version did to it would harm it.
+    #[error(
+        "log {} was written by a newer picket: its records have format {found}, this one knows up to {}",
+        path.display(),
+        VERSION
+    )]
+    Newer { path: PathBuf, found: u8 },
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
     #[error("log {} cannot be opened: {error}", path.display())]
@@ -73,11 +81,12 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// Whether waiting can't help: the directory is not ours to write, or somebody else holds it.
+    /// Whether waiting can't help: the directory is not ours to write, somebody else holds it, or a newer
+    /// version has written it.
     pub fn is_permanent(&self) -> bool {
         match self {
             LogError::Directory { source, .. } => disk::is_refusal(source),
-            LogError::Locked { .. } => true,
+            LogError::Locked { .. } | LogError::Newer { .. } => true,
             _ => false,
         }
     }
@@ -91,7 +100,9 @@ impl LogError {
                 error.fault
             }
             LogError::Directory { source, .. } => fault(source),
-            LogError::Locked { .. } | LogError::Closed => StoreFault::Store,
+            LogError::Locked { .. } | LogError::Newer { .. } | LogError::Closed => {
+                StoreFault::Store
+            }
         }
     }
 }

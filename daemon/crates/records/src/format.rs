@@ -1,26 +1,28 @@
 //! A record's versioned, checksummed form, and its link in the chain. Every room of the log takes and
 //! gives records so; on disk they are packed (see packed.rs). Knows nothing of the store that holds it.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::record::CLASSES;
-use super::record::{Body, Entry, Origin, Predicted, Reported};
+use super::body::StoredBody;
+use super::origin::{self, Origin};
+use super::record::{Body, Entry};
 use picket_base::clock::Stamp;
 
 /// First byte of every stored value: lets a salvage find values in a file that sled can't open.
 pub(super) const MAGIC: u8 = 0xe7;
 
-/// Raised whenever a stored form changes its shape; readers keep the decoders of older versions. No
-/// release wrote version 1.
-const VERSION: u8 = 2;
+/// Raised whenever a stored form changes its shape; readers keep the decoders of older versions, and a
+/// store with values of a newer one is refused.
+pub(super) const VERSION: u8 = 3;
 
-/// Magic, kind and version, length of the content (u16), CRC-32 of the content (u32).
+/// The oldest version that is read. No release wrote version 1.
+const OLDEST_VERSION: u8 = 2;
+
+/// Magic, kind and version, length of the content (u16), CRC-32 (u32, see `checksum`).
 pub(super) const HEADER_BYTES: usize = 8;
 
-/// Longest content of one value, bytes; the largest report stays below half of it.
+/// Longest content of one value, bytes; the largest report takes 43 KB.
 pub(super) const CONTENT_BYTES_MAX: usize = u16::MAX as usize;
 
 /// What a stored value is; the upper half of its second byte, the version is the lower.
@@ -35,9 +37,11 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Returns the kind of a value with this second byte, of any version that is read.
     pub(super) fn of(byte: u8) -> Option<Kind> {
         let kinds = [Kind::Record, Kind::Origin, Kind::Anchor, Kind::BootOffset, Kind::Chunk];
-        kinds.into_iter().find(|kind| kind.tag() == byte)
+        let kind = kinds.into_iter().find(|kind| *kind as u8 == byte >> 4);
+        kind.filter(|_| (OLDEST_VERSION..=VERSION).contains(&(byte & 15)))
     }
 
     fn tag(self) -> u8 {
@@ -109,22 +113,24 @@ const FLAG_MORE_FOLLOW: u8 = 8;
 /// Flags of a payload that are in use.
 pub(super) const FLAGS: u8 = FLAG_DEFECT | FLAG_UNCERTAIN | FLAG_SYNCHRONISED | FLAG_MORE_FOLLOW;
 
-#[derive(Serialize, Deserialize)]
-enum StoredBody<'a> {
-    Predicted { class: u8, label: Cow<'a, str>, probabilities: [f32; CLASSES] },
-    Reported(Cow<'a, Reported>),
-}
-
 /// An entry as read back, with its origin still by number.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct Stored<'a> {
     pub link: Link,
     pub origin: u32,
     pub at: Stamp,
     pub inference_us: u64,
     pub defect: bool,
     pub more_follow: bool,
-    pub body: Body,
+    uncertain: bool,
+    body: StoredBody<'a>,
+}
+
+impl Stored<'_> {
+    /// Returns the body; `origin` is the one of this record's number.
+    pub fn into_body(self, origin: &Origin) -> Body {
+        self.body.into_body(self.uncertain, origin)
+    }
 }
 
 /// Where an entry goes in the log.
@@ -155,13 +161,7 @@ pub(super) fn encode(place: &Place, origin_content: &[u8], entry: &Entry) -> (Ve
 }
 
 fn to_payload<'a>(place: &Place, entry: &'a Entry) -> Payload<'a> {
-    let (uncertain, body) = match &entry.body {
-        Body::Predicted(Predicted { class, label, uncertain, probabilities }) => {
-            let (label, probabilities) = (Cow::Borrowed(label.as_str()), *probabilities);
-            (*uncertain, StoredBody::Predicted { class: *class, label, probabilities })
-        }
-        Body::Reported(reported) => (false, StoredBody::Reported(Cow::Borrowed(reported))),
-    };
+    let uncertain = matches!(&entry.body, Body::Predicted(predicted) if predicted.uncertain);
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     Payload {
         id: place.id,
@@ -172,7 +172,7 @@ fn to_payload<'a>(place: &Place, entry: &'a Entry) -> Payload<'a> {
             | flag(uncertain, FLAG_UNCERTAIN)
             | flag(entry.at.synchronised, FLAG_SYNCHRONISED)
             | flag(place.more_follow, FLAG_MORE_FOLLOW),
-        body,
+        body: StoredBody::of(&entry.body, &entry.origin.labels),
     }
 }
 
@@ -180,24 +180,17 @@ fn to_payload<'a>(place: &Place, entry: &'a Entry) -> Payload<'a> {
 ///
 /// # Errors
 /// What is wrong with the bytes.
-pub fn decode(id: u64, value: &[u8]) -> Result<Stored, Damage> {
+pub fn decode(id: u64, value: &[u8]) -> Result<Stored<'_>, Damage> {
     let (link, origin, payload) = parts(value)?;
     let payload: Payload = postcard::from_bytes(payload).map_err(|_| Damage::Content)?;
     let Payload { id: stated, wall_us, monotonic_us, inference_us, flags, body } = payload;
     if stated != id {
         return Err(Damage::Misplaced(stated));
     }
-    let body = match body {
-        StoredBody::Predicted { class, label, probabilities } => {
-            let uncertain = flags & FLAG_UNCERTAIN != 0;
-            let label = label.into_owned();
-            Body::Predicted(Predicted { class, label, uncertain, probabilities })
-        }
-        StoredBody::Reported(reported) => Body::Reported(Box::new(reported.into_owned())),
-    };
     let at = Stamp { monotonic_us, wall_us, synchronised: flags & FLAG_SYNCHRONISED != 0 };
     let (defect, more_follow) = (flags & FLAG_DEFECT != 0, flags & FLAG_MORE_FOLLOW != 0);
-    Ok(Stored { link, origin, at, inference_us, defect, more_follow, body })
+    let uncertain = flags & FLAG_UNCERTAIN != 0;
+    Ok(Stored { link, origin, at, inference_us, defect, more_follow, uncertain, body })
 }
 
 /// Returns the link that an intact record of this value has after `previous`.
@@ -303,9 +296,21 @@ pub(super) fn decode_other<'a, T: Deserialize<'a>>(
     postcard::from_bytes(content(kind, value)?).map_err(|_| Damage::Content)
 }
 
-/// Returns what the chain covers of an origin: its content without its number.
-pub(super) fn origin_content(origin: &Origin) -> Vec<u8> {
-    postcard::to_allocvec(origin).expect("a Vec takes any content")
+/// Encodes an origin, stored under this number.
+pub(super) fn encode_origin(number: u32, origin: &Origin) -> Vec<u8> {
+    let value =
+        postcard::to_extend(&number, header(Kind::Origin)).expect("a Vec takes any content");
+    seal([value, origin::to_content(origin)].concat())
+}
+
+/// Decodes an origin, and the number that it is stored under.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub(super) fn decode_origin(value: &[u8]) -> Result<(u32, Origin), Damage> {
+    let content = content(Kind::Origin, value)?;
+    let (number, content) = postcard::take_from_bytes(content).map_err(|_| Damage::Content)?;
+    Ok((number, origin::from_content(content).ok_or(Damage::Content)?))
 }
 
 pub(super) fn header(kind: Kind) -> Vec<u8> {
@@ -318,10 +323,21 @@ pub(super) fn header(kind: Kind) -> Vec<u8> {
 pub(super) fn seal(mut value: Vec<u8>) -> Vec<u8> {
     let content = &value[HEADER_BYTES..];
     let length = u16::try_from(content.len()).expect("names, notes and lists are bounded");
-    let checksum = crc32fast::hash(content);
+    let checksum = checksum(value[1], content);
     value[2..4].copy_from_slice(&length.to_le_bytes());
-    value[4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    value[4..HEADER_BYTES].copy_from_slice(&checksum);
     value
+}
+
+/// The checksum of a value with this second byte. Since version 3 it covers that byte as well: one that
+/// was damaged must not pass for another version.
+fn checksum(tag: u8, content: &[u8]) -> [u8; 4] {
+    let mut hasher = crc32fast::Hasher::new();
+    if tag & 15 > OLDEST_VERSION {
+        hasher.update(&[tag]);
+    }
+    hasher.update(content);
+    hasher.finalize().to_le_bytes()
 }
 
 fn content(kind: Kind, value: &[u8]) -> Result<&[u8], Damage> {
@@ -343,10 +359,19 @@ pub(super) fn frame(bytes: &[u8]) -> Result<(Kind, &[u8], &[u8]), Damage> {
     let kind = Kind::of(tag).filter(|_| magic == MAGIC).ok_or(Damage::Kind)?;
     let length = usize::from(u16::from_le_bytes([l0, l1]));
     let (content, rest) = rest.split_at_checked(length).ok_or(Damage::Cut(bytes.len()))?;
-    if crc32fast::hash(content).to_le_bytes() != [c0, c1, c2, c3] {
+    if checksum(tag, content) != [c0, c1, c2, c3] {
         return Err(Damage::Checksum);
     }
     Ok((kind, content, rest))
+}
+
+/// Returns the version of the value at the start of `bytes` where it is newer than `VERSION`.
+pub(super) fn newer_version(bytes: &[u8]) -> Option<u8> {
+    let (&[magic, tag, l0, l1, c0, c1, c2, c3], rest) =
+        bytes.split_first_chunk::<HEADER_BYTES>()?;
+    let content = rest.get(..u16::from_le_bytes([l0, l1]).into())?;
+    let intact = magic == MAGIC && checksum(tag, content) == [c0, c1, c2, c3];
+    Some(tag & 15).filter(|version| intact && *version > VERSION)
 }
 
 #[cfg(test)]
@@ -362,18 +387,19 @@ pub(crate) mod tests {
 
     fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
-        encode(&place(id, 4), &origin_content(&origin), &predicted(&origin, 3, true)).0
+        encode(&place(id, 4), &origin::to_content(&origin), &predicted(&origin, 3, true)).0
     }
 
     #[test]
-    fn a_typical_prediction_takes_at_most_100_bytes_and_comes_back_as_it_was() {
+    fn a_typical_prediction_takes_at_most_72_bytes_and_comes_back_as_it_was() {
         let entry = predicted(&origin("edge-01"), 3, true);
         let value = value(199_999);
-        assert!(value.len() <= 100, "{} bytes", value.len());
+        assert!(value.len() <= 72, "{} bytes", value.len());
         let stored = decode(199_999, &value).unwrap();
         assert_eq!((stored.origin, stored.at, stored.inference_us), (4, entry.at, 350));
-        assert_eq!((stored.defect, stored.body), (true, entry.body));
         assert_eq!(identify(&value), Ok((199_999, stored.link, 4)));
+        assert!(stored.defect);
+        assert_eq!(stored.into_body(&entry.origin), entry.body);
     }
 
     #[test]
@@ -398,11 +424,11 @@ pub(crate) mod tests {
     fn a_link_covers_what_was_before_the_origin_and_the_content() {
         let (here, there) = (origin("edge-01"), origin("edge-02"));
         let entry = predicted(&here, 3, true);
-        let content = origin_content(&here);
+        let content = origin::to_content(&here);
         let (value, link) = encode(&place(17, 4), &content, &entry);
         assert_eq!(expected_link(&GENESIS, &content, &value), Ok(link));
         assert_ne!(expected_link(&[1; 12], &content, &value), Ok(link));
-        assert_ne!(expected_link(&GENESIS, &origin_content(&there), &value), Ok(link));
+        assert_ne!(expected_link(&GENESIS, &origin::to_content(&there), &value), Ok(link));
         let (_, other) = encode(&place(17, 4), &content, &predicted(&here, 3, false));
         assert_ne!(other, link);
         let moved = with_origin(&value, 5).unwrap();
@@ -414,7 +440,7 @@ pub(crate) mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode(1, &bytes);
-            let _ = decode_other::<Origin>(Kind::Origin, &bytes);
+            let _ = decode_origin(&bytes);
         }
 
         /// Content that carries a right checksum and is nonsense all the same.
@@ -428,6 +454,7 @@ pub(crate) mod tests {
                 let _ = identify(&value);
                 let _ = Parts::of(&value).and_then(|parts| parts.to_value());
                 let _ = decode_other::<Anchor>(kind, &value);
+                let _ = decode_origin(&value);
             }
         }
     }

@@ -2,7 +2,8 @@
 //! another device reported to it, and the log keeps it through power cuts. The only crate that names
 //! sled.
 //!
-//! - `record` is what is kept of a prediction, `format` its bytes and its link in the chain, `packed`
+//! - `record` is what is kept of a prediction, `top` its most probable classes, `origin` who made it.
+//!   `format` is a record's bytes and its link in the chain, `body` what of them the model decides, `packed`
 //!   those of a commit in one value, `chunk` such values in the store, `keys` their names.
 //! - `position` is where the log stands; `journal` and `high_water` keep it through a power cut.
 //! - `store` is the open log, which `append` and `retire` change within the limits of `retention`;
@@ -16,6 +17,7 @@
 #![deny(unsafe_code)]
 
 mod append;
+mod body;
 mod chunk;
 mod climb;
 mod error;
@@ -26,6 +28,7 @@ mod high_water;
 mod journal;
 mod keys;
 mod open;
+mod origin;
 mod packed;
 mod paths;
 mod position;
@@ -44,20 +47,23 @@ mod store;
 mod suspicion;
 #[cfg(test)]
 mod tests;
+mod top;
 mod verify;
+#[cfg(test)]
+mod versions;
 
 pub use climb::{Climb, RecoveryStep};
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record};
 pub use headroom::NoRoom;
+pub use origin::{Labels, Origin};
 pub use packed::read_chunk;
 pub use paths::socket_name;
 pub use reader::{LogReader, PAGE_RECORDS_MAX, Page, Query};
-pub use record::{
-    Body, CLASSES, Detection, Entry, LogRecord, NAME_BYTES_MAX, Origin, Predicted, Reported,
-};
+pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Predicted, Reported};
 pub use retention::Retention;
 pub use stats::Stats;
 pub use store::PredictionLog;
 pub use suspicion::Suspicion;
+pub use top::{TOP_MAX, Top, ranked, top};
 pub use verify::{Store, VerifyReport, verify};

@@ -17,7 +17,7 @@ use super::position::Position;
 use super::reader::LogReader;
 use super::retention::Retention;
 use super::salvage::{self, Recent};
-use super::scan::{Read, read_within_budget};
+use super::scan::{Read, newer_version, read_within_budget};
 use super::stats::Stats;
 use super::store::PredictionLog;
 use super::{chunk, paths, quarantine, recovery, restore};
@@ -29,7 +29,7 @@ impl PredictionLog {
     ///
     /// # Errors
     /// `Directory` or `Locked` when the directory can't be used, `NoRoom` when the disk is full or
-    /// read-only, `Open` when the disk fails.
+    /// read-only, `Open` when the disk fails, `Newer` when a newer version has written it.
     pub fn open(
         dir: &Path,
         retention: Retention,
@@ -43,19 +43,26 @@ impl PredictionLog {
         headroom.check_for_open()?;
         // A store that is not there yet has none.
         let recent = Recent::read(dir).unwrap_or_default();
+        let newer = |found| LogError::Newer { path: dir.to_path_buf(), found };
+        if let Some(found) = journal::newer_version(dir) {
+            return Err(newer(found));
+        }
         let tail = journal::read(dir);
         let opened = recovery::open(dir, climb, |db| {
+            if let Some(found) = newer_version(db)? {
+                return Ok(Err(found));
+            }
             chunk::fill_last_leaf(db)?;
             tail.iter().try_for_each(|tail| tail.replay(db))?;
-            read_within_budget(db)
+            read_within_budget(db).map(Ok)
         })?;
         drop(tail);
+        let Read { scan, stats, live_bytes } = opened.read.map_err(newer)?;
         // Of the directory as it is now: a store that was set aside has taken its own with it.
         let state = high_water::read(dir);
         let high_water = HighWaterFile::open(dir).map_err(broken)?;
         let journal = Journal::open(dir, climb).map_err(broken)?;
         sync_names(dir).map_err(broken)?;
-        let Read { scan, stats, live_bytes } = opened.read;
         let mut log = PredictionLog {
             db: opened.db,
             file: opened.file,

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::body::VARIANTS;
 use super::format::{self, CONTENT_BYTES_MAX, Damage, FLAGS, HEADER_BYTES, Kind, Parts};
 
 /// Records in a chunk at most, and bytes of records after which it takes no more.
@@ -31,8 +32,11 @@ pub(super) const BYTES_MAX: usize =
     HEADER_BYTES + HEAD_BYTES_MAX + CHUNK_BYTES_MAX + LAST_RECORD_BYTES_MAX;
 
 /// Beside the flags of the record itself.
-const FLAG_REPORTED: u8 = 16;
 const FLAG_OTHER_ORIGIN: u8 = 32;
+
+/// Which body a record has: by variant of `StoredBody`. Format 2 knows the first two.
+const FLAGS_OF_BODY: [u8; VARIANTS as usize] = [0, 16, 64, 64 | 128, 64 | 16];
+const BODY_FLAGS: u8 = 16 | 64 | 128;
 
 /// What the records of a chunk are written against: the first of them.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -80,7 +84,8 @@ impl Packer {
     pub(super) fn add(&mut self, value: &[u8]) -> Result<(), Damage> {
         debug_assert!(!self.is_full(), "readers bound what they look at");
         let record = Parts::of(value)?;
-        if record.flags & !FLAGS != 0 || record.variant > 1 {
+        let body_flags = FLAGS_OF_BODY.get(usize::from(record.variant)).ok_or(Damage::Content)?;
+        if record.flags & !FLAGS != 0 {
             return Err(Damage::Content);
         }
         let Parts { id, wall_us, monotonic_us, origin, .. } = record;
@@ -92,9 +97,7 @@ impl Packer {
         let place = place.filter(|place| (self.next..u8::MAX).contains(place));
         let place = place.ok_or(Damage::Misplaced(id))?;
         let other_origin = origin != base.origin;
-        let flags = record.flags
-            | if record.variant == 1 { FLAG_REPORTED } else { 0 }
-            | if other_origin { FLAG_OTHER_ORIGIN } else { 0 };
+        let flags = record.flags | body_flags | if other_origin { FLAG_OTHER_ORIGIN } else { 0 };
         let since_us = monotonic_us.wrapping_sub(base.monotonic_us).cast_signed();
         let shift_us = offset(wall_us, monotonic_us).wrapping_sub(base.offset_us());
         self.content.clear();
@@ -243,6 +246,8 @@ impl<'a> Packed<'a> {
         let (link, body) = rest.split_first_chunk().ok_or_else(cut)?;
         let monotonic_us = self.base.monotonic_us.wrapping_add(since_us.cast_unsigned());
         let offset_us = self.base.offset_us().wrapping_add(shift_us);
+        let variant = (0..).zip(FLAGS_OF_BODY).find(|(_, of)| *of == flags & BODY_FLAGS);
+        let (variant, _) = variant.ok_or_else(cut)?;
         let record = Parts {
             link: *link,
             origin,
@@ -251,7 +256,7 @@ impl<'a> Packed<'a> {
             monotonic_us,
             inference_us,
             flags: flags & FLAGS,
-            variant: u8::from(flags & FLAG_REPORTED != 0),
+            variant,
             body,
         };
         record.to_value()
@@ -270,10 +275,13 @@ pub fn read_chunk(chunk: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, Damage> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
-    use super::super::record::tests::{origin, predicted, reported};
-    use super::super::record::{Body, Entry};
+    use super::super::record::tests::{LABELS, origin, predicted, reported};
+    use super::super::record::{Body, Entry, Predicted};
+    use super::super::top::{Top, top};
     use super::*;
     use picket_base::clock::Stamp;
 
@@ -310,7 +318,7 @@ mod tests {
     fn predictions(first_id: u64, count: u64) -> Vec<Vec<u8>> {
         let entries: Vec<_> = (0..count)
             .map(|later| {
-                let mut entry = predicted(&origin("edge-01"), (later % 10) as u8, later % 3 == 0);
+                let mut entry = predicted(&origin("edge-01"), (later % 10) as u16, later % 3 == 0);
                 entry.at.monotonic_us += later * 10_000;
                 entry.at.wall_us += (later * 10_000).cast_signed();
                 (4, false, entry)
@@ -320,9 +328,9 @@ mod tests {
     }
 
     #[test]
-    fn a_typical_prediction_takes_at_most_80_bytes() {
+    fn a_typical_prediction_takes_at_most_56_bytes() {
         let chunk = pack(&predictions(199_999, 32));
-        assert!(chunk.len() <= 32 * 80, "{} bytes", chunk.len() / 32);
+        assert!(chunk.len() <= 32 * 56, "{} bytes", chunk.len() / 32);
     }
 
     #[test]
@@ -352,6 +360,25 @@ mod tests {
         assert_eq!(unpack(&packer.finish().unwrap().1), values[1..]);
     }
 
+    fn any_predicted() -> impl Strategy<Value = Predicted> {
+        let label = prop::option::of(".{0,20}");
+        let any_top = (any::<u16>(), label, any::<f32>()).prop_map(|(class, label, confidence)| {
+            Top { class, label: label.map(Arc::from), confidence }
+        });
+        let top = prop_oneof![
+            prop::collection::vec(any_top, 0..10),
+            prop::collection::vec(0.0..1.0_f32, 1..=10).prop_map(|p| top(&p, LABELS)),
+        ];
+        (any::<u16>(), any::<bool>(), ".{0,200}", any::<u16>(), top).prop_map(
+            |(class, uncertain, label, classes, top)| {
+                let own = top.first().and_then(|first| first.label.clone().zip(Some(first.class)));
+                let own = own.map(|(label, class)| (class, label.to_string()));
+                let (class, label) = own.unwrap_or((class, label));
+                Predicted { class, label, uncertain, classes, top }
+            },
+        )
+    }
+
     fn any_entry() -> impl Strategy<Value = (u32, bool, Entry)> {
         let clocks = prop_oneof![
             (any::<u64>(), any::<i64>()),
@@ -360,16 +387,10 @@ mod tests {
         ];
         let number = prop_oneof![Just(4), any::<u32>()];
         let body = prop_oneof![
-            (any::<u8>(), any::<bool>(), ".{0,20}", any::<[f32; 10]>()).prop_map(
-                |(class, uncertain, label, probabilities)| {
-                    let mut entry = predicted(&origin("edge-01"), 0, false);
-                    if let Body::Predicted(predicted) = &mut entry.body {
-                        *predicted =
-                            crate::record::Predicted { class, label, uncertain, probabilities };
-                    }
-                    entry
-                }
-            ),
+            any_predicted().prop_map(|made| {
+                let entry = predicted(&origin("edge-01"), 0, false);
+                Entry { body: Body::Predicted(made), ..entry }
+            }),
             (0..40_000_usize).prop_map(|note| reported(&origin("edge-01"), &"n".repeat(note))),
             ".{0,200}".prop_map(|note| reported(&origin("edge-01"), &note)),
         ];

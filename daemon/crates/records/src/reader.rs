@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use super::chunk;
 use super::error::{LogError, guard};
-use super::format::{self, Damage, Kind};
+use super::format::{self, Damage};
 use super::keys::origin_key;
-use super::record::{Entry, LogRecord, Origin};
+use super::origin::Origin;
+use super::record::{Entry, LogRecord};
 use super::stats::Stats;
 
 /// Where readers find the tree while the log is open.
@@ -171,9 +172,8 @@ impl LogReader {
             Some(origin) => origin.clone(),
             None => {
                 let value = db.get(origin_key(stored.origin))?;
-                let decoded = value.and_then(|v| format::decode_other(Kind::Origin, &v).ok());
-                let Some(origin) = decoded.map(|(_, origin): (u32, Origin)| Arc::new(origin))
-                else {
+                let decoded = value.and_then(|v| format::decode_origin(&v).ok());
+                let Some(origin) = decoded.map(|(_, origin)| Arc::new(origin)) else {
                     return Ok(Err(Damage::Origin(stored.origin)));
                 };
                 origins.insert(stored.origin, origin.clone());
@@ -183,12 +183,81 @@ impl LogReader {
         let offsets = self.offsets.read().expect("no holder of the offsets panics");
         let boot_offset_us = offsets.get(&origin.boot_id).copied();
         let entry = Entry {
-            origin,
             at: stored.at,
             inference_us: stored.inference_us,
             defect: stored.defect,
-            body: stored.body,
+            body: stored.into_body(&origin),
+            origin,
         };
         Ok(Ok(LogRecord { id, entry, boot_offset_us }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::climb::Climb;
+    use super::super::origin::Labels;
+    use super::super::record::tests::{LABELS, origin, predicted};
+    use super::super::record::{Body, Predicted};
+    use super::super::retention::Retention;
+    use super::super::store::PredictionLog;
+    use super::super::top::top;
+    use super::*;
+
+    /// A prediction of a model with these labels that calls itself what the other one does.
+    fn of_model(labels: &[String], probabilities: &[f32]) -> Entry {
+        let was = origin("edge-01");
+        let origin = Arc::new(Origin { labels: Labels::new(labels), ..Origin::clone(&was) });
+        let top = top(probabilities, labels);
+        let (class, label) = (top[0].class, labels[usize::from(top[0].class)].clone());
+        let classes = labels.len() as u16;
+        let made = Predicted { class, label, uncertain: false, classes, top };
+        Entry { origin, body: Body::Predicted(made), ..predicted(&was, 0, false) }
+    }
+
+    #[test]
+    fn records_speak_the_labels_of_the_model_that_made_them() {
+        let few = ["ok".to_string(), "defect".to_string()];
+        let many: Vec<String> = (0..10_000).map(|class| format!("species {class}")).collect();
+        let mut probabilities = vec![0.0; many.len()];
+        (probabilities[9_999], probabilities[4_000]) = (0.75, 0.25);
+        let entries = [
+            predicted(&origin("edge-01"), 3, false),
+            of_model(&few, &[0.25, 0.75]),
+            of_model(&few[1..], &[0.5]),
+            of_model(&many, &probabilities),
+            predicted(&origin("edge-01"), 9, false),
+        ];
+        let state = tempfile::tempdir().unwrap();
+        let (dir, reader) = (state.path().join("log"), LogReader::new());
+        let keep = Retention { max_records: 10, max_bytes: 1 << 20, max_age: None };
+        let open = || PredictionLog::open(&dir, keep, &reader, Climb::Derived).unwrap();
+        let mut log = open();
+        log.append(&[&entries]).unwrap();
+        log.commit().unwrap();
+        drop(log);
+        let _log = open();
+        let records: Vec<LogRecord> =
+            reader.step(1).unwrap().into_iter().map(|(_, record)| record.unwrap()).collect();
+        assert!(
+            records.iter().map(|record| &record.entry.body).eq(entries.iter().map(|e| &e.body))
+        );
+        let shown: Vec<_> = records.iter().map(|r| serde_json::to_value(r).unwrap()).collect();
+        let labels = |record: usize| -> Vec<_> {
+            let top = shown[record]["top"].as_array().unwrap();
+            top.iter().map(|top| top["label"].as_str().unwrap()).collect()
+        };
+        assert_eq!(labels(0)[..2], [LABELS[3], LABELS[0]]);
+        assert_eq!((labels(1), labels(2)), (vec!["defect", "ok"], vec!["defect"]));
+        assert_eq!(labels(3)[..2], ["species 9999", "species 4000"]);
+        assert_eq!(labels(4)[0], LABELS[9]);
+        // In the order of the classes, where all of them are kept.
+        let all = [None, Some(vec![0.25, 0.75]), Some(vec![0.5]), None, None];
+        for (shown, all) in shown.iter().zip(all) {
+            assert_eq!(shown.get("probabilities"), all.map(serde_json::Value::from).as_ref());
+        }
+        assert!(reader.verify(&dir).unwrap().is_sound());
+        let query = Query { limit: 10, label: Some("species 9999".into()), ..Query::default() };
+        assert_eq!(reader.query(&query).unwrap().records.len(), 1);
     }
 }

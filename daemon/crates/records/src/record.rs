@@ -5,24 +5,12 @@ use std::sync::Arc;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::origin::Origin;
+use super::top::Top;
 use picket_base::clock::Stamp;
-
-/// Probabilities of a record: as many as the format of its bytes has room for.
-pub const CLASSES: usize = 10;
 
 /// Longest name of a model, a version, a device or a label, bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 128;
-
-/// Who predicted: shared by all records of one device, model and boot, and stored once.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Origin {
-    /// Boot of this machine during which the record was written.
-    pub boot_id: String,
-    pub model_name: String,
-    pub model_version: String,
-    /// The device that saw the image: this box, or the sender of a batch if it named one.
-    pub device_id: Option<String>,
-}
 
 /// A prediction on its way into the log, before it has a sequence number.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +24,7 @@ pub struct Entry {
     pub body: Body,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     /// Made by this daemon's model.
     Predicted(Predicted),
@@ -44,18 +32,31 @@ pub enum Body {
     Reported(Box<Reported>),
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Predicted {
-    pub class: u8,
+    pub class: u16,
     pub label: String,
     pub uncertain: bool,
-    pub probabilities: [f32; CLASSES],
+    /// How many classes the model has, 1..=10,000.
+    pub classes: u16,
+    /// The most probable classes, the most probable first, as `top` gives them: at most `TOP_MAX` are
+    /// kept. What was read from format 2 has all of its classes.
+    pub top: Vec<Top>,
 }
 
 impl Predicted {
-    /// The largest probability, 0..=1.
+    /// The probability of the predicted class, 0..=1.
     pub fn confidence(&self) -> f32 {
-        self.probabilities.get(usize::from(self.class)).copied().unwrap_or(0.0)
+        self.top.iter().find(|top| top.class == self.class).map_or(0.0, |top| top.confidence)
+    }
+
+    /// The probabilities of all classes, in their order; none where the record has not all of them.
+    fn probabilities(&self) -> Option<Vec<f32>> {
+        if self.top.len() != usize::from(self.classes) {
+            return None;
+        }
+        let probability = |class| self.top.iter().find(|top| top.class == class);
+        (0..self.classes).map(|class| Some(probability(class)?.confidence)).collect()
     }
 }
 
@@ -76,8 +77,8 @@ pub struct Detection {
     pub class: String,
     /// 0..=1
     pub confidence: f64,
-    /// In the device's own pixel coordinates.
-    pub bbox: [f64; 4],
+    /// In the device's own pixel coordinates; of any length.
+    pub bbox: Vec<f64>,
     pub uncertain: Option<bool>,
 }
 
@@ -149,7 +150,10 @@ impl Serialize for LogRecord {
                 map.serialize_entry("label", &predicted.label)?;
                 map.serialize_entry("confidence", &predicted.confidence())?;
                 map.serialize_entry("uncertain", &predicted.uncertain)?;
-                map.serialize_entry("probabilities", &predicted.probabilities)?;
+                map.serialize_entry("top", &predicted.top)?;
+                if let Some(probabilities) = predicted.probabilities() {
+                    map.serialize_entry("probabilities", &probabilities)?;
+                }
             }
             Body::Reported(reported) => {
                 map.serialize_entry("source", "log")?;
@@ -170,6 +174,8 @@ impl Serialize for LogRecord {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::origin::Labels;
+    use super::super::top::top;
     use super::*;
 
     pub(crate) fn origin(device_id: &str) -> Arc<Origin> {
@@ -178,20 +184,27 @@ pub(crate) mod tests {
             model_name: "cifar10-model".into(),
             model_version: "1.0.0".into(),
             device_id: Some(device_id.into()),
+            labels: Labels::new(LABELS),
         })
     }
 
-    pub(crate) fn predicted(origin: &Arc<Origin>, class: u8, defect: bool) -> Entry {
-        let mut probabilities = [0.02; CLASSES];
-        probabilities[usize::from(class)] = 0.82;
-        let label = "automobile".into();
+    /// Of ten classes, as the embedded model has them.
+    pub(crate) const LABELS: &[&str] =
+        &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+    pub(crate) fn predicted(origin: &Arc<Origin>, class: u16, defect: bool) -> Entry {
+        // Of whole steps, so that it is read as it was written.
+        let mut probabilities = vec![1_024.0 / 65_536.0; LABELS.len()];
+        probabilities[usize::from(class)] = 0.875;
+        let label = LABELS[usize::from(class)].into();
+        let (classes, top) = (LABELS.len() as u16, top(&probabilities, LABELS));
         let wall_us = 1_795_000_000_000_000;
         Entry {
             origin: origin.clone(),
             at: Stamp { monotonic_us: 86_400_000_000, wall_us, synchronised: true },
             inference_us: 350,
             defect,
-            body: Body::Predicted(Predicted { class, label, uncertain: true, probabilities }),
+            body: Body::Predicted(Predicted { class, label, uncertain: true, classes, top }),
         }
     }
 
@@ -199,7 +212,7 @@ pub(crate) mod tests {
         let detection = Detection {
             class: "scratch".into(),
             confidence: 0.75,
-            bbox: [1.0, 2.0, 30.5, 40.25],
+            bbox: vec![1.0, 2.0, 30.5, 40.25],
             uncertain: None,
         };
         let reported = Reported {

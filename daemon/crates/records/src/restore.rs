@@ -9,8 +9,7 @@ use super::error::{StoreError, guard};
 use super::format::{self, Anchor, GENESIS, Kind, Link};
 use super::keys::{ANCHOR_KEY, ORIGIN_PREFIX, offset_key, origin_key, record_key};
 use super::position::Position;
-use super::record::Origin;
-use super::{chunk, high_water, packed, quarantine, salvage};
+use super::{chunk, high_water, origin, packed, quarantine, salvage};
 use picket_base::clock;
 
 /// Records copied into a fresh store between two flushes.
@@ -138,8 +137,8 @@ impl OriginNumbers {
         let mut numbers = BTreeMap::new();
         for item in db.scan_prefix([ORIGIN_PREFIX]) {
             let (_, value) = item?;
-            if let Ok((number, origin)) = format::decode_other::<Origin>(Kind::Origin, &value) {
-                numbers.insert(number, format::origin_content(&origin));
+            if let Ok((number, origin)) = format::decode_origin(&value) {
+                numbers.insert(number, origin::to_content(&origin));
             }
         }
         Ok(OriginNumbers(numbers))
@@ -156,8 +155,8 @@ impl OriginNumbers {
         let taken = self.0.contains_key(&own);
         let next = self.0.last_key_value().map_or(0, |(last, _)| last + 1);
         let number = if taken { next } else { own };
-        if let Ok(origin) = postcard::from_bytes::<Origin>(&content) {
-            let value = format::encode_other(Kind::Origin, number, &origin);
+        if let Some(origin) = origin::from_content(&content) {
+            let value = format::encode_origin(number, &origin);
             batch.insert(&origin_key(number)[..], value);
         }
         self.0.insert(number, content);

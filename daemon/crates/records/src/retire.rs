@@ -70,7 +70,7 @@ impl PredictionLog {
         let keep_from_us =
             clock::Stamp::now().wall_us.saturating_sub_unsigned(clock::micros(max_age));
         let value = chunk::get(&self.db, self.first_id)?;
-        let oldest = value.and_then(|value| format::decode(self.first_id, &value).ok());
+        let oldest = value.as_ref().and_then(|value| format::decode(self.first_id, value).ok());
         Ok(oldest.is_some_and(|oldest| oldest.at.wall_us < keep_from_us))
     }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::format::{self, HEADER_BYTES, Kind, Link, MAGIC};
 use super::packed::{self, Packed, Unpacked};
 use super::segment;
-use super::{journal, record};
+use super::{journal, origin};
 
 /// Read at once; a value that crosses the end is read again from its start.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -41,7 +41,7 @@ const VERSIONS_MAX: usize = 8;
 pub(super) struct Found {
     /// Values by the record's number.
     pub(super) records: BTreeMap<u64, Vec<Vec<u8>>>,
-    /// Origins' contents (`format::origin_content`) by their number.
+    /// Origins' contents (`origin::to_content`) by their number.
     pub(super) origins: BTreeMap<u32, Vec<Vec<u8>>>,
     pub(super) anchor: Option<format::Anchor>,
     pub(super) offsets: Vec<format::BootOffset>,
@@ -156,9 +156,8 @@ impl Found {
                 }
             }
             Kind::Origin => {
-                let decoded = format::decode_other::<record::Origin>(Kind::Origin, value);
-                let Ok((number, origin)) = decoded else { return };
-                self.know_origin(number, format::origin_content(&origin));
+                let Ok((number, origin)) = format::decode_origin(value) else { return };
+                self.know_origin(number, origin::to_content(&origin));
             }
             Kind::Anchor => {
                 let decoded = format::decode_other::<format::Anchor>(Kind::Anchor, value);
@@ -321,6 +320,7 @@ fn read_on(file: &File, offset: &mut u64, end: u64, buffer: &mut [u8]) -> usize 
 mod tests {
     use super::super::{
         format::{CONTENT_BYTES_MAX, tests::place},
+        origin::to_content,
         packed::Packer,
         record::tests::{origin, predicted, reported},
     };
@@ -335,14 +335,14 @@ mod tests {
     #[test]
     fn values_are_found_between_rubbish_and_across_chunks() {
         let origin = origin("edge-01");
-        let content = format::origin_content(&origin);
+        let content = to_content(&origin);
         let value = |id| format::encode(&place(id, 4), &content, &predicted(&origin, 1, false)).0;
         let chunk = |ids: Range<u64>| {
             let mut packer = Packer::default();
             ids.for_each(|id| packer.add(&value(id)).unwrap());
             packer.finish().unwrap().1
         };
-        let stored_origin = format::encode_other(Kind::Origin, 4, &*origin);
+        let stored_origin = format::encode_origin(4, &origin);
         let rubbish = |bytes: usize| vec![MAGIC; bytes];
         let (mut torn, mut headless) = (chunk(10..15), chunk(20..25));
         let middle = torn.len() / 2;
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn the_longest_chunk_is_found_wherever_a_window_ends() {
         let origin = origin("edge-01");
-        let content = format::origin_content(&origin);
+        let content = to_content(&origin);
         let value = |id, note: usize| {
             let entry = reported(&origin, &"n".repeat(note));
             format::encode(&place(id, 4), &content, &entry).0
@@ -383,7 +383,7 @@ mod tests {
         }
         let chunk = packer.finish().unwrap().1;
         assert!(chunk.len() > CONTENT_BYTES_MAX + 3_000 && chunk.len() <= packed::BYTES_MAX);
-        let stored_origin = format::encode_other(Kind::Origin, 4, &*origin);
+        let stored_origin = format::encode_origin(4, &origin);
         for before in (0..chunk.len() + 1_000).step_by(977).chain([chunk.len() - 1, chunk.len()]) {
             let gap = vec![0; CHUNK_BYTES - before];
             let dir = store(&[stored_origin.clone(), gap, chunk.clone(), vec![0; CHUNK_BYTES]]);
@@ -395,7 +395,7 @@ mod tests {
     #[test]
     fn of_two_versions_the_one_that_continues_the_chain_counts() {
         let origin = origin("edge-01");
-        let content = format::origin_content(&origin);
+        let content = to_content(&origin);
         let encode = |id, previous: &Link, class| {
             let place = format::Place { previous: *previous, ..place(id, 4) };
             format::encode(&place, &content, &predicted(&origin, class, false))
@@ -403,7 +403,7 @@ mod tests {
         let (first, link) = encode(1, &format::GENESIS, 1);
         let (kept, kept_link) = encode(2, &link, 2);
         let (stale, _) = encode(2, &[9; 12], 3);
-        let stored_origin = format::encode_other(Kind::Origin, 4, &*origin);
+        let stored_origin = format::encode_origin(4, &origin);
         let stored = [&first, &kept, &stale].map(|value| packed::single(value).unwrap());
         let dir = store(&[vec![stored_origin], stored.to_vec()].concat());
         let found = find(dir.path(), &(1..3)).unwrap();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::chunk;
 use super::format::{self, Kind, Link};
 use super::keys::{ANCHOR_KEY, OFFSET_PREFIX, ORIGIN_PREFIX, origin_number};
-use super::record::Origin;
+use super::origin::{self, Origin};
 use super::stats::Stats;
 
 /// Time that reading the store may take at open; the rest is read while the daemon serves.
@@ -33,7 +33,7 @@ pub(super) struct OriginUse {
 
 impl OriginUse {
     pub(super) fn new(origin: Origin) -> OriginUse {
-        let content = format::origin_content(&origin);
+        let content = origin::to_content(&origin);
         OriginUse { origin: Arc::new(origin), content, records: 0 }
     }
 }
@@ -55,6 +55,19 @@ pub(super) struct Scan {
     pub(super) losses: Vec<Range<u64>>,
 }
 
+/// Returns the newer version of the format that what was written last has, if it has one: of origins,
+/// offsets, the anchor and the newest records. All of a version's writers write them.
+pub(super) fn newer_version(db: &sled::Db) -> sled::Result<Option<u8>> {
+    for prefix in [ANCHOR_KEY, ORIGIN_PREFIX, OFFSET_PREFIX] {
+        for item in db.scan_prefix([prefix]) {
+            if let Some(version) = format::newer_version(&item?.1) {
+                return Ok(Some(version));
+            }
+        }
+    }
+    chunk::newer_version(db)
+}
+
 /// One readable record, for the counters.
 pub(super) struct Seen {
     pub(super) origin: u32,
@@ -69,7 +82,7 @@ impl Scan {
         let mut scan = Scan { from: u64::MAX, ..Scan::default() };
         for item in db.scan_prefix([ORIGIN_PREFIX]) {
             let (key, value) = item?;
-            let decoded = format::decode_other::<Origin>(Kind::Origin, &value);
+            let decoded = format::decode_origin(&value);
             if let (Some(number), Ok((stated, origin))) = (origin_number(&key), decoded)
                 && number == stated
             {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::Origin;
+use super::origin::Origin;
 
 /// Equal, at every commit, to what a full scan of the log would count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

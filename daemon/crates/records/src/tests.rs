@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use picket_base::clock;
 
-use super::format::Kind;
 use super::high_water::HighWaterFile;
 use super::keys::{ANCHOR_KEY, RECORD_PREFIX, origin_key, record_key};
+use super::origin::to_content;
 use super::position::Position;
 use super::record::tests::{origin, predicted};
 use super::scan::{Scan, read_within_budget};
@@ -77,7 +77,7 @@ fn append(log: &mut PredictionLog, count: u64) {
     let devices = [origin("edge-01"), origin("edge-02")];
     let next = log.next_id();
     let entries: Vec<Entry> = (next..next + count)
-        .map(|id| predicted(&devices[id as usize % 2], (id % 10) as u8, id.is_multiple_of(3)))
+        .map(|id| predicted(&devices[id as usize % 2], (id % 10) as u16, id.is_multiple_of(3)))
         .collect();
     log.append(&[&entries]).unwrap();
     log.commit().unwrap();
@@ -207,7 +207,7 @@ fn a_removed_record_is_a_gap_and_an_altered_one_breaks_the_chain() {
     let bench = Bench::filled(100);
     bench.tamper(|db| {
         // A forger who recomputes the checksum, and even the record's own link.
-        let content = format::origin_content(&origin("edge-01"));
+        let content = to_content(&origin("edge-01"));
         let before = format::identify(&chunk::get(db, 59).unwrap().unwrap()).unwrap();
         let forged = predicted(&origin("edge-01"), 9, false);
         let place =
@@ -225,7 +225,7 @@ fn a_removed_record_is_a_gap_and_an_altered_one_breaks_the_chain() {
 fn an_altered_origin_breaks_the_chain_of_every_record_that_names_it() {
     let bench = Bench::filled(10);
     bench.tamper(|db| {
-        let value = format::encode_other(Kind::Origin, 0, &*origin("edge-99"));
+        let value = format::encode_origin(0, &origin("edge-99"));
         db.insert(origin_key(0), value).unwrap();
     });
     assert_eq!(bench.verify().altered.len(), 5);

@@ -11,10 +11,9 @@ use super::error::{LogError, guard};
 use super::format::{self, Anchor, Kind, Link};
 use super::keys::{ANCHOR_KEY, origin_key};
 use super::reader::LogReader;
-use super::record::Origin;
 use super::retention::Retention;
 use super::store::PredictionLog;
-use super::{chunk, high_water, quarantine, salvage};
+use super::{chunk, high_water, origin, quarantine, salvage};
 
 /// Numbers listed in a report at most; the counts are always whole.
 const LISTED_MAX: usize = 1_000;
@@ -207,8 +206,7 @@ impl LogReader {
 
 /// Returns the content of a stored origin, as the chain covers it.
 fn origin_content(value: sled::IVec) -> Option<Vec<u8>> {
-    let decoded = format::decode_other::<Origin>(Kind::Origin, &value).ok();
-    decoded.map(|(_, origin)| format::origin_content(&origin))
+    format::decode_origin(&value).ok().map(|(_, origin)| origin::to_content(&origin))
 }
 
 /// Reading from the oldest record to the newest.

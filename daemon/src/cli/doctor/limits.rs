@@ -1,9 +1,10 @@
 //! What the kernel lets the daemon have: memory and processor of its control group, open files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::finding::{Finding, size};
 use super::kernel::read;
+use crate::os::{control_groups, memory_limit};
 
 /// The daemon needs 39 MiB after 700,000 predictions and 64 MiB of bodies at most; docs/systemd.md.
 const MEMORY_NEEDED: u64 = 128 << 20;
@@ -27,23 +28,6 @@ pub fn check(root: &Path, daemon: Option<u32>) -> Vec<Finding> {
     vec![memory(root, &cgroup, whose), processor(root, &cgroup, whose), files(&process, whose)]
 }
 
-/// The folders of the group that a controller's settings are in, innermost first. Version 2 has one tree
-/// for all, version 1 one for each controller; cgroups(7).
-fn groups(root: &Path, cgroup: &str, controller: &str) -> Vec<PathBuf> {
-    let lines: Vec<(&str, &str)> =
-        cgroup.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')).collect();
-    let mounts = root.join("sys/fs/cgroup");
-    let v1 = lines.iter().find(|(names, _)| names.split(',').any(|name| name == controller));
-    let unified = lines.iter().find(|(names, _)| names.is_empty());
-    let (base, path) = match (v1, unified) {
-        (Some((_, path)), _) => (mounts.join(controller), path),
-        (None, Some((_, path))) => (mounts, path),
-        (None, None) => return Vec::new(),
-    };
-    let path = Path::new(path.trim_start_matches('/'));
-    path.ancestors().map(|ancestor| base.join(ancestor)).collect()
-}
-
 fn memory(root: &Path, cgroup: &str, whose: &str) -> Finding {
     let unified = read(root.join("sys/fs/cgroup/cgroup.controllers"));
     if unified.is_some_and(|controllers| !controllers.split(' ').any(|name| name == "memory")) {
@@ -53,17 +37,11 @@ fn memory(root: &Path, cgroup: &str, whose: &str) -> Finding {
             "add cgroup_enable=memory to the kernel's command line (Raspberry Pi: cmdline.txt)",
         );
     }
-    let groups = groups(root, cgroup, "memory");
+    let groups = control_groups(root, cgroup, "memory");
     if groups.is_empty() {
         return Finding::unknown("memory_limit", "the kernel shows no control group");
     }
-    let limit = groups
-        .iter()
-        .flat_map(|group| ["memory.max", "memory.limit_in_bytes"].map(|file| group.join(file)))
-        .filter_map(|file| read(file)?.parse::<u64>().ok())
-        .min();
-    // Version 1 writes "no limit" as a number near 2^63.
-    let Some(limit) = limit.filter(|limit| *limit < 1 << 60) else {
+    let Some(limit) = memory_limit(&groups) else {
         return Finding::ok("memory_limit", format!("{whose} has no limit"));
     };
     let fact = format!("{whose} may use {}", size(limit));
@@ -78,7 +56,7 @@ fn memory(root: &Path, cgroup: &str, whose: &str) -> Finding {
 }
 
 fn processor(root: &Path, cgroup: &str, whose: &str) -> Finding {
-    let groups = groups(root, cgroup, "cpu");
+    let groups = control_groups(root, cgroup, "cpu");
     if groups.is_empty() {
         return Finding::unknown("cpu_limit", "the kernel shows no control group");
     }

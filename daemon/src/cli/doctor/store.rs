@@ -117,6 +117,11 @@ fn log(config: &Config) -> Finding {
         Ok(report) => verdict(&report),
         Err(LogError::Locked { .. }) => ask_ready(config.probe.listen.to_string().parse().ok())
             .unwrap_or_else(|| Finding::unknown("log", "in use, and no daemon answers")),
+        Err(error @ LogError::Newer { .. }) => Finding::fail(
+            "log",
+            picket_base::chain(&error),
+            "install that version again: this one leaves the store as it is",
+        ),
         Err(error) => Finding::fail(
             "log",
             picket_base::chain(&error),

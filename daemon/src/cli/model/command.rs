@@ -1,5 +1,7 @@
 //! The commands about models.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::bench::{self, BenchArgs};
@@ -7,6 +9,7 @@ use super::inspect::{self, CheckArgs, InspectArgs};
 use super::logits::{self, LogitsArgs};
 use crate::cli::error::CliError;
 use crate::cli::global::Global;
+use crate::life;
 
 #[derive(Subcommand)]
 pub enum ModelCommand {
@@ -18,6 +21,9 @@ pub enum ModelCommand {
     Bench(BenchArgs),
     /// Print the logits of raw images, to compare with another runtime
     Logits(LogitsArgs),
+    /// Load a model within the limits of a trial; the daemon's own use
+    #[command(hide = true)]
+    Trial { path: PathBuf },
 }
 
 pub fn run(command: ModelCommand, global: &Global) -> Result<(), CliError> {
@@ -26,5 +32,6 @@ pub fn run(command: ModelCommand, global: &Global) -> Result<(), CliError> {
         ModelCommand::Check(args) => inspect::check(args, global),
         ModelCommand::Bench(args) => bench::run(args, global),
         ModelCommand::Logits(args) => logits::run(args, global),
+        ModelCommand::Trial { path } => Ok(life::within_limits(&path)?),
     }
 }

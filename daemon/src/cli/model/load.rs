@@ -3,6 +3,7 @@
 use crate::cli::error::CliError;
 use crate::cli::global::{Global, load};
 use crate::config::{ModelSettings, Settings};
+use crate::life;
 use picket_classifier::{Engine, Model};
 
 /// # Errors
@@ -13,5 +14,5 @@ pub fn load_model(
     global: &Global,
 ) -> Result<Model, CliError> {
     let config = load(Settings { model: settings, ..Settings::default() }, global)?;
-    Ok(Model::load_on(&config.model.source(), engine)?)
+    Ok(life::load_model(&config.model.source(), engine)?)
 }

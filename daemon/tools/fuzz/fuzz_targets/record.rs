@@ -7,8 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use picket_records::{decode_record, read_chunk};
 
 const MAGIC: u8 = 0xe7;
-const RECORD: u8 = 0x12;
-const CHUNK: u8 = 0x52;
+const RECORD: u8 = 0x13;
+const CHUNK: u8 = 0x53;
 
 fuzz_target!(|input: &[u8]| {
     read(input);
@@ -36,7 +36,7 @@ fn read(chunk: &[u8]) {
 fn framed(kind: u8, content: &[u8]) -> Vec<u8> {
     let mut value = vec![MAGIC, kind];
     value.extend((content.len() as u16).to_le_bytes());
-    value.extend(crc32fast::hash(content).to_le_bytes());
+    value.extend(crc32fast::hash(&[&[kind], content].concat()).to_le_bytes());
     value.extend(content);
     value
 }

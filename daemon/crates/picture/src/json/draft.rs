@@ -3,18 +3,31 @@
 use serde::de;
 use serde_json::error::Category;
 
-use crate::error::{DecodeError, Needed};
+use super::tally::Tally;
+use crate::error::{At, DATA_DEPTH_MAX, DecodeError, Foreign, Needed, Shape};
+use crate::picture::Picture;
 use crate::range::JsonRange;
 use crate::spec::Spec;
+
+const NO_LENGTHS: [Option<usize>; DATA_DEPTH_MAX] = [None; DATA_DEPTH_MAX];
 
 /// What was read of a body so far.
 pub struct Draft {
     pub needed: Needed,
-    /// As many as are needed; those that were not read yet are 0.
-    pub values: Vec<f64>,
-    /// The length of `data`, once it was read to its end.
-    pub found: Option<usize>,
+    pub tally: Tally,
+    /// How many numbers of `data` were found; no more than are needed are kept.
+    pub found: usize,
+    /// Which element of `data` is read.
+    pub at: At,
+    /// The lengths of the arrays of each depth, once one has ended. All of one depth have the same.
+    lengths: [Option<usize>; DATA_DEPTH_MAX],
+    /// How deep the numbers are, from 1.
+    depth: Option<usize>,
+    /// Whether `data` was read to its end.
+    pub ended: bool,
     pub range: Option<JsonRange>,
+    /// Whose body it is, where a key says so.
+    pub foreign: Option<Foreign>,
     pub place: Place,
     /// Why the visitors stopped the parser, where it was their decision.
     pub refusal: Option<DecodeError>,
@@ -25,23 +38,85 @@ pub struct Draft {
 pub enum Place {
     Top,
     Data,
-    Element { index: usize },
+    Element,
     Range,
     Other,
 }
 
 impl Draft {
-    /// Starts a body for a model of this input.
-    pub fn new(spec: &Spec) -> Draft {
-        let values = vec![0.0; spec.values()];
-        let needed = spec.into();
-        Draft { needed, values, found: None, range: None, place: Place::Top, refusal: None }
+    /// Starts a body of numbers in `range`, for a model of this input.
+    pub fn new(spec: &Spec, range: JsonRange) -> Draft {
+        Draft {
+            needed: spec.into(),
+            tally: Tally::new(spec.values(), range),
+            found: 0,
+            at: At::default(),
+            lengths: [None; DATA_DEPTH_MAX],
+            depth: None,
+            ended: false,
+            range: None,
+            foreign: None,
+            place: Place::Top,
+            refusal: None,
+        }
     }
 
     /// Stops the parser; [`Draft::explain`] then returns `refusal` and not the parser's error.
     pub fn refuse<E: de::Error>(&mut self, refusal: DecodeError) -> E {
-        self.refusal = Some(refusal);
+        self.refusal.get_or_insert(refusal);
         E::custom("refused")
+    }
+
+    /// Returns whether the array that is read is one of numbers.
+    pub fn numbers_are_here(&self) -> bool {
+        self.depth == Some(self.at.depth())
+    }
+
+    /// Returns whether the array that is read is one of numbers, and no more are needed.
+    pub fn is_full(&self) -> bool {
+        self.numbers_are_here() && self.found >= self.needed.values()
+    }
+
+    /// Takes the number that is read.
+    pub fn take(&mut self, value: f64) -> Result<(), DecodeError> {
+        let depth = self.at.depth();
+        if *self.depth.get_or_insert(depth) != depth || self.lengths[depth..] != NO_LENGTHS[depth..]
+        {
+            return Err(DecodeError::NotAnArray { at: self.at });
+        }
+        self.tally.set(self.found, value);
+        self.found += 1;
+        Ok(())
+    }
+
+    /// Ends an array of `found` elements, and the reading of the one around it goes on.
+    pub fn close(&mut self, found: usize) -> Result<(), DecodeError> {
+        let at = self.at;
+        let needed = *self.lengths[at.depth()].get_or_insert(found);
+        if needed != found {
+            return Err(DecodeError::Ragged { at, found, needed });
+        }
+        Ok(())
+    }
+
+    /// Returns the picture of a body that was read to its end.
+    pub fn finish(self, spec: &Spec) -> Result<Picture, DecodeError> {
+        let needed = self.needed;
+        if !self.ended {
+            return Err(match self.foreign {
+                Some(foreign) => DecodeError::Foreign { foreign, needed },
+                None => DecodeError::DataMissing { needed },
+            });
+        }
+        let lengths: Vec<usize> = self.lengths.iter().map_while(|length| *length).collect();
+        let ([height, width], channels) = (spec.size, spec.colour.channels());
+        match lengths[..] {
+            [found] if found == spec.values() => {}
+            [found] => return Err(DecodeError::DataLength { found, needed }),
+            [1, c, h, w] | [c, h, w] if [c, h, w] == [channels, height, width] => {}
+            _ => return Err(DecodeError::DataShape { found: Shape(lengths), needed }),
+        }
+        self.tally.finish(spec, self.range.is_some(), lengths.len())
     }
 
     /// Says why the parser stopped with `error`.
@@ -56,14 +131,14 @@ impl Draft {
                 Place::Top => DecodeError::NotAnObject,
                 Place::Data => DecodeError::DataNotArray { needed: self.needed },
                 Place::Range => DecodeError::Range,
-                Place::Element { index } => DecodeError::Overflow { index },
+                Place::Element => DecodeError::Overflow { at: self.at },
                 Place::Other => DecodeError::JsonSyntax { reason: error.to_string() },
             };
         }
         let (line, column) = (error.line(), error.column());
         match (literal_at(text, line, column), self.place) {
-            (Some(found), Place::Element { index }) => {
-                DecodeError::NotANumber { index, found, needed: self.needed }
+            (Some(found), Place::Element) => {
+                DecodeError::NotANumber { at: self.at, found, needed: self.needed }
             }
             (Some(literal), _) => DecodeError::NotFinite { literal, line, column },
             (None, _) => DecodeError::JsonSyntax { reason: error.to_string() },

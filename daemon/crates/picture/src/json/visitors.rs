@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::draft::{Draft, Place};
-use crate::error::DecodeError;
+use crate::error::{DATA_DEPTH_MAX, DecodeError, Foreign};
 
 /// Takes the whole body.
 pub struct BodyVisitor<'a>(pub &'a mut Draft);
@@ -24,7 +24,7 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
         draft.place = Place::Other;
         while let Some(key) = map.next_key::<Key>()? {
             match key {
-                Key::Data if draft.found.is_some() => {
+                Key::Data if draft.ended => {
                     return Err(draft.refuse(DecodeError::Duplicate { key: "data" }));
                 }
                 Key::Range if draft.range.is_some() => {
@@ -32,7 +32,8 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
                 }
                 Key::Data => {
                     draft.place = Place::Data;
-                    map.next_value_seed(DataSeed(draft))?;
+                    map.next_value_seed(ArraySeed(draft))?;
+                    draft.ended = true;
                 }
                 Key::Range => {
                     draft.place = Place::Range;
@@ -40,7 +41,10 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
                     let range: String = map.next_value()?;
                     draft.range = Some(range.parse().map_err(|error| draft.refuse(error))?);
                 }
-                Key::Other => drop(map.next_value::<IgnoredAny>()?),
+                Key::Instances => draft.ignore(Some(Foreign::KserveV1), &mut map)?,
+                Key::Inputs => draft.ignore(Some(Foreign::KserveV2), &mut map)?,
+                Key::Image => draft.ignore(Some(Foreign::Base64), &mut map)?,
+                Key::Other => draft.ignore(None, &mut map)?,
             }
             draft.place = Place::Other;
         }
@@ -53,14 +57,30 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
 enum Key {
     Data,
     Range,
+    Instances,
+    Inputs,
+    #[serde(alias = "images", alias = "image_base64", alias = "b64", alias = "base64")]
+    Image,
     #[serde(other)]
     Other,
 }
 
-/// Takes the array of numbers.
-struct DataSeed<'a>(&'a mut Draft);
+impl Draft {
+    /// Skips the value of a key that is not the daemon's, and remembers whose it is.
+    fn ignore<'de, A: MapAccess<'de>>(
+        &mut self,
+        foreign: Option<Foreign>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        self.foreign = self.foreign.or(foreign);
+        map.next_value::<IgnoredAny>().map(drop)
+    }
+}
 
-impl<'de> DeserializeSeed<'de> for DataSeed<'_> {
+/// Takes an array of `data`: the outermost, or one in it.
+struct ArraySeed<'a>(&'a mut Draft);
+
+impl<'de> DeserializeSeed<'de> for ArraySeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -68,7 +88,7 @@ impl<'de> DeserializeSeed<'de> for DataSeed<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for DataSeed<'_> {
+impl<'de> Visitor<'de> for ArraySeed<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,55 +97,48 @@ impl<'de> Visitor<'de> for DataSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let draft = self.0;
-        for index in 0..draft.values.len() {
-            let mut other = None;
-            let slot = &mut draft.values[index];
-            match seq.next_element_seed(NumberSeed { slot, other: &mut other }) {
-                Ok(Some(())) => {}
-                Ok(None) => {
-                    draft.found = Some(index);
-                    return Ok(());
+        draft.at.enter();
+        loop {
+            if draft.is_full() {
+                // What is too much is counted, whatever it is.
+                draft.place = Place::Data;
+                match seq.next_element::<IgnoredAny>()? {
+                    Some(_) => draft.found += 1,
+                    None => break,
                 }
-                Err(error) => {
-                    draft.place = Place::Element { index };
-                    let needed = draft.needed;
-                    draft.refusal =
-                        other.map(|found| DecodeError::NotANumber { index, found, needed });
-                    return Err(error);
+            } else {
+                draft.place = Place::Element;
+                match seq.next_element_seed(ElementSeed(draft))? {
+                    Some(()) => {}
+                    None => break,
                 }
             }
-        }
-        let mut found = draft.values.len();
-        while seq.next_element::<IgnoredAny>()?.is_some() {
-            found += 1;
-            if found > draft.needed.counted() {
+            draft.at.next();
+            if draft.found > draft.needed.counted() {
                 return Err(draft.refuse(DecodeError::DataTooLong { needed: draft.needed }));
             }
         }
-        draft.found = Some(found);
-        Ok(())
+        let found = draft.at.leave();
+        draft.close(found).map_err(|refusal| draft.refuse(refusal))
     }
 }
 
-/// Reads one number into its slot, or names what is there in its place.
-struct NumberSeed<'a> {
-    slot: &'a mut f64,
-    other: &'a mut Option<&'static str>,
-}
+/// Takes one element of an array: a number, an array, or what is there in its place.
+struct ElementSeed<'a>(&'a mut Draft);
 
-impl NumberSeed<'_> {
-    fn set<E>(self, value: f64) -> Result<(), E> {
-        *self.slot = value;
-        Ok(())
+impl ElementSeed<'_> {
+    fn number<E: de::Error>(self, value: f64) -> Result<(), E> {
+        let draft = self.0;
+        draft.take(value).map_err(|refusal| draft.refuse(refusal))
     }
 
     fn refuse<E: de::Error>(self, found: &'static str) -> Result<(), E> {
-        *self.other = Some(found);
-        Err(E::custom("refused"))
+        let Draft { at, needed, .. } = *self.0;
+        Err(self.0.refuse(DecodeError::NotANumber { at, found, needed }))
     }
 }
 
-impl<'de> DeserializeSeed<'de> for NumberSeed<'_> {
+impl<'de> DeserializeSeed<'de> for ElementSeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -133,7 +146,7 @@ impl<'de> DeserializeSeed<'de> for NumberSeed<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for NumberSeed<'_> {
+impl<'de> Visitor<'de> for ElementSeed<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,15 +154,15 @@ impl<'de> Visitor<'de> for NumberSeed<'_> {
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
-        self.set(value as f64)
+        self.number(value as f64)
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
-        self.set(value as f64)
+        self.number(value as f64)
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
-        self.set(value)
+        self.number(value)
     }
 
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
@@ -164,8 +177,15 @@ impl<'de> Visitor<'de> for NumberSeed<'_> {
         self.refuse("a string")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        self.refuse("an array")
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        let draft = self.0;
+        if draft.numbers_are_here() {
+            return ElementSeed(draft).refuse("an array");
+        }
+        if draft.at.depth() == DATA_DEPTH_MAX {
+            return Err(draft.refuse(DecodeError::DataDepth { needed: draft.needed }));
+        }
+        ArraySeed(draft).visit_seq(seq)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {

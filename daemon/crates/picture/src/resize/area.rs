@@ -1,86 +1,225 @@
 //! The exact area average: rows of pixels to a picture of another size.
 //!
-//! It keeps one sum for each value of the result and no copy of the picture. It must not know where rows
+//! It keeps the sums of one row of the result and no copy of the picture. It must not know where rows
 //! come from.
+
+use std::ops::Range;
+
+use super::geometry::Axis;
+
+/// The most rows whose sum fits 16 bits: 257 × 255 = 65,535.
+const WHOLE_ROWS_MAX: usize = 257;
 
 /// Averages a picture down (or up), row by row.
 ///
 /// Each pixel of the result is the mean of the source area under it, fractions of pixels counted by
-/// their area, rounded half up. The whole picture is squashed: nothing is cropped and the aspect
-/// ratio is not kept. The same rule enlarges a smaller picture (a pixel is repeated, and mixed by area
-/// where a cell crosses a border), and leaves one of the same size bit-exact.
+/// their area, rounded half up. The same rule enlarges a smaller picture (a pixel is repeated, and mixed
+/// by area where a cell crosses a border), and leaves one of the same size bit-exact.
+///
+/// A cell is what one pixel of the result shows. Rows are summed as they are, and a row of cells is summed
+/// across only once its last row has come.
 pub struct Average {
-    width: usize,
-    height: usize,
+    columns: Vec<Cell>,
+    down: Axis,
     channels: usize,
-    /// Height and width of the result.
-    size: [usize; 2],
+    /// The values of a row that the cells show.
+    seen: Range<usize>,
+    /// How many rows were pushed.
     row: usize,
-    /// The sums of one row, in the result's columns.
-    across: Vec<u32>,
-    /// Sums of channel value × area; the area unit is one `size`th of a pixel each way.
-    sums: Vec<u64>,
+    /// The row of cells that is summed.
+    cell: usize,
+    /// The sums of the last rows that lie within these cells, and how many they are.
+    whole: Vec<u16>,
+    whole_rows: usize,
+    /// The sums of all the others by their shares, in area units; one is a `scaled`th of a row.
+    sums: Vec<u32>,
+    division: Division,
+    pixels: Vec<u8>,
 }
 
 impl Average {
-    /// Starts a picture of `width` × `height` pixels of 1 or 3 channels, both sides from 1 to the side
-    /// limit (16,384), that becomes one of `size`, height and width up to 1,024: a row's sums stay
-    /// within 32 bits.
-    pub fn new(width: usize, height: usize, channels: usize, size: [usize; 2]) -> Average {
-        let across = vec![0; size[1] * channels];
-        let sums = vec![0; size[0] * size[1] * channels];
-        Average { width, height, channels, size, row: 0, across, sums }
+    /// Starts a picture of 1 or 3 channels whose sides are within the side limit (16,384): a column's sum
+    /// stays within 32 bits.
+    pub fn new(across: Axis, down: Axis, channels: usize) -> Average {
+        let mut columns: Vec<Cell> = across.cells().map(|at| Cell::new(&across, at)).collect();
+        let start = columns.first().map_or(0, |cell| cell.first);
+        let end = columns.last().map_or(0, |cell| cell.last + 1);
+        for cell in &mut columns {
+            cell.first -= start;
+            cell.last -= start;
+        }
+        let values = (end - start) * channels;
+        Average {
+            seen: start * channels..end * channels,
+            down,
+            channels,
+            row: 0,
+            cell: down.cells().start,
+            whole: vec![0; values],
+            whole_rows: 0,
+            sums: vec![0; values],
+            division: Division::by(across.source as u64 * down.source as u64),
+            pixels: Vec::with_capacity(columns.len() * down.cells().len() * channels),
+            columns,
+        }
     }
 
     /// Takes the next row from the top.
     pub fn push_row(&mut self, row: &[u8]) {
-        debug_assert_eq!(row.len(), self.width * self.channels);
-        match self.channels {
-            1 => across::<1>(row, self.width, self.size[1], &mut self.across),
-            _ => across::<3>(row, self.width, self.size[1], &mut self.across),
-        }
-        let rows = self.size[0];
-        let (top, bottom) = (self.row * rows, (self.row + 1) * rows);
+        let (height, row) = (self.down.source as u64, &row[self.seen.clone()]);
+        let unit = (self.down.reduction * self.down.scaled) as u64;
+        let top = self.row as u64 * unit;
+        let bottom = (top + unit).min(height * self.down.scaled as u64);
         self.row += 1;
-        for y in top / self.height..=(bottom - 1) / self.height {
-            let share = bottom.min((y + 1) * self.height) - top.max(y * self.height);
-            let start = y * self.across.len();
-            let Some(cells) = self.sums.get_mut(start..start + self.across.len()) else { return };
-            for (cell, &value) in cells.iter_mut().zip(&self.across) {
-                *cell += u64::from(value) * share as u64;
+        let mut fills_a_cell = false;
+        while self.cell < self.down.cells().end {
+            let upper = self.cell as u64 * height;
+            let lower = upper + height;
+            if bottom <= upper {
+                return;
             }
+            let share = bottom.min(lower) - top.max(upper);
+            if share == height && fills_a_cell {
+                self.repeat();
+                self.cell += 1;
+                continue;
+            }
+            if share == unit {
+                if self.whole_rows == WHOLE_ROWS_MAX {
+                    self.spill(unit);
+                }
+                self.whole_rows += 1;
+                add(&mut self.whole, row);
+            } else {
+                add_share(&mut self.sums, row, share as u32);
+            }
+            if bottom < lower {
+                return;
+            }
+            fills_a_cell = share == height;
+            self.emit(unit);
+            self.cell += 1;
         }
     }
 
     /// Returns the pixels, row-major HWC, once every row was pushed.
     pub fn finish(self) -> Vec<u8> {
-        debug_assert_eq!(self.row, self.height);
-        let area = (self.width * self.height) as u64;
-        self.sums.iter().map(|sum| ((sum + area / 2) / area) as u8).collect()
+        self.pixels
+    }
+
+    /// Moves the sums of whole rows to the others.
+    fn spill(&mut self, unit: u64) {
+        for (sum, whole) in self.sums.iter_mut().zip(&mut self.whole) {
+            *sum += u32::from(*whole) * unit as u32;
+            *whole = 0;
+        }
+        self.whole_rows = 0;
+    }
+
+    /// Ends a row of cells: sums it across and divides.
+    fn emit(&mut self, unit: u64) {
+        self.spill(unit);
+        match self.channels {
+            1 => across::<1>(&self.sums, &self.columns, self.division, &mut self.pixels),
+            _ => across::<3>(&self.sums, &self.columns, self.division, &mut self.pixels),
+        }
+        self.sums.fill(0);
+    }
+
+    /// Ends a row of cells that shows the same row of the source as the one before, and nothing else.
+    fn repeat(&mut self) {
+        let row = self.columns.len() * self.channels;
+        self.pixels.extend_from_within(self.pixels.len() - row..);
     }
 }
 
-/// Writes the sums of one row in `columns` columns of `width` area units each.
-fn across<const CHANNELS: usize>(row: &[u8], width: usize, columns: usize, sums: &mut [u32]) {
-    for (x, cell) in sums.chunks_exact_mut(CHANNELS).enumerate() {
-        let (left, right) = (x * width, (x + 1) * width);
-        let (first, last) = (left / columns, (right - 1) / columns);
-        let pixels = &row[first * CHANNELS..(last + 1) * CHANNELS];
-        let mut whole = [0_u32; CHANNELS];
-        for pixel in pixels.chunks_exact(CHANNELS) {
-            for (sum, &value) in whole.iter_mut().zip(pixel) {
-                *sum += u32::from(value);
+#[cfg(test)]
+impl Average {
+    pub fn held(&self) -> usize {
+        let sums = self.whole.capacity() * 2 + self.sums.capacity() * 4;
+        sums + self.pixels.capacity() + self.columns.capacity() * size_of::<Cell>()
+    }
+}
+
+/// The columns of the source under one cell.
+struct Cell {
+    first: usize,
+    last: usize,
+    /// The width of a column, in area units; one is a `scaled`th of a column.
+    unit: u64,
+    /// How much of the first column, and of the last, lies outside of the cell.
+    before: u64,
+    after: u64,
+}
+
+impl Cell {
+    fn new(axis: &Axis, at: usize) -> Cell {
+        let unit = (axis.reduction * axis.scaled) as u64;
+        let left = at as u64 * axis.source as u64;
+        let right = left + axis.source as u64;
+        let (first, last) = (left / unit, (right - 1) / unit);
+        let (before, after) = (left - first * unit, (last + 1) * unit - right);
+        Cell { first: first as usize, last: last as usize, unit, before, after }
+    }
+}
+
+fn add(sums: &mut [u16], row: &[u8]) {
+    for (sum, &value) in sums.iter_mut().zip(row) {
+        *sum += u16::from(value);
+    }
+}
+
+fn add_share(sums: &mut [u32], row: &[u8], share: u32) {
+    for (sum, &value) in sums.iter_mut().zip(row) {
+        *sum += u32::from(value) * share;
+    }
+}
+
+/// Sums a row of cells across and appends their means.
+fn across<const CHANNELS: usize>(
+    sums: &[u32],
+    columns: &[Cell],
+    division: Division,
+    pixels: &mut Vec<u8>,
+) {
+    let sums = sums.as_chunks::<CHANNELS>().0;
+    for cell in columns {
+        let under = &sums[cell.first..=cell.last];
+        let mut whole = [0_u64; CHANNELS];
+        for column in under {
+            for (sum, &value) in whole.iter_mut().zip(column) {
+                *sum += u64::from(value);
             }
         }
-        // The first and the last pixel lie in the cell with a part of their width only.
-        let before = (left - first * columns) as u32;
-        let after = ((last + 1) * columns - right) as u32;
-        let (from, to) = (&pixels[..CHANNELS], &pixels[pixels.len() - CHANNELS..]);
-        for channel in 0..CHANNELS {
-            cell[channel] = whole[channel] * columns as u32
-                - u32::from(from[channel]) * before
-                - u32::from(to[channel]) * after;
-        }
+        let (from, to) = (&under[0], &under[under.len() - 1]);
+        pixels.extend((0..CHANNELS).map(|at| {
+            let outside = u64::from(from[at]) * cell.before + u64::from(to[at]) * cell.after;
+            division.mean(whole[at] * cell.unit - outside)
+        }));
+    }
+}
+
+/// A division by one area, as a multiplication: a picture has up to three million of them.
+#[derive(Clone, Copy)]
+struct Division {
+    area: u64,
+    /// 2^55 / area, rounded up: with a sum of up to 256 areas the product stays within 64 bits.
+    inverse: u64,
+}
+
+impl Division {
+    const BITS: u32 = 55;
+
+    fn by(area: u64) -> Division {
+        Division { area, inverse: (1 << Division::BITS) / area + 1 }
+    }
+
+    /// Returns sum / area, rounded half up, of a sum of up to 255 areas.
+    fn mean(self, sum: u64) -> u8 {
+        let sum = sum + self.area / 2;
+        let quotient = (sum * self.inverse) >> Division::BITS;
+        // The inverse is too large by less than 1, and the quotient by at most that much.
+        (quotient - u64::from(quotient * self.area > sum)) as u8
     }
 }
 
@@ -100,7 +239,15 @@ mod tests {
         height: usize,
         pixel: impl Fn(usize, usize) -> [u8; 3],
     ) -> Vec<u8> {
-        let mut average = Average::new(width, height, 3, size);
+        let axis = |source, length| Axis {
+            source,
+            reduction: 1,
+            scaled: length,
+            offset: 0,
+            length,
+            mirrored: false,
+        };
+        let mut average = Average::new(axis(width, size[1]), axis(height, size[0]), 3);
         for y in 0..height {
             let row: Vec<u8> = (0..width).flat_map(|x| pixel(x, y)).collect();
             average.push_row(&row);
@@ -129,7 +276,9 @@ mod tests {
 
     #[test]
     fn flat_picture_of_any_size_stays_flat() {
-        for (width, height) in [(1, 1), (1, 500), (500, 1), (31, 33), (16_384, 2), (1000, 777)] {
+        for (width, height) in
+            [(1, 1), (1, 500), (500, 1), (31, 33), (16_384, 2), (2, 16_384), (1000, 777)]
+        {
             for value in [0, 1, 127, 254, 255] {
                 let picture = average(width, height, |_, _| [value; 3]);
                 assert!(picture.iter().all(|&p| p == value), "{width}x{height} {value}");

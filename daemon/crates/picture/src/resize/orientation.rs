@@ -87,7 +87,7 @@ mod tests {
             let stored = Picture { size: [2, 3], channels: 1, pixels };
             let Picture { size: [height, width], pixels, .. } =
                 Orientation::from_exif(value).apply(stored);
-            assert_eq!([height, width], if value < 5 || value > 8 { [2, 3] } else { [3, 2] });
+            assert_eq!([height, width], if (5..=8).contains(&value) { [3, 2] } else { [2, 3] });
             let corners = [0, width - 1, (height - 1) * width, height * width - 1];
             assert_eq!(corners.map(|at| pixels[at]), upright, "orientation {value}");
         }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use picket_base::clock::Stamp;
-use picket_records::{Body, Climb, Entry, LogReader, Origin, Predicted, PredictionLog, read_chunk};
+use picket_records::{
+    Body, Climb, Entry, Labels, LogReader, Origin, Predicted, PredictionLog, read_chunk, top,
+};
 
 use crate::engine::picket::RETENTION;
 
@@ -67,6 +69,7 @@ fn entries() -> Vec<Entry> {
         model_name: "cifar10".into(),
         model_version: "1".into(),
         device_id: None,
+        labels: Labels::new(&LABELS),
     });
     let mut state = 1_u64;
     let mut uniform = move || {
@@ -81,12 +84,14 @@ fn entries() -> Vec<Entry> {
             let weights: [f32; 10] = std::array::from_fn(|_| (uniform() * 12.0).exp());
             let total: f32 = weights.iter().sum();
             let probabilities = weights.map(|weight| weight / total);
-            let class = (0..10).max_by(|a, b| weights[*a].total_cmp(&weights[*b])).unwrap_or(0);
+            let top = top(&probabilities, &LABELS);
+            let class = top[0].class;
             let predicted = Predicted {
-                class: class as u8,
-                label: LABELS[class].into(),
+                class,
+                label: LABELS[usize::from(class)].into(),
                 uncertain: false,
-                probabilities,
+                classes: LABELS.len() as u16,
+                top,
             };
             // 100 a second.
             let later_us = number * 10_000;

@@ -1,45 +1,10 @@
-//! JSON bodies as clients write them, right and wrong.
+//! Flat bodies as clients write them, right and wrong.
 
-use super::body::decode;
+use super::bodies::{assert_malformed, assert_refused, body, data, parse, scaled};
 use crate::error::{DecodeError, DecodeFault};
 use crate::fixtures::{CHANNELS, IMAGE_BYTES, SIDE, SMALL};
-use crate::picture::Picture;
+use crate::json::decode;
 use crate::range::JsonRange;
-
-/// A body of 3072 numbers, all `fill`, with some replaced by index.
-fn data(fill: &str, replaced: &[(usize, &str)]) -> String {
-    let mut values = vec![fill; IMAGE_BYTES];
-    for &(index, value) in replaced {
-        values[index] = value;
-    }
-    values.join(",")
-}
-
-fn body(fill: &str, replaced: &[(usize, &str)]) -> String {
-    format!("{{\"data\":[{}]}}", data(fill, replaced))
-}
-
-fn scaled(fill: &str, replaced: &[(usize, &str)]) -> String {
-    format!("{{\"range\":\"0..1\",\"data\":[{}]}}", data(fill, replaced))
-}
-
-fn parse(body: &str) -> Result<Picture, DecodeError> {
-    decode(body.as_bytes(), &SMALL, JsonRange::ZeroTo255)
-}
-
-#[track_caller]
-fn assert_refused(body: &str, fault: DecodeFault, text: &str) {
-    let error = parse(body).unwrap_err();
-    assert_eq!(error.to_string(), text);
-    assert_eq!(error.fault(), fault);
-}
-
-#[track_caller]
-fn assert_malformed(body: &str) {
-    let error = parse(body).unwrap_err();
-    assert!(matches!(error, DecodeError::JsonSyntax { .. }), "{error}");
-    assert_eq!(error.fault(), DecodeFault::Malformed);
-}
 
 #[test]
 fn planes_become_pixels() {
@@ -188,6 +153,10 @@ fn element_that_is_no_number_is_named_with_its_index() {
         ("{\"a\":7}", "an object"),
     ] {
         for index in [0, 1, 1500, 3071] {
+            // An array in the first place begins nested arrays.
+            if index == 0 && name == "an array" {
+                continue;
+            }
             let text =
                 format!("data[{index}] is {name}, a number is needed in a flat array of 3072");
             for separator in [",", ", ", ",\n", ",\r\n\t"] {
@@ -205,12 +174,67 @@ fn element_that_is_no_number_is_named_with_its_index() {
 }
 
 #[test]
-fn image_as_nested_arrays_is_refused_at_its_first_row() {
-    let row = format!("[{}]", ["7"; 32].join(","));
-    let plane = format!("[{}]", vec![row; 32].join(","));
-    let body = format!("{{\"data\":[{}]}}", vec![plane; 3].join(","));
-    let text = "data[0] is an array, a number is needed in a flat array of 3072";
-    assert_refused(&body, DecodeFault::Unprocessable, text);
+fn value_a_rounding_step_outside_its_range_is_taken_for_the_end() {
+    for (value, pixel) in [("1.0000001192092896", 255), ("1.000001", 255), ("-1e-7", 0)] {
+        assert_eq!(parse(&scaled("0.5", &[(4, value)])).unwrap().pixels()[12], pixel, "{value}");
+    }
+    for (value, pixel) in [("255.00002", 255), ("-0.0001", 0)] {
+        assert_eq!(parse(&body("9.5", &[(4, value)])).unwrap().pixels()[12], pixel, "{value}");
+    }
+    for value in ["1.00001", "-0.00001"] {
+        let text = format!("data[4] is {value}, range 0..1 accepts 0 to 1");
+        assert_refused(&scaled("0.5", &[(4, value)]), DecodeFault::Unprocessable, &text);
+    }
+    // A rounding step above 1 does not make pixel values of fractions.
+    let text = "data holds fractions from 0.5 to 1.0000001, not pixel values 0 to 255: state \
+                \"range\":\"0..1\"";
+    assert_refused(&body("0.5", &[(4, "1.0000001")]), DecodeFault::Unprocessable, text);
+}
+
+#[test]
+fn range_that_the_body_states_is_believed() {
+    for body in [
+        format!("{{\"data\":[{}],\"range\":\"0..255\"}}", data("0.6", &[(0, "1.25")])),
+        format!("{{\"range\":\"0..255\",\"data\":[{}]}}", data("0.6", &[(0, "1.25")])),
+        format!("{{\"range\":\"0..255\",\"data\":[{}],\"x\":0}}", data("0.6", &[])),
+    ] {
+        assert_eq!(parse(&body).unwrap().pixels(), &[1; IMAGE_BYTES]);
+    }
+}
+
+#[test]
+fn byte_order_mark_is_skipped() {
+    let with_mark = |body: &str| [b"\xef\xbb\xbf", body.as_bytes()].concat();
+    let decode = |body: &[u8]| decode(body, &SMALL, JsonRange::ZeroTo255);
+    for body in [body("7", &[]), format!("{{\"x\":0,\"data\":[{}]}}", data("7", &[]))] {
+        assert_eq!(decode(&with_mark(&body)).unwrap().pixels(), &[7; IMAGE_BYTES]);
+    }
+    let twice = decode(&with_mark(&format!("\u{feff}{}", body("7", &[])))).unwrap_err();
+    assert!(matches!(twice, DecodeError::JsonSyntax { .. }), "{twice}");
+    let error = decode(b"\xef\xbb\xbf{\"\xff\"}").unwrap_err();
+    assert_eq!(error.to_string(), "body is not UTF-8, first bad byte at offset 5");
+}
+
+#[test]
+fn body_for_another_service_is_told_the_accepted_forms() {
+    let send = "{\"data\":[...]} with 3072 numbers (3x32x32)";
+    let v1 = "json body has KServe v1's \"instances\" and no \"data\": send";
+    let v2 = "json body has KServe v2's \"inputs\" and no \"data\": POST it to \
+              /v2/models/{model}/infer, or send here";
+    let text = "json body has a picture as text and no \"data\": send the file itself as image/png \
+                or image/jpeg, or send";
+    for (body, start) in [
+        ("{\"instances\":[[1]]}", v1),
+        ("{\"signature_name\":\"x\",\"instances\":[{\"b64\":\"AA==\"}]}", v1),
+        ("{\"inputs\":[{\"name\":\"input\",\"data\":[1]}]}", v2),
+        ("{\"image\":{\"b64\":\"AA==\"}}", text),
+        ("{\"b64\":\"AA==\"}", text),
+    ] {
+        assert_refused(body, DecodeFault::Unprocessable, &format!("{start} {send}"));
+    }
+    // Beside "data" such a key is one of the ignored.
+    let body = format!("{{\"image\":1,\"inputs\":2,\"data\":[{}]}}", data("7", &[]));
+    assert_eq!(parse(&body).unwrap().pixels(), &[7; IMAGE_BYTES]);
 }
 
 #[test]
@@ -409,7 +433,6 @@ fn broken_syntax_is_malformed() {
         "{'data':[1]}",
         "{\"range\":\"0..1}",
         "{\"x\":nonsense}",
-        "\u{feff}{}",
         "nonsense",
         "   ",
     ] {
@@ -440,7 +463,8 @@ fn body_that_is_no_utf_8_is_refused_at_its_offset() {
 fn deep_nesting_is_refused_without_recursion() {
     const DEPTH: usize = 1_000_000;
     let (arrays, objects) = ("[".repeat(DEPTH), "{\"a\":".repeat(DEPTH));
-    let text = "data[0] is an array, a number is needed in a flat array of 3072";
+    let text = "data is nested more than 4 deep, a flat array of 3072 numbers or one nested as \
+                3x32x32 or 1x3x32x32 is needed";
     assert_refused(&format!("{{\"data\":[{arrays}"), DecodeFault::Unprocessable, text);
     let text = "json body is not an object, an object with the key \"data\" is needed";
     assert_refused(&arrays, DecodeFault::Unprocessable, text);

@@ -1,0 +1,52 @@
+//! What a file may ask for before an engine spends anything on it. It knows no operator.
+
+use tract_onnx::pb::GraphProto;
+use tract_onnx::prelude::*;
+
+/// The most nodes of a graph. The engine's time to load grows with the square of them; the largest
+/// mobile nets have 600 with all their quantisation, ResNet-152 some 1,600.
+const NODES_MAX: usize = 2_000;
+
+/// The most memory that all tensors between nodes would take together for one picture, bytes: ten times
+/// ResNet-18's at 224×224.
+const TENSORS_BYTES_MAX: u64 = 1 << 30;
+
+/// Counts nodes, those of nested graphs too.
+///
+/// # Errors
+/// A sentence without its subject's name.
+pub fn nodes(graph: &GraphProto) -> Result<(), String> {
+    let mut found = 0_usize;
+    let mut graphs = vec![graph];
+    while let Some(graph) = graphs.pop() {
+        found += graph.node.len();
+        let attributes = graph.node.iter().flat_map(|node| &node.attribute);
+        graphs.extend(attributes.flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)));
+    }
+    if found > NODES_MAX {
+        return Err(format!("it has {found} nodes, at most {NODES_MAX} are run"));
+    }
+    Ok(())
+}
+
+/// Adds up what the tensors between nodes take, before one of them is made.
+///
+/// # Errors
+/// A sentence without its subject's name.
+pub fn tensors(model: &TypedModel) -> TractResult<()> {
+    let mut sum = 0_u64;
+    for node in &model.nodes {
+        for output in node.outputs.iter().filter(|output| output.fact.konst.is_none()) {
+            let Some(shape) = output.fact.shape.as_concrete() else { continue };
+            let size = output.fact.datum_type.size_of() as u64;
+            let bytes = shape.iter().fold(size, |bytes, axis| bytes.saturating_mul(*axis as u64));
+            sum = sum.saturating_add(bytes);
+        }
+    }
+    if sum > TENSORS_BYTES_MAX {
+        anyhow::bail!(
+            "its tensors take {sum} bytes for one picture, at most {TENSORS_BYTES_MAX} are given"
+        );
+    }
+    Ok(())
+}
