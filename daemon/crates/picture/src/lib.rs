@@ -24,13 +24,16 @@ mod picture;
 mod png;
 mod range;
 mod resize;
+mod rows;
 mod spec;
 mod tensor;
 
 pub use error::{DecodeError, DecodeFault};
+pub use jpeg::Jpeg;
 pub use limits::{CHANNELS, IMAGE_BYTES, SIDE};
 pub use media::MediaType;
 pub use picture::Picture;
 pub use range::JsonRange;
+pub use rows::{Header, Pixel};
 pub use spec::{Element, Layout, Spec};
 pub use tensor::{Tensor, Values};

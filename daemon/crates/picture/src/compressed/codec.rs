@@ -6,19 +6,20 @@
 
 use std::io::Cursor;
 
-use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::metadata::Orientation as Exif;
 use image::{ImageDecoder, ImageError, Limits};
 
 use super::samples;
 use crate::error::DecodeError;
-use crate::limits::{DECODED_BYTES_MAX, IMAGE_SIDE_MAX};
+use crate::jpeg::Jpeg;
+use crate::limits::{CHANNELS, DECODED_BYTES_MAX, IMAGE_SIDE_MAX};
 use crate::media::{JPEG_START, PNG_SIGNATURE};
 use crate::outline::Outline;
 use crate::picture::Picture;
-use crate::resize::Orientation;
-use crate::{jpeg, png};
+use crate::png;
+use crate::resize::{Average, Orientation};
+use crate::rows::{Header, Pixel};
 
 /// Decodes a PNG of any colour type, bit depth and interlacing; of an animation its default image.
 pub fn decode_png(body: &[u8]) -> Result<Picture, DecodeError> {
@@ -36,11 +37,20 @@ pub fn decode_jpeg(body: &[u8]) -> Result<Picture, DecodeError> {
     if !body.starts_with(JPEG_START) {
         return Err(not_the_format("jpeg", body));
     }
-    let outline = jpeg::outline(body)?;
-    let mut decoder =
-        JpegDecoder::new(Cursor::new(body)).map_err(|error| refusal("jpeg", error))?;
-    decoder.set_limits(limits()).map_err(|error| refusal("jpeg", error))?;
-    decode(&outline, decoder)
+    let jpeg = Jpeg::open(body)?;
+    let Header { size, pixel, orientation, .. } = jpeg.header();
+    let mut average = Average::new(size.0, size.1);
+    let mut colours = vec![0; size.0 as usize * CHANNELS];
+    jpeg.read(1, &mut |row| {
+        if pixel == Pixel::Rgb {
+            return average.push_row(row);
+        }
+        for (to, &grey) in colours.chunks_exact_mut(CHANNELS).zip(row) {
+            to.fill(grey);
+        }
+        average.push_row(&colours);
+    })?;
+    Ok(Orientation::from_exif(orientation).apply(average.finish()))
 }
 
 fn decode(outline: &Outline, decoder: impl ImageDecoder) -> Result<Picture, DecodeError> {
