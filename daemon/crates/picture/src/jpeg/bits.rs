@@ -104,12 +104,14 @@ impl<'a> Bits<'a> {
                 return;
             }
         }
-        self.refill_by_bytes();
+        *self = self.refilled_by_bytes();
     }
 
+    /// Refills where a byte of ones or the end is near. It takes and returns a copy: a reader that is never
+    /// referred to stays in registers.
     #[cold]
     #[inline(never)]
-    fn refill_by_bytes(&mut self) {
+    fn refilled_by_bytes(mut self) -> Bits<'a> {
         while self.count <= ROOM {
             match self.next_byte() {
                 Some(byte) => {
@@ -119,6 +121,7 @@ impl<'a> Bits<'a> {
             }
             self.count += 8;
         }
+        self
     }
 
     /// Returns the next byte of data, or none before a marker and at the end.
@@ -169,5 +172,68 @@ impl<'a> Bits<'a> {
             return Err(Fault::Ended);
         }
         if self.count - self.invented >= 8 { Err(Fault::Excess) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A byte of data with the zero behind it that one of ones must have.
+    fn stuffed(data: &[u8]) -> Vec<u8> {
+        let stuffed = |&byte: &u8| if byte == 0xff { vec![0xff, 0] } else { vec![byte] };
+        data.iter().flat_map(stuffed).collect()
+    }
+
+    proptest! {
+        /// The twin: the bits of the plain data, one by one.
+        #[test]
+        fn bits_are_those_of_the_data_without_its_stuffed_bytes(
+            data in prop::collection::vec(prop_oneof![any::<u8>(), Just(0xff)], 0..60),
+            lengths in prop::collection::vec(0_u32..16, 0..60),
+        ) {
+            let stuffed = stuffed(&data);
+            let mut bits = Bits::new(&stuffed);
+            let bit = |at: usize| u32::from(data.get(at / 8).map_or(0, |byte| byte >> (7 - at % 8) & 1));
+            let mut at = 0;
+            for length in lengths {
+                bits.prepare();
+                let expected = (at..at + length as usize).fold(0, |value, at| value << 1 | bit(at));
+                prop_assert_eq!(bits.take(length), expected);
+                at += length as usize;
+                prop_assert_eq!(bits.overran(), at > data.len() * 8);
+            }
+            let left = (data.len() * 8).checked_sub(at);
+            let expected = match left {
+                None => Err(Fault::Ended),
+                Some(0..8) => Ok(()),
+                Some(_) => Err(Fault::Excess),
+            };
+            prop_assert_eq!(bits.finish(None), expected);
+        }
+    }
+
+    #[test]
+    fn first_bit_of_a_number_says_whether_it_is_negative() {
+        // T.81 table F.1: of two bits 00 is -3, 01 is -2, 10 is 2 and 11 is 3.
+        let mut bits = Bits::new(&[0b0001_1011]);
+        bits.prepare();
+        assert_eq!([(); 4].map(|()| bits.take_signed(2)), [-3, -2, 2, 3]);
+        assert_eq!(bits.take_signed(0), 0);
+    }
+
+    #[test]
+    fn restart_marker_is_found_behind_the_bits_that_fill_a_byte() {
+        let data = [0b1010_1111, 0xff, 0xff, 0xd3, 0b0100_0000];
+        let mut bits = Bits::new(&data);
+        bits.prepare();
+        assert_eq!(bits.take(4), 0b1010);
+        assert_eq!(bits.clone().restart(2), Err(Fault::Restart));
+        bits.restart(3).unwrap();
+        bits.prepare();
+        assert_eq!(bits.take(2), 0b01);
+        assert_eq!(bits.restart(4), Err(Fault::Ended));
     }
 }

@@ -15,7 +15,7 @@ const DC_BITS_MAX: u8 = 15;
 /// A code whose symbols are found by the bits that begin with them.
 pub struct Symbols {
     /// The code's length and its symbol, by the next bits; 0 where the code is longer.
-    short: Box<[u16; 1 << LOOK]>,
+    short: [u16; 1 << LOOK],
     /// For each length what 16 bits are below that begin with a code of it or a shorter one.
     below: [u32; CODE_BITS_MAX as usize + 1],
     /// For each length what to add to a code's value to get the place of its symbol.
@@ -27,7 +27,7 @@ impl Symbols {
     /// Lays out a code.
     pub fn new(code: &Code<'_>) -> Symbols {
         let mut table = Symbols {
-            short: Box::new([0; 1 << LOOK]),
+            short: [0; 1 << LOOK],
             below: [0; CODE_BITS_MAX as usize + 1],
             offset: [0; CODE_BITS_MAX as usize + 1],
             symbols: [0; 256],
@@ -68,19 +68,20 @@ impl Symbols {
             bits.skip(u32::from(entry >> 8));
             return Ok(entry as u8);
         }
-        self.take_long(bits)
+        let (length, symbol) = self.long(bits.peek(CODE_BITS_MAX) as u32)?;
+        bits.skip(length);
+        Ok(symbol)
     }
 
-    /// Takes a prepared code of more bits than are looked up.
+    /// Returns the length and the symbol of a code of more bits than are looked up, with which these 16
+    /// begin.
     #[cold]
     #[inline(never)]
-    fn take_long(&self, bits: &mut Bits<'_>) -> Result<u8, Fault> {
-        let next = bits.peek(CODE_BITS_MAX) as u32;
+    fn long(&self, next: u32) -> Result<(u32, u8), Fault> {
         let length = (LOOK + 1..=CODE_BITS_MAX).find(|&length| next < self.below[length as usize]);
         let length = length.ok_or(Fault::Code)?;
-        bits.skip(length);
         let place = (next >> (CODE_BITS_MAX - length)) as i32 + self.offset[length as usize];
-        Ok(self.symbols[place as usize & 255])
+        Ok((length, self.symbols[place as usize & 255]))
     }
 }
 
@@ -90,7 +91,7 @@ impl Symbols {
 /// the coefficient in the upper half. Of sixteen zeros the last one counts as a coefficient; the end of a
 /// block is a run that no block has.
 pub struct Runs {
-    short: Box<[u32; 1 << LOOK]>,
+    short: [u32; 1 << LOOK],
     symbols: Symbols,
 }
 
@@ -114,7 +115,7 @@ impl Run {
 impl Runs {
     pub fn new(code: &Code<'_>) -> Runs {
         let symbols = Symbols::new(code);
-        let mut short = Box::new([0; 1 << LOOK]);
+        let mut short = [0; 1 << LOOK];
         for (bits, entry) in short.iter_mut().enumerate() {
             let [symbol, length] = symbols.short[bits].to_le_bytes();
             let (zeros, size, length) = (symbol >> 4, u32::from(symbol & 15), u32::from(length));

@@ -57,7 +57,7 @@ impl<'a> Jpeg<'a> {
     /// # Errors
     /// Malformed when a scan is damaged or does not hold exactly its blocks.
     pub fn read(self, reduction: u32, row: &mut dyn FnMut(&[u8])) -> Result<(), DecodeError> {
-        debug_assert!(matches!(reduction, 1 | 2 | 4 | 8));
+        assert!(matches!(reduction, 1 | 2 | 4 | 8), "reduction {reduction}");
         let mut strips = Strips::new(&self.plan, BLOCK_SIDE / reduction);
         if self.plan.is_single_scan() {
             let mut stream = Stream::new(&self.plan)?;
