@@ -102,8 +102,9 @@ impl<'a> Directory<'a> {
 
     /// Returns the orientation, 1 where none of 1 to 8 is stated.
     pub fn orientation(&self) -> u8 {
-        let stated = self.number(ORIENTATION).filter(|value| (1..=8).contains(value));
-        stated.map_or(1, |value| value as u8)
+        let entry = self.entries().find(|entry| entry.tag == ORIENTATION && entry.kind == SHORT);
+        let stated = entry.and_then(|_| self.number(ORIENTATION));
+        stated.filter(|value| (1..=8).contains(value)).map_or(1, |value| value as u8)
     }
 
     fn u16(&self, bytes: [u8; 2]) -> u16 {
@@ -112,5 +113,52 @@ impl<'a> Directory<'a> {
 
     fn u32(&self, bytes: [u8; 4]) -> u32 {
         if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn orientation(file: &[u8]) -> u8 {
+        Directory::first(file).map_or(1, |directory| directory.orientation())
+    }
+
+    /// A directory of two entries, the second one of which has this tag, type and value.
+    fn tiff(little: bool, [tag, kind, value]: [u16; 3]) -> Vec<u8> {
+        let number = |n: u16| if little { n.to_le_bytes() } else { n.to_be_bytes() };
+        let long = |n: u16| if little { [number(n), [0; 2]] } else { [[0; 2], number(n)] };
+        let mut data = if little { b"II*\0".to_vec() } else { b"MM\0*".to_vec() };
+        data.extend(long(8).concat());
+        data.extend(number(2));
+        for [tag, kind, value] in [[0x0100, SHORT, 640], [tag, kind, value]] {
+            data.extend([number(tag), number(kind)].concat());
+            data.extend([long(1), [number(value), [0; 2]]].concat().concat());
+        }
+        data
+    }
+
+    #[test]
+    fn orientation_is_read_in_both_byte_orders() {
+        for little in [true, false] {
+            for value in 1..=8 {
+                let data = tiff(little, [ORIENTATION, SHORT, value]);
+                assert_eq!(orientation(&data), value as u8);
+            }
+        }
+    }
+
+    #[test]
+    fn anything_else_is_upright() {
+        for entry in
+            [[ORIENTATION, SHORT, 0], [ORIENTATION, SHORT, 9], [ORIENTATION, 4, 6], [1, 3, 6]]
+        {
+            assert_eq!(orientation(&tiff(true, entry)), 1, "{entry:?}");
+        }
+        let data = tiff(true, [ORIENTATION, SHORT, 6]);
+        for length in 0..data.len() {
+            assert_eq!(orientation(&data[..length]), 1, "cut to {length}");
+        }
+        assert_eq!(orientation(b"II*\0\xff\xff\xff\xff"), 1);
     }
 }

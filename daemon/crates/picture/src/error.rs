@@ -185,7 +185,7 @@ pub enum DecodeError {
     RawFormat,
 
     #[error("body is {found}, which is not read, accepted are {ACCEPTED}")]
-    Foreign { found: &'static str },
+    Unread { found: &'static str },
     #[error("body is declared as {declared} but starts like {found}")]
     WrongFormat { declared: &'static str, found: &'static str },
     #[error("{format} is truncated, {missing}")]
@@ -285,7 +285,7 @@ impl DecodeError {
             | E::NotUtf8 { .. }
             | E::JsonSyntax { .. } => DecodeFault::Malformed,
             E::Dimensions { .. } | E::Memory { .. } | E::Scans => DecodeFault::TooLarge,
-            E::ContentType { .. } | E::Unrecognised | E::Foreign { .. } => DecodeFault::UnknownType,
+            E::ContentType { .. } | E::Unrecognised | E::Unread { .. } => DecodeFault::UnknownType,
             E::RawLength { .. }
             | E::RawFormLength { .. }
             | E::Depth { .. }

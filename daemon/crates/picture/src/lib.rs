@@ -17,7 +17,6 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod jpeg;
-mod jpeg_whole;
 mod json;
 mod limits;
 mod media;
@@ -35,10 +34,12 @@ mod tensor;
 mod tiff;
 
 pub use error::{At, DecodeError, DecodeFault, Foreign, Needed, Shape};
+pub use jpeg::Jpeg;
 pub use limits::{INPUT_SIDE_MAX, INPUT_SIDE_MIN, RESIZE_TO_MAX};
 pub use media::MediaType;
 pub use picture::Picture;
 pub use range::JsonRange;
 pub use raw::{RawForm, RawFormat};
+pub use rows::{Header, Pixel};
 pub use spec::{Colour, Element, Filter, Layout, Mode, Resize, Scale, Spec};
 pub use tensor::{Tensor, Values};

@@ -21,7 +21,7 @@ const ECHO_CHARS_MAX: usize = 80;
 const BIG_TIFF: [&[u8]; 2] = [b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"];
 
 /// Formats that are not read, by where and how they begin.
-const FOREIGN: [(usize, &[u8], &str); 17] = [
+const UNREAD: [(usize, &[u8], &str); 17] = [
     (0, b"GIF87a", "GIF"),
     (0, b"GIF89a", "GIF"),
     (8, b"WEBPVP8", "WebP"),
@@ -41,7 +41,7 @@ const FOREIGN: [(usize, &[u8], &str); 17] = [
     (0, b"%PDF-2.", "PDF"),
 ];
 /// Formats whose beginning is too short, or too free, to tell them from pixels.
-const FOREIGN_WEAK: [(&[u8], &str); 3] =
+const UNREAD_WEAK: [(&[u8], &str); 3] =
     [(b"\xff\x0a", "JPEG XL"), (b"<svg", "SVG"), (b"<?xml", "SVG or other XML")];
 
 /// How a body is encoded.
@@ -99,7 +99,7 @@ impl MediaType {
     /// as pixels.
     ///
     /// # Errors
-    /// [`DecodeError::Empty`], [`DecodeError::Foreign`] and [`DecodeError::Unrecognised`].
+    /// [`DecodeError::Empty`], [`DecodeError::Unread`] and [`DecodeError::Unrecognised`].
     pub fn sniff(body: &[u8], spec: &Spec) -> Result<MediaType, DecodeError> {
         if body.is_empty() {
             return Err(DecodeError::Empty);
@@ -114,8 +114,8 @@ impl MediaType {
         if body.len() == spec.values() {
             return Ok(MediaType::Raw);
         }
-        match FOREIGN_WEAK.iter().find(|(start, _)| text.starts_with(start)) {
-            Some((_, found)) => Err(DecodeError::Foreign { found }),
+        match UNREAD_WEAK.iter().find(|(start, _)| text.starts_with(start)) {
+            Some((_, found)) => Err(DecodeError::Unread { found }),
             None => Err(DecodeError::Unrecognised),
         }
     }
@@ -125,13 +125,13 @@ impl MediaType {
     /// them that makes sense.
     ///
     /// # Errors
-    /// [`DecodeError::Foreign`] for a format that is known and not read.
+    /// [`DecodeError::Unread`] for a format that is known and not read.
     pub fn recognise(body: &[u8]) -> Result<Option<MediaType>, DecodeError> {
         let begins = |(at, start, _): &&(usize, &[u8], &str)| {
             body.get(*at..).is_some_and(|rest| rest.starts_with(start))
         };
-        if let Some((_, _, found)) = FOREIGN.iter().find(begins) {
-            return Err(DecodeError::Foreign { found });
+        if let Some((_, _, found)) = UNREAD.iter().find(begins) {
+            return Err(DecodeError::Unread { found });
         }
         Ok(if body.starts_with(PNG_SIGNATURE) {
             Some(MediaType::Png)

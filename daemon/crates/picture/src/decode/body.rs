@@ -2,17 +2,17 @@
 
 use crate::bmp::Bmp;
 use crate::error::DecodeError;
-use crate::jpeg_whole::Jpeg;
+use crate::jpeg::Jpeg;
 use crate::json;
 use crate::limits::DECODED_BYTES_MAX;
-use crate::media::MediaType;
+use crate::media::{JPEG_START, MediaType};
 use crate::picture::Picture;
 use crate::png::Png;
 use crate::pnm::Pnm;
 use crate::range::JsonRange;
 use crate::raw::Raw;
-use crate::resize::Canvas;
-use crate::rows::Rows;
+use crate::resize::{Canvas, reduction};
+use crate::rows::{Header, Rows};
 use crate::spec::Spec;
 use crate::tiff::Tiff;
 
@@ -38,7 +38,7 @@ impl Picture {
         match settle(body, media)? {
             MediaType::Json => json::decode(body, spec, json_range),
             MediaType::Png => paint(Png::open(body)?, spec),
-            MediaType::Jpeg => paint(Jpeg::open(body)?, spec),
+            MediaType::Jpeg => jpeg(body, spec),
             MediaType::Bmp => paint(Bmp::open(body)?, spec),
             MediaType::Tiff => paint(Tiff::open(body)?, spec),
             MediaType::Pnm => paint(Pnm::open(body)?, spec),
@@ -63,21 +63,43 @@ fn settle(body: &[u8], declared: MediaType) -> Result<MediaType, DecodeError> {
     }
 }
 
+/// A JPEG is decoded at a part of its size where the resize would average the rest away.
+fn jpeg(body: &[u8], spec: &Spec) -> Result<Picture, DecodeError> {
+    if !body.starts_with(JPEG_START) {
+        let reason = "its signature is missing".to_owned();
+        return Err(DecodeError::Damaged { format: "jpeg", reason });
+    }
+    let jpeg = Jpeg::open(body)?;
+    let header = jpeg.header();
+    let reduction = reduction(spec, &header);
+    draw(spec, header, reduction, |row| jpeg.read(reduction, row))
+}
+
 fn paint(rows: impl Rows, spec: &Spec) -> Result<Picture, DecodeError> {
-    let header = rows.header();
+    draw(spec, rows.header(), 1, |row| rows.read(row))
+}
+
+/// Gives the rows that `read` reads to the resize.
+fn draw(
+    spec: &Spec,
+    header: Header,
+    reduction: u32,
+    read: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), DecodeError>,
+) -> Result<Picture, DecodeError> {
     let needed = header.working_bytes;
     if needed > DECODED_BYTES_MAX {
         return Err(DecodeError::Memory { needed });
     }
-    let mut canvas = Canvas::new(spec, &header);
+    let mut canvas = Canvas::reduced(spec, &header, reduction);
     let mut count = 0;
-    rows.read(&mut |row| {
+    read(&mut |row| {
         canvas.push(row);
         count += 1;
     })?;
     // Whatever a decoder overlooks: part of a picture is no picture.
-    if count != header.size.1 {
-        let reason = format!("it has {count} of {} rows", header.size.1);
+    let rows = header.size.1.div_ceil(reduction);
+    if count != rows {
+        let reason = format!("it has {count} of {rows} rows");
         return Err(DecodeError::Damaged { format: header.format, reason });
     }
     Ok(canvas.finish())

@@ -100,7 +100,7 @@ impl Coding {
 /// read to its checksum.
 fn inflate(data: &[u8], to: &mut [u8]) -> Result<usize, DecodeError> {
     let mut zlib = Decompress::new(true);
-    let mut step = |data: &[u8], to: &mut [u8]| {
+    let mut step = |data: &[u8], to: &mut [u8]| -> Result<_, DecodeError> {
         let status = zlib.decompress(data, to, FlushDecompress::None);
         let status = status.map_err(|error| damaged(&error.to_string()))?;
         Ok((status, zlib.total_in() as usize, zlib.total_out() as usize))
