@@ -445,6 +445,11 @@ fn a_stamped_file_says_alone_what_its_bundle_said() {
     assert_eq!(value(&of_file, "scale").1, "ONNX metadata picket.card [input] scale");
     assert_eq!((&of_file["name"], &of_file["version"]), (&json!("welds"), &json!("1.4")));
     assert_eq!(of_file["labels"][9], "\"j\", quoted");
+    let cat = fixture("cifar10/cat.png");
+    let predict = ["predict", "--json", cat.to_str().unwrap(), "--model-path"];
+    let output = run([&predict[..], &[bare.to_str().unwrap()]].concat());
+    let answer: Value = serde_json::from_str(stdout(&output)).unwrap();
+    assert_eq!(answer["model"]["name"], "welds");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::draft::{Draft, MODEL_TOML, Stated, quoted};
 use super::limits::{CARD_BYTES_MAX, PICTURE_BYTES_MAX, PICTURES_BYTES_MAX};
 use super::metadata::{self, Metadata};
 use super::model_toml::{self, Golden, ModelToml};
+use super::stamp::card_in;
 use super::{huggingface, labels, timm};
 use crate::error::{MODEL_BYTES_MAX, ModelError};
 
@@ -209,12 +210,14 @@ impl Bundle {
     }
 }
 
-/// Returns the name that the model.toml of a file or bundle states, as far as it can be read: what is
-/// wrong with it comes to light when the model is loaded.
+/// Returns the name that the model.toml of a file or bundle states, or the card in the file itself, as far
+/// as they can be read: what is wrong with them comes to light when the model is loaded.
 pub fn stated_name(path: &Path) -> Option<String> {
     let dir = if path.is_dir() { path } else { path.parent()? };
-    let text = text(&dir.join(MODEL_TOML), MODEL_TOML).ok()??;
-    let name = model_toml::parse(&text, MODEL_TOML).ok()?.draft.name?;
+    let beside = text(&dir.join(MODEL_TOML), MODEL_TOML).ok().flatten();
+    let within = || card_in(&if path.is_dir() { path.join(MODEL) } else { path.to_path_buf() });
+    let name = |card: String| model_toml::parse(&card, MODEL_TOML).ok()?.draft.name;
+    let name = beside.and_then(name).or_else(|| within().and_then(name))?;
     Some(name.value)
 }
 

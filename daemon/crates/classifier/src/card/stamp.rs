@@ -1,10 +1,20 @@
-//! Puts a card into an ONNX file: an entry of its metadata, with every other byte left as it is.
+//! Puts a card into an ONNX file: an entry of its metadata, with every other byte left as it is; and finds
+//! it there without reading the rest.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::limits::CARD_BYTES_MAX;
 
 /// The metadata's key of a card.
 pub const CARD_KEY: &str = "picket.card";
 
 /// ModelProto.metadata_props, a message of a key (field 1) and a value (field 2) each.
 const METADATA_PROPS: u64 = 14;
+
+/// So many fields are passed over in search of a card: far more than ONNX's own and anybody's metadata.
+const FIELDS_MAX: usize = 4_096;
 
 /// Protocol Buffers' wire types.
 const VARINT: u64 = 0;
@@ -32,6 +42,64 @@ pub fn stamp(onnx: &[u8], card: &str) -> Result<Vec<u8>, String> {
     }
     push(&mut stamped, METADATA_PROPS, &entry);
     Ok(stamped)
+}
+
+/// Returns the card in a file, passing over its graph; none where there is none or it can't be read.
+pub fn card_in(path: &Path) -> Option<String> {
+    // Opening a pipe would wait for its writer.
+    if !path.is_file() {
+        return None;
+    }
+    let mut file = BufReader::new(File::open(path).ok()?);
+    let mut card = None;
+    for _ in 0..FIELDS_MAX {
+        if file.fill_buf().ok()?.is_empty() {
+            return card;
+        }
+        let key = read_varint(&mut file)?;
+        let length = match key & 7 {
+            VARINT => {
+                read_varint(&mut file)?;
+                0
+            }
+            FIXED64 => 8,
+            FIXED32 => 4,
+            LENGTH => i64::try_from(read_varint(&mut file)?).ok()?,
+            _ => return None,
+        };
+        if key >> 3 == METADATA_PROPS && length as u64 <= 2 * CARD_BYTES_MAX {
+            let mut entry = vec![0; length as usize];
+            file.read_exact(&mut entry).ok()?;
+            card = text(&entry).or(card);
+        } else {
+            file.seek_relative(length).ok()?;
+        }
+    }
+    None
+}
+
+fn read_varint(file: &mut impl Read) -> Option<u64> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut byte = [0];
+        file.read_exact(&mut byte).ok()?;
+        bytes.push(byte[0]);
+        if byte[0] & 0x80 == 0 || bytes.len() == 10 {
+            return Some(varint(&bytes)?.0);
+        }
+    }
+}
+
+/// Returns the text of an entry of the metadata that is a card.
+fn text(entry: &[u8]) -> Option<String> {
+    let mut rest = entry;
+    while let Some((Field { number, payload }, after)) = field(rest).filter(|_| is_card(entry)) {
+        if number == 2 {
+            return String::from_utf8(payload.to_vec()).ok();
+        }
+        rest = after;
+    }
+    None
 }
 
 struct Field<'a> {
@@ -111,7 +179,18 @@ mod tests {
         let long = "x".repeat(300);
         let second = stamp(&first, &long).unwrap();
         assert!(second.starts_with(embedded::MODEL));
-        assert_eq!(cards(&second), [long]);
+        assert_eq!(cards(&second), [long.clone()]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (onnx, card) in [(embedded::MODEL, None), (&second, Some(long.clone()))] {
+            std::fs::write(file.path(), onnx).unwrap();
+            assert_eq!(card_in(file.path()), card);
+        }
+        std::fs::write(file.path(), &second[..second.len() - 1]).unwrap();
+        assert_eq!(card_in(file.path()), None);
+        // Half a gigabyte of fields of a byte each.
+        file.as_file().set_len(0).unwrap();
+        file.as_file().set_len(500 << 20).unwrap();
+        assert_eq!(card_in(file.path()), None);
         let cut = &embedded::MODEL[..embedded::MODEL.len() / 2];
         assert_eq!(stamp(cut, "").unwrap_err(), "it is damaged or truncated");
     }
