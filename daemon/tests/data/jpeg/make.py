@@ -34,6 +34,7 @@ FILES = [
     ("coarse", (WIDTH, HEIGHT), "-quality 3 -sample 2x2", None),
     ("fine", (WIDTH, HEIGHT), "-quality 100 -sample 2x2", None),
     ("narrow", (3, HEIGHT), "-quality 80 -sample 2x2", None),
+    ("narrow_smooth", (5, HEIGHT), "-quality 80 -sample 2x2", None),
     ("flat", (WIDTH, 1), "-quality 80 -sample 2x2", None),
     ("dot", (1, 1), "-quality 80 -sample 2x2", None),
     ("whole_mcus", (64, 48), "-quality 80 -sample 2x2", None),

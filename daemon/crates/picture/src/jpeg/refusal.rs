@@ -11,7 +11,7 @@ pub enum Fault {
     Ended,
     /// Bits that begin no code of the table.
     Code,
-    /// A run of zeros that leads out of its block or band.
+    /// A run of zeros that leads out of its block or band, or of blocks that leads beyond the last one.
     Run,
     /// A mean brightness that no picture of 8 bits has.
     Level,
@@ -28,7 +28,7 @@ impl From<Fault> for DecodeError {
         match fault {
             Fault::Ended => truncated("a scan ends before its last block"),
             Fault::Code => damaged("a scan holds an illegal Huffman code"),
-            Fault::Run => damaged("a scan holds a coefficient beyond its block"),
+            Fault::Run => damaged("a scan holds a run beyond its blocks"),
             Fault::Level => damaged("a scan holds a brightness beyond 8 bits"),
             Fault::Restart => damaged("a restart marker is missing or out of order"),
             Fault::Excess => damaged("a scan holds more data than its blocks"),

@@ -113,23 +113,10 @@ fn scan_before_its_frame_and_file_without_one_are_damaged() {
 fn scans_are_counted_to_the_limit() {
     // A grey block: its mean, every other coefficient in a scan of its own, and what refines the mean.
     let file = |levels: &[[u8; 2]]| {
-        let mut body = b"\xff\xd8\xff\xdb\0\x43\0".to_vec();
-        body.extend([1; 64]);
-        body.extend(b"\xff\xc2\0\x0b\x08\0\x08\0\x08\x01\x01\x11\0");
-        // Two tables of a single code of one bit, which means 0: no difference, the end of a band.
-        for kind in [0, 0x10] {
-            body.extend([0xff, 0xc4, 0, 20, kind, 1]);
-            body.extend([0; 16]);
-        }
         let bands = (1..64).map(|place| [place, place, 0]);
         let levels = levels.iter().map(|&[high, low]| [0, 0, high << 4 | low]);
-        for band in levels.chain(bands) {
-            body.extend(b"\xff\xda\0\x08\x01\x01\0");
-            body.extend(band);
-            body.push(0x7f);
-        }
-        body.extend(EOI);
-        body
+        let scans: Vec<_> = levels.chain(bands).map(|band| (band, "0".to_owned())).collect();
+        handmade(SOF2, 8, [0, 0], &scans)
     };
     assert_eq!(decode(&file(&[[0, 0]])).unwrap().pixels(), &[128; 3072]);
     let text = "jpeg holds more than 64 scans, at most 64 are accepted";

@@ -19,6 +19,8 @@ const FILES: [&str; 9] = [
 
 /// The number of the zeros at the end of what is padded, in bytes.
 const PADDING: usize = 700;
+/// The end of a sequential scan's header: all coefficients, all of their bits.
+const WHOLE: [u8; 3] = [0, 63, 0];
 /// The length of a part that was lost, in bytes.
 const LOST: usize = 24;
 
@@ -89,19 +91,41 @@ fn lost_part_of_a_scan_is_malformed() {
 
 #[test]
 fn flat_picture_whose_code_is_zeros_is_decoded() {
-    // 512 × 512 grey: a level of 0 and the end of a block have the one-bit code 0.
-    let mut body = b"\xff\xd8\xff\xdb\0\x43\0".to_vec();
-    body.extend([1; 64]);
-    body.extend(b"\xff\xc0\0\x0b\x08\x02\0\x02\0\x01\x01\x11\0");
-    for kind in [0, 0x10] {
-        body.extend([0xff, 0xc4, 0, 20, kind, 1]);
-        body.extend([0; 16]);
-    }
-    body.extend(b"\xff\xda\0\x08\x01\x01\0\0\x3f\0");
-    let blocks = 64 * 64;
-    body.extend(vec![0; blocks * 2 / 8]);
-    body.extend(EOI);
+    let scan = (WHOLE, "00".repeat(64 * 64));
+    let body = handmade(SOF0, 512, [0, 0], &[scan]);
     assert_eq!(decode(&body).unwrap().pixels(), &[128; 3072]);
+}
+
+#[test]
+fn brightness_that_drifts_beyond_8_bits_is_malformed() {
+    // A difference of 2047 and the end of the block: white once, and twice what no picture has.
+    let block = "0111111111110";
+    let white = handmade(SOF0, 8, [11, 0], &[(WHOLE, block.to_owned())]);
+    assert_eq!(decode(&white).unwrap().pixels(), &[255; 3072]);
+    let text = "jpeg is damaged, a scan holds a brightness beyond 8 bits";
+    let drifted = handmade(SOF0, 16, [11, 0], &[(WHOLE, block.repeat(4))]);
+    assert_refused(&drifted, DecodeFault::Malformed, text);
+    let levels = ([0, 0, 0], "011111111111".repeat(4));
+    let drifted = handmade(SOF2, 16, [11, 0], &[levels, ([1, 63, 0], "0000".to_owned())]);
+    assert_refused(&drifted, DecodeFault::Malformed, text);
+}
+
+#[test]
+fn run_beyond_a_block_or_beyond_the_last_one_is_malformed() {
+    let text = "jpeg is damaged, a scan holds a run beyond its blocks";
+    // Fifteen zeros and a 1 four times: the last one would be the 65th coefficient.
+    let run = handmade(SOF0, 8, [0, 0xf1], &[(WHOLE, format!("0{}", "01".repeat(4)))]);
+    assert_refused(&run, DecodeFault::Malformed, text);
+    let levels = |count: usize| ([0, 0, 0], "0".repeat(count));
+    let run = handmade(SOF2, 8, [0, 0xf1], &[levels(1), ([1, 63, 0], "01".repeat(4))]);
+    assert_refused(&run, DecodeFault::Malformed, text);
+    // Two or three blocks whose band has ended, in a picture of one and of four.
+    let ended = |side: u16, count: usize, bits: &str| {
+        handmade(SOF2, side, [0, 0x10], &[levels(count), ([1, 63, 0], bits.to_owned())])
+    };
+    assert_refused(&ended(8, 1, "00"), DecodeFault::Malformed, text);
+    assert_refused(&ended(16, 4, "0101"), DecodeFault::Malformed, text);
+    assert_eq!(decode(&ended(16, 4, "0000")).unwrap().pixels(), &[128; 3072]);
 }
 
 #[test]

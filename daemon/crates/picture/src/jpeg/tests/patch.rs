@@ -86,6 +86,34 @@ pub fn without_all(name: &str, marker: u8) -> Vec<u8> {
     body
 }
 
+/// A grey file of these many pixels a side with steps of 1 and two codes of one bit, 0: what it means for
+/// levels and for runs. A scan is the end of its header (band and bits) and its data, as bits.
+pub fn handmade(frame: u8, side: u16, [dc, ac]: [u8; 2], scans: &[([u8; 3], String)]) -> Vec<u8> {
+    let mut body = b"\xff\xd8\xff\xdb\0\x43\0".to_vec();
+    body.extend([1; 64]);
+    let [high, low] = side.to_be_bytes();
+    body.extend([0xff, frame, 0, 11, 8, high, low, high, low, 1, 1, 0x11, 0]);
+    for (kind, symbol) in [(0, dc), (0x10, ac)] {
+        body.extend([0xff, DHT, 0, 20, kind, 1]);
+        body.extend([0; 15]);
+        body.push(symbol);
+    }
+    for (band, bits) in scans {
+        body.extend(b"\xff\xda\0\x08\x01\x01\0");
+        body.extend(band);
+        for byte in bits.as_bytes().chunks(8) {
+            let bits = (0..8).map(|at| byte.get(at) != Some(&b'0'));
+            let byte = bits.fold(0, |value, bit| value << 1 | u8::from(bit));
+            body.push(byte);
+            if byte == 0xff {
+                body.push(0);
+            }
+        }
+    }
+    body.extend(EOI);
+    body
+}
+
 pub fn adobe(transform: u8) -> Vec<u8> {
     [b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0", &[transform][..]].concat()
 }

@@ -60,3 +60,13 @@ fn reduced_picture_of_a_damaged_file_is_refused_all_the_same() {
         }
     }
 }
+
+#[test]
+fn no_row_is_made_up_behind_the_end_of_the_data() {
+    let mut rows = 0;
+    let body = read("field/j07_half_scan_with_eoi.jpg");
+    let jpeg = Jpeg::open(&body).unwrap();
+    let height = jpeg.header().size.1;
+    jpeg.read(1, &mut |_| rows += 1).unwrap_err();
+    assert!((1..height * 3 / 4).contains(&rows), "{rows} of {height} rows");
+}
