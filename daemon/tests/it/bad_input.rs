@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::{
-    assert_goes_on, assert_refused, cat_png, fixture, grey_pixels, picket, raw, raw_and_hang_up,
-    request, run, start, start_with, stderr,
+    assert_goes_on, assert_refused, cat_png, fixture, picket, raw, raw_and_hang_up, request, run,
+    start, start_with, stderr,
 };
 
 fn numbers(count: usize) -> Vec<u8> {

@@ -253,6 +253,19 @@ fn tiff_that_asks_for_more_than_the_limits_is_refused() {
 }
 
 #[test]
+fn deflated_strip_without_its_whole_checksum_is_truncated() {
+    let body = file("rgb8_deflate.tif");
+    let directory = crate::directory::Directory::first(&body).unwrap();
+    let length = directory.number(279).unwrap();
+    decode("x.tif", &with_tag("rgb8_deflate.tif", 279, length)).unwrap();
+    for missing in 1..=4 {
+        let cut = with_tag("rgb8_deflate.tif", 279, length - missing);
+        let text = "tiff is truncated, a strip or tile lacks its checksum";
+        assert_eq!(decode("x.tif", &cut).unwrap_err().to_string(), text);
+    }
+}
+
+#[test]
 fn every_flipped_bit_of_a_deflated_tiff_is_damage() {
     let body = file("rgb8_deflate.tif");
     let at = body.windows(2).position(|pair| pair == [0x78, 0x9c]).unwrap();
