@@ -87,6 +87,15 @@ impl Prediction {
         }
     }
 
+    /// Returns by how much the most probable class leads; a sigmoid of one class by its distance from
+    /// even odds.
+    pub fn margin(&self) -> f32 {
+        let others =
+            self.probabilities.iter().enumerate().filter(|(class, _)| *class != self.class);
+        let second = others.map(|(_, probability)| *probability).reduce(f32::max);
+        second.map_or((self.confidence - 0.5).abs() * 2.0, |second| self.confidence - second)
+    }
+
     /// Returns the label of the most probable class.
     pub fn label(&self) -> &str {
         &self.labels[self.class]

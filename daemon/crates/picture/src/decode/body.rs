@@ -72,7 +72,8 @@ fn jpeg(body: &[u8], spec: &Spec) -> Result<Picture, DecodeError> {
     let jpeg = Jpeg::open(body)?;
     let header = jpeg.header();
     let reduction = reduction(spec, &header);
-    draw(spec, header, reduction, |row| jpeg.read(reduction, row))
+    let picture = draw(spec, header, reduction, |row| jpeg.read(reduction, row))?;
+    Ok(Picture { reduced: reduction > 1, ..picture })
 }
 
 fn paint(rows: impl Rows, spec: &Spec) -> Result<Picture, DecodeError> {
@@ -86,11 +87,12 @@ fn draw(
     reduction: u32,
     read: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), DecodeError>,
 ) -> Result<Picture, DecodeError> {
-    let needed = header.working_bytes;
+    // What the decoder holds and what the resize holds, which is much less but for extreme shapes.
+    let needed = header.working_bytes.max(Canvas::memory(spec, &header));
     if needed > DECODED_BYTES_MAX {
         return Err(DecodeError::Memory { needed });
     }
-    let mut canvas = Canvas::reduced(spec, &header, reduction);
+    let mut canvas = Canvas::new(spec, &header, reduction);
     let mut count = 0;
     read(&mut |row| {
         canvas.push(row);
