@@ -57,7 +57,12 @@ fn bodies_that_are_no_picture_are_refused_with_the_fact_and_the_limit() {
         ("application/json", b"{\"data\":[NaN]}".to_vec(), 422, &["data[0] is NaN"]),
         ("application/json", b"{\"data\":[1,-Infinity]}".to_vec(), 422, &["data[1] is -Infinity"]),
         ("application/json", b"{\"data\":[\"1\"]}".to_vec(), 422, &["data[0] is a string"]),
-        ("application/json", b"{\"data\":[[1,2],[3]]}".to_vec(), 422, &["data[1] holds 1 elements"]),
+        (
+            "application/json",
+            b"{\"data\":[[1,2],[3]]}".to_vec(),
+            422,
+            &["data[1] holds 1 elements"],
+        ),
         ("application/json", b"{\"data\":[1e999]}".to_vec(), 422, &["data[0] is beyond"]),
         ("application/json", b"{\"data\":{}}".to_vec(), 422, &["data is not an array"]),
         ("application/json", b"[1]".to_vec(), 422, &["not an object"]),
