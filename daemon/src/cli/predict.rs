@@ -22,7 +22,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Args)]
 pub struct PredictArgs {
-    /// PNG, JPEG, JSON or raw 32x32 RGB8 files; - reads stdin
+    /// Pictures (PNG, JPEG, BMP, TIFF, PGM, PPM), JSON or the model's raw pixels; - reads stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// One JSON object per line instead of a table

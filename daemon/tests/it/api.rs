@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use picket_picture::{Colour, Element, JsonRange, Layout, MediaType, Picture, Spec};
 use serde_json::{Value, json};
 
 use crate::support::{cat_png, fixture, start, start_with};
@@ -13,9 +14,9 @@ fn cat_planes() -> Vec<u8> {
 }
 
 fn cat_rgb() -> Vec<u8> {
-    let picture = image::load_from_memory(&cat_png()).unwrap().into_rgb8();
-    assert_eq!(picture.dimensions(), (32, 32));
-    picture.into_raw()
+    let spec = Spec::raw(Element::U8, Layout::Nchw, [32, 32], Colour::Rgb);
+    let picture = Picture::decode(&cat_png(), MediaType::Png, &spec, JsonRange::default());
+    picture.unwrap().pixels().to_vec()
 }
 
 #[test]

@@ -8,25 +8,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Daemon, cat_png, fixture, grey_pixels, picket, raw, raw_and_hang_up, request, run,
-    start, start_with, stderr,
+    assert_goes_on, assert_refused, cat_png, fixture, grey_pixels, picket, raw, raw_and_hang_up,
+    request, run, start, start_with, stderr,
 };
-
-fn assert_refused(answer: &Answer, status: u16, texts: &[&str]) {
-    assert_eq!(answer.status, status, "{}", answer.body);
-    let error = answer.error();
-    for text in texts {
-        assert!(error.contains(text), "{error:?} lacks {text:?}");
-    }
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-}
-
-/// A client's mistakes leave no trace in what health is judged by.
-fn assert_goes_on(daemon: &Daemon) {
-    assert_eq!(daemon.predict("application/octet-stream", &grey_pixels()).status, 200);
-    assert_eq!(daemon.probe("/ready").status, 200);
-    assert_eq!(daemon.metric("inference_errors_total{model=\"cifar10-model\"}"), 0.0);
-}
 
 fn numbers(count: usize) -> Vec<u8> {
     json!({ "data": vec![7; count] }).to_string().into()

@@ -17,6 +17,7 @@ mod memory;
 mod model_forms;
 mod models;
 mod packaging;
+mod pictures;
 mod probes;
 mod reload;
 mod shutdown;

@@ -78,3 +78,19 @@ fn constants_in_another_file_stay_beside_the_model_and_inside_the_file() {
     std::fs::write(dir.path().join("external.onnx.data"), &data[..data.len() - 1]).unwrap();
     refused("external.onnx.data", "bytes from ");
 }
+
+#[test]
+fn a_model_of_another_format_is_named_with_what_converts_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, start, format, convert) in [
+        ("m.tflite", &b"\x1c\0\0\0TFL3\x14\0 \0"[..], "a TensorFlow Lite model", "tf2onnx"),
+        ("m.pt", b"PK\x03\x04\0\0\x08\x08", "a PyTorch or Keras archive", "torch.onnx.export"),
+        ("m.h5", b"\x89HDF\r\n\x1a\n", "a Keras model in HDF5", "tf2onnx"),
+    ] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, start).unwrap();
+        let (code, text) = check(&file);
+        assert_eq!(code, Some(65), "{name}: {text}");
+        assert!(text.contains(format) && text.contains(convert), "{name}: {text}");
+    }
+}

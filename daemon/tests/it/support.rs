@@ -215,3 +215,20 @@ pub fn verify(state_dir: &Path) -> (i32, Value) {
     let report = serde_json::from_slice(&output.stdout);
     (output.status.code().unwrap(), report.unwrap_or_else(|_| panic!("{}", stderr(&output))))
 }
+
+/// The answer is an error of this status whose text says all of that.
+pub fn assert_refused(answer: &Answer, status: u16, texts: &[&str]) {
+    assert_eq!(answer.status, status, "{}", answer.body);
+    let error = answer.error();
+    for text in texts {
+        assert!(error.contains(text), "{error:?} lacks {text:?}");
+    }
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+}
+
+/// A client's mistakes leave no trace in what health is judged by.
+pub fn assert_goes_on(daemon: &Daemon) {
+    assert_eq!(daemon.predict("application/octet-stream", &grey_pixels()).status, 200);
+    assert_eq!(daemon.probe("/ready").status, 200);
+    assert_eq!(daemon.metric("inference_errors_total{model=\"cifar10-model\"}"), 0.0);
+}

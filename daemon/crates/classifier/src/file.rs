@@ -84,6 +84,38 @@ pub fn convolutions(file: &ModelProto) -> Convolutions {
     found
 }
 
+/// How files of other formats begin, at which offset, and what makes ONNX of them.
+const OTHERS: [(usize, &[u8], &str, &str); 5] = [
+    (
+        4,
+        b"TFL3",
+        "a TensorFlow Lite model",
+        "python3 -m tf2onnx.convert --tflite FILE --output model.onnx",
+    ),
+    (
+        0,
+        b"PK\x03\x04",
+        "a PyTorch or Keras archive",
+        "torch.onnx.export(model, example, \"model.onnx\")",
+    ),
+    (0, b"\x80\x02", "a Python pickle", "torch.onnx.export(model, example, \"model.onnx\")"),
+    (
+        0,
+        b"\x89HDF",
+        "a Keras model in HDF5",
+        "python3 -m tf2onnx.convert --keras FILE --output model.onnx",
+    ),
+    (0, b"<?xml", "an OpenVINO model", "export ONNX from the framework that trained it"),
+];
+
+/// Says what a file of another format is, and what to do with it.
+pub fn of_another_format(bytes: &[u8]) -> Option<String> {
+    let (.., what, convert) = OTHERS
+        .iter()
+        .find(|(at, sign, ..)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(sign)))?;
+    Some(format!("it is {what}, ONNX is needed: {convert}"))
+}
+
 /// Checks what an engine would take as it is.
 ///
 /// # Errors

@@ -40,6 +40,9 @@ pub struct Parsed {
 /// # Errors
 /// Not ONNX, not of the interface that is needed, beyond a limit, or nothing that tract runs.
 pub fn prepare(onnx: &[u8], dir: Option<&Path>, engine: Engine) -> TractResult<Parsed> {
+    if let Some(other) = file::of_another_format(onnx) {
+        anyhow::bail!(other);
+    }
     // A symbolic batch axis loads only without the file's own shape hints.
     let parser = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
     let mut file = parser

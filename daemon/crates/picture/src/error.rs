@@ -9,7 +9,8 @@ use crate::limits::{COUNT_MAX, DECODED_BYTES_MAX, IMAGE_SIDE_MAX, PIXELS_MAX, SC
 use crate::spec::{Colour, Spec};
 
 /// The media types that [`super::MediaType`] names, as an error text lists them.
-const ACCEPTED: &str = "application/json, image/png, image/jpeg, application/octet-stream";
+const ACCEPTED: &str = "application/json, image/png, image/jpeg, image/bmp, image/tiff, \
+                        image/x-portable-anymap, application/octet-stream";
 
 /// The kind of a client's mistake; the number is the HTTP status of RFC 9110 for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +179,13 @@ pub enum DecodeError {
     #[error("body holds {found} bytes, exactly {} ({needed:#}) are needed", needed.values())]
     RawLength { found: usize, needed: Needed },
 
+    #[error("body holds {found} bytes, exactly {needed} ({form}) are needed")]
+    RawFormLength { found: usize, needed: u64, form: String },
+    #[error("format is not known, accepted are rgb8, bgr8, mono8, mono10le, mono12le and mono16le")]
+    RawFormat,
+
+    #[error("body is {found}, which is not read, accepted are {ACCEPTED}")]
+    Unread { found: &'static str },
     #[error("body is declared as {declared} but starts like {found}")]
     WrongFormat { declared: &'static str, found: &'static str },
     #[error("{format} is truncated, {missing}")]
@@ -195,6 +203,12 @@ pub enum DecodeError {
     Memory { needed: u64 },
     #[error("jpeg holds more than {SCANS_MAX} scans, at most {SCANS_MAX} are accepted")]
     Scans,
+    #[error(
+        "{format} holds 16-bit samples of at most {peak}: a dark picture, or one of fewer bits; state \
+         the bits (PNG: sBIT, TIFF: MaxSampleValue, PGM: maxval, raw: format=mono12le) or scale the \
+         samples to 16 bits"
+    )]
+    Depth { format: &'static str, peak: u16 },
     #[error("{format} uses {feature}, which is not supported")]
     Unsupported { format: &'static str, feature: String },
 
@@ -263,6 +277,7 @@ impl DecodeError {
         use DecodeError as E;
         match self {
             E::Empty
+            | E::RawFormat
             | E::WrongFormat { .. }
             | E::Truncated { .. }
             | E::Damaged { .. }
@@ -270,8 +285,10 @@ impl DecodeError {
             | E::NotUtf8 { .. }
             | E::JsonSyntax { .. } => DecodeFault::Malformed,
             E::Dimensions { .. } | E::Memory { .. } | E::Scans => DecodeFault::TooLarge,
-            E::ContentType { .. } | E::Unrecognised => DecodeFault::UnknownType,
+            E::ContentType { .. } | E::Unrecognised | E::Unread { .. } => DecodeFault::UnknownType,
             E::RawLength { .. }
+            | E::RawFormLength { .. }
+            | E::Depth { .. }
             | E::Unsupported { .. }
             | E::NotAnObject
             | E::DataMissing { .. }

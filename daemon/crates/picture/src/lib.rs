@@ -6,12 +6,13 @@
 //!
 //! - `limits`, `spec`, `rows` and `outline` are leaves; `error` says what can be wrong with a body.
 //! - `media` tells the types apart, `decode` gives each to its decoder.
-//! - `png` and `jpeg` walk over a file before `compressed` decodes it; `resize` takes its rows;
-//!   `json` reads numbers.
+//! - `png`, `jpeg`, `bmp`, `tiff`, `pnm` and `raw` give rows, with the help of `directory` and `samples`;
+//!   `resize` takes them; `json` reads numbers.
 //! - `tensor` is what a model is given.
 
-mod compressed;
+mod bmp;
 mod decode;
+mod directory;
 mod error;
 #[cfg(test)]
 mod fixtures;
@@ -22,16 +23,23 @@ mod media;
 mod outline;
 mod picture;
 mod png;
+mod pnm;
 mod range;
+mod raw;
 mod resize;
 mod rows;
+mod samples;
 mod spec;
 mod tensor;
+mod tiff;
 
 pub use error::{At, DecodeError, DecodeFault, Foreign, Needed, Shape};
+pub use jpeg::Jpeg;
 pub use limits::{INPUT_SIDE_MAX, INPUT_SIDE_MIN, RESIZE_TO_MAX};
 pub use media::MediaType;
 pub use picture::Picture;
 pub use range::JsonRange;
+pub use raw::{RawForm, RawFormat};
+pub use rows::{Header, Pixel};
 pub use spec::{Colour, Element, Filter, Layout, Mode, Resize, Scale, Spec};
 pub use tensor::{Tensor, Values};

@@ -1,5 +1,7 @@
 //! What a decoder says of its picture before it gives it, row by row. It knows no format.
 
+use crate::error::DecodeError;
+
 /// What a row of a decoded picture holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pixel {
@@ -30,4 +32,15 @@ pub struct Header {
     pub orientation: u8,
     /// What decoding holds beside one row, in bytes at most.
     pub working_bytes: u64,
+}
+
+/// A decoder that has read its file's header.
+pub trait Rows {
+    fn header(&self) -> Header;
+
+    /// Gives every row to `row`, from the top, as 8-bit pixels of the announced kind.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file behind its header; the rows before that were given.
+    fn read(self, row: &mut dyn FnMut(&[u8])) -> Result<(), DecodeError>;
 }

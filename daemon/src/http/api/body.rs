@@ -1,9 +1,11 @@
 //! Request bodies: read whole, within a size, a time and a common memory budget.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use warp::http::StatusCode;
@@ -28,6 +30,9 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// after sending; so it sees the refusal instead of a reset connection.
 const DISCARD_BYTES_MAX: usize = 128 << 20;
 
+/// So much of a compressed body is unpacked before others get their turn.
+const UNZIP_BYTES: usize = 64 << 10;
+
 /// Throwing away ends after this time.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,6 +46,13 @@ pub struct Bodies {
 pub struct Body {
     pub bytes: Bytes,
     _share: Option<OwnedSemaphorePermit>,
+}
+
+impl Body {
+    /// Gives the body another content, a part of what it was.
+    pub fn with(self, bytes: Bytes) -> Body {
+        Body { bytes, ..self }
+    }
 }
 
 impl Bodies {
@@ -85,6 +97,31 @@ impl Bodies {
             bytes.extend_from_slice(&piece);
         }
         Ok(Body { bytes: bytes.freeze(), _share: share })
+    }
+
+    /// Unpacks a body that is in gzip. What comes out counts against the limits as if it had been sent.
+    ///
+    /// # Errors
+    /// 413 over the limit, 503 when other bodies use up the budget, 400 when it is cut or damaged.
+    pub async fn unzip(&self, body: Body) -> Result<Body, Rejected> {
+        let mut zipped = MultiGzDecoder::new(&*body.bytes);
+        let mut bytes = BytesMut::new();
+        let mut share = self.share_of(0)?;
+        let mut piece = vec![0; UNZIP_BYTES];
+        loop {
+            let read = zipped.read(&mut piece).map_err(|error| {
+                Rejected::new(StatusCode::BAD_REQUEST, format!("gzip body: {error}"))
+            })?;
+            if read == 0 {
+                return Ok(Body { bytes: bytes.freeze(), _share: Some(share) });
+            }
+            if bytes.len() + read > self.bytes_max {
+                return Err(self.too_large());
+            }
+            share.merge(self.share_of(read)?);
+            bytes.extend_from_slice(&piece[..read]);
+            tokio::task::yield_now().await;
+        }
     }
 
     fn share_of(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Rejected> {

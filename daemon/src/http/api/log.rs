@@ -216,7 +216,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Rejected> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let value = String::from_utf8_lossy(value.as_bytes());
     match MediaType::from_content_type(&value) {
-        Ok(MediaType::Json) => Ok(()),
+        Ok(Some(MediaType::Json)) => Ok(()),
         _ => {
             let value: String = value.chars().take(100).collect();
             let text = format!("Content-Type is {value}, only application/json is taken here");

@@ -4,6 +4,7 @@
 mod admin;
 mod auth;
 mod body;
+mod content;
 mod log;
 mod pattern;
 mod predict;

@@ -5,15 +5,16 @@ use std::time::Instant;
 
 use picket_base::Live;
 use picket_classifier::ModelInfo;
-use picket_picture::{DecodeFault, MediaType};
+use picket_picture::{DecodeError, RawForm};
+use serde::Deserialize;
 use tokio::sync::oneshot;
-use warp::http::header::CONTENT_TYPE;
-use warp::http::{HeaderMap, StatusCode};
+use warp::http::StatusCode;
 use warp::reply::{Reply, Response};
 
 use super::body::Bodies;
+use super::content::{Content, refusal};
 use super::log::is_committed;
-use super::query::durability;
+use super::query::{bad_parameter, durable, parse};
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::health::{Health, Outcome};
@@ -32,13 +33,24 @@ pub struct PredictApi {
     pub health: Arc<Health>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    durable: Option<String>,
+    /// Of raw pixels, as the height and the format.
+    width: Option<String>,
+    height: Option<String>,
+    format: Option<String>,
+}
+
 impl PredictApi {
     pub(super) async fn answer(&self, mut request: Request) -> Result<Response, Rejected> {
         let PredictApi { workers, health, .. } = self;
         let arrived = Instant::now();
-        let durability = durability(request.query(), *self.durability.get())?;
-        let media = media_type(request.headers())?;
-        let body = self.bodies.read(&mut request).await?;
+        let parameters: Parameters = parse(request.query())?;
+        let durability = durable(parameters.durable.as_deref(), *self.durability.get())?;
+        let content = Content::stated(request.headers(), parameters.raw_form()?)?;
+        let (body, media) = content.read(&self.bodies, &mut request).await?;
         let (reply, answer) = oneshot::channel();
         let queued = Instant::now();
         let promise = match durability {
@@ -86,26 +98,32 @@ impl PredictApi {
     }
 }
 
-/// Gives what the header says; nothing when there is no header, as tritonclient sends none.
-fn media_type(headers: &HeaderMap) -> Result<Option<MediaType>, Rejected> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
-    let value = String::from_utf8_lossy(value.as_bytes());
-    let media = MediaType::from_content_type(&value);
-    media.map(Some).map_err(|error| Rejected::new(status(error.fault()), error.to_string()))
-}
-
-fn status(fault: DecodeFault) -> StatusCode {
-    match fault {
-        DecodeFault::Malformed => StatusCode::BAD_REQUEST,
-        DecodeFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        DecodeFault::UnknownType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        DecodeFault::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+impl Parameters {
+    /// Gives what the query says of raw pixels; a parameter that is empty counts as absent.
+    fn raw_form(&self) -> Result<Option<RawForm>, Rejected> {
+        let present = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
+        let all = [&self.width, &self.height, &self.format].map(present);
+        let [Some(width), Some(height), Some(format)] = &all else {
+            if all.iter().all(Option::is_none) {
+                return Ok(None);
+            }
+            let text = "query: raw pixels need all of width, height and format";
+            return Err(Rejected::new(StatusCode::BAD_REQUEST, text));
+        };
+        let side = |name: &str, text: &str| {
+            text.parse().map_err(|_| bad_parameter(name, text, "a number of pixels is needed"))
+        };
+        let (width, height) = (side("width", width)?, side("height", height)?);
+        let known = format.parse().map_err(|error: DecodeError| {
+            Rejected::new(StatusCode::BAD_REQUEST, format!("query: {error}"))
+        })?;
+        Ok(Some(RawForm { width, height, format: known }))
     }
 }
 
 fn rejection(failure: &Failure, health: &Health, metrics: &InferenceMetrics) -> Rejected {
     if let Failure::Decode(error) = failure {
-        return Rejected::new(status(error.fault()), picket_base::chain(error));
+        return refusal(error);
     }
     health.record(Outcome::ServerError);
     metrics.errors.inc();

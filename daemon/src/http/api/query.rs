@@ -37,7 +37,12 @@ struct DurabilityParameters {
 /// Gives what `?durable=` asks for, else the route's own.
 pub(super) fn durability(query: &str, default: Durability) -> Result<Durability, Rejected> {
     let parameters: DurabilityParameters = parse(query)?;
-    Ok(match flag("durable", parameters.durable.as_deref())? {
+    durable(parameters.durable.as_deref(), default)
+}
+
+/// Gives what the value of `?durable=` asks for, else the route's own.
+pub(super) fn durable(text: Option<&str>, default: Durability) -> Result<Durability, Rejected> {
+    Ok(match flag("durable", text)? {
         Some(true) => Durability::Strict,
         Some(false) => Durability::Relaxed,
         None => default,

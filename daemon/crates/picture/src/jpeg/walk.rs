@@ -1,37 +1,73 @@
-//! The segments of a JPEG file, before any of it is decoded: size, memory, end, Exif data.
+//! The segments of a JPEG file, before any of it is decoded: size, colours, scans, end, Exif data.
 //!
-//! Owns the walk over the container (ITU-T T.81, annex B). The decoder fills a picture that ends
-//! early with grey and reports nothing, so completeness is checked here. No Huffman code is read:
-//! damage inside a scan of plausible length is not found.
+//! Owns the walk over the container (ITU-T T.81, annex B) and the order in which scans may come. No
+//! Huffman code is read here: whether a scan holds all of its blocks is known once it is decoded.
 
-use super::frame::{BLOCK_BYTES, COMPONENTS_MAX, Component, Frame};
+use super::frame::Frame;
+use super::progress::Progress;
 use super::refusal::{cut, damaged, truncated, unsupported};
+use super::scan::{Scan, read_header};
+use super::space::Space;
+use super::tables::{Steps, Tables};
+use crate::directory::Directory;
 use crate::error::DecodeError;
 use crate::limits::SCANS_MAX;
-use crate::outline::{Outline, check_size};
 
-/// Walks a body that starts like a JPEG, up to its EOI; what follows EOI (a second picture, a
-/// film) is ignored.
+/// What a file holds, ready to be decoded.
+pub struct Plan<'a> {
+    pub frame: Frame,
+    pub space: Space,
+    pub orientation: u8,
+    /// Quantisation steps of each component.
+    pub steps: Vec<Steps>,
+    pub scans: Vec<Scan<'a>>,
+}
+
+impl Plan<'_> {
+    /// Whether one scan holds everything, so that rows can be decoded as they come.
+    pub fn is_single_scan(&self) -> bool {
+        !self.frame.progressive && self.scans.len() == 1
+    }
+}
+
+/// Walks a body that starts like a JPEG, up to its EOI; what follows EOI (a second picture, a film) is
+/// ignored. Where EOI is missing behind the last scan, that scan's data goes up to the zeros at the end.
 ///
 /// # Errors
-/// Malformed when a segment is cut, a scan is too short for its blocks or EOI is missing, too
-/// large when the frame header states a size beyond the limits, unprocessable when the coding is
-/// one that the decoder does not read or reads wrongly.
-pub fn outline(body: &[u8]) -> Result<Outline<'_>, DecodeError> {
+/// Malformed when a segment is cut, a scan is too short for its blocks or one is missing, too large when
+/// the frame header states a size beyond the limits, unprocessable when the coding is one that is not
+/// read.
+pub fn plan(body: &[u8]) -> Result<Plan<'_>, DecodeError> {
     let mut walk = Walk { rest: body.get(2..).unwrap_or_default(), ..Walk::default() };
     loop {
         match walk.next_marker()? {
             0xd9 => return walk.finish(),
-            0xda => walk.scan()?,
+            0xda => {
+                walk.scan()?;
+                if walk.rest.is_empty() {
+                    return walk.finish();
+                }
+            }
             marker @ 0xc0..=0xc2 => walk.frame(marker)?,
+            0xc4 => {
+                let data = walk.segment()?;
+                walk.tables.define_codes(data)?;
+            }
             0xc3 | 0xc5..=0xcf => return Err(unsupported("lossless or arithmetic coding")),
+            0xdb => {
+                let data = walk.segment()?;
+                walk.tables.define_steps(data)?;
+            }
             0xdc => return Err(unsupported("a height stated after the first scan")),
-            0xdd => walk.restarts |= walk.segment()? != [0, 0],
+            0xdd => walk.restart_interval()?,
+            0xe0 => walk.jfif |= walk.segment()?.starts_with(b"JFIF\0"),
             0xe1 => {
                 let data = walk.segment()?.strip_prefix(b"Exif\0\0");
                 walk.exif = walk.exif.or(data);
             }
             0xee => walk.adobe()?,
+            // Markers without a segment, which mean nothing here.
+            0x01 | 0xd0..=0xd7 => {}
             _ => drop(walk.segment()?),
         }
     }
@@ -42,19 +78,21 @@ pub fn outline(body: &[u8]) -> Result<Outline<'_>, DecodeError> {
 struct Walk<'a> {
     rest: &'a [u8],
     frame: Option<Frame>,
-    scans: usize,
-    /// Whether a restart interval was stated.
-    restarts: bool,
-    /// Whether the decoder must keep coefficients until the last scan.
-    buffered: bool,
+    space: Option<Space>,
+    tables: Tables<'a>,
+    restart_interval: u32,
+    scans: Vec<Scan<'a>>,
+    progress: Progress,
+    /// Quantisation steps of each component, as they were at its first scan.
+    steps: Vec<Option<Steps>>,
+    jfif: bool,
     /// The colour transform of Adobe's APP14 segment: 0 none, 1 YCbCr, 2 YCCK.
-    adobe_transform: Option<u8>,
+    adobe: Option<u8>,
     exif: Option<&'a [u8]>,
 }
 
 impl<'a> Walk<'a> {
-    /// Steps over stray bytes and fill bytes as the decoder does, so that both see the same
-    /// segments.
+    /// Steps over stray bytes and fill bytes.
     fn next_marker(&mut self) -> Result<u8, DecodeError> {
         let start = self.rest.iter().position(|&byte| byte == 0xff).ok_or_else(cut)?;
         let fill = &self.rest[start..];
@@ -74,114 +112,108 @@ impl<'a> Walk<'a> {
         Ok(&segment[2..])
     }
 
+    fn restart_interval(&mut self) -> Result<(), DecodeError> {
+        let &[high, low] = self.segment()? else {
+            return Err(damaged("its restart interval does not have 2 bytes"));
+        };
+        self.restart_interval = u32::from(u16::from_be_bytes([high, low]));
+        Ok(())
+    }
+
     fn adobe(&mut self) -> Result<(), DecodeError> {
         let Some(&[_, _, _, _, _, _, transform, ..]) = self.segment()?.strip_prefix(b"Adobe")
         else {
             return Ok(());
         };
-        // The decoder would look for colours in a grey picture, or change them between scans.
-        let grey = self.frame.as_ref().is_some_and(|frame| frame.components.len() == 1);
-        if grey || self.scans > 0 {
-            return Err(unsupported("an Adobe segment after a grey frame or after a scan"));
+        if transform > 2 {
+            return Err(damaged("its Adobe segment states an unknown colour transform"));
         }
-        self.adobe_transform = Some(transform);
+        self.adobe = Some(transform);
         Ok(())
     }
 
     fn frame(&mut self, marker: u8) -> Result<(), DecodeError> {
-        let &[precision, h0, h1, w0, w1, count, ref specs @ ..] = self.segment()? else {
-            return Err(damaged("its frame header is cut"));
-        };
+        let segment = self.segment()?;
         if self.frame.is_some() {
             return Err(damaged("it holds two frame headers"));
         }
-        let width = u32::from(u16::from_be_bytes([w0, w1]));
-        let height = u32::from(u16::from_be_bytes([h0, h1]));
-        check_size(width, height)?;
-        if precision != 8 {
-            return Err(unsupported("samples that are not of 8 bits"));
-        }
-        let (specs, odd) = specs.as_chunks::<3>();
-        if !odd.is_empty() || specs.len() != usize::from(count) {
-            return Err(damaged("its frame header does not match its component count"));
-        }
-        if !matches!(specs.len(), 1 | 3 | COMPONENTS_MAX) {
-            return Err(unsupported("a number of colour components other than 1, 3 and 4"));
-        }
-        let components: Vec<Component> = specs.iter().map(Component::from_spec).collect();
-        if components.iter().any(|c| !(1..=4).contains(&c.across) || !(1..=4).contains(&c.down)) {
-            return Err(damaged("a sampling factor is not in 1 to 4"));
-        }
-        // The decoder scales every component up to the first one, by whole numbers.
-        let (across, down) = (components[0].across, components[0].down);
-        if components.iter().any(|c| across % c.across != 0 || down % c.down != 0) {
-            return Err(unsupported("sampling factors that do not divide the first component's"));
-        }
-        self.frame = Some(Frame { progressive: marker == 0xc2, width, height, components });
+        let frame = Frame::read(marker == 0xc2, segment)?;
+        self.progress = Progress::new(frame.components.len());
+        self.steps = vec![None; frame.components.len()];
+        self.frame = Some(frame);
         Ok(())
     }
 
     fn scan(&mut self) -> Result<(), DecodeError> {
         let header = self.segment()?;
-        let adobe_transform = self.adobe_transform;
-        let frame = self.frame.as_mut().ok_or_else(|| damaged("a scan precedes its frame"))?;
-        if self.scans == 0 {
-            frame.check_colour(adobe_transform)?;
+        let frame = self.frame.as_ref().ok_or_else(|| damaged("a scan precedes its frame"))?;
+        // What Adobe states behind the first scan comes too late, as it does for libjpeg.
+        if self.space.is_none() {
+            self.space = Some(Space::of(frame, self.jfif, self.adobe)?);
         }
-        self.scans += 1;
-        if self.scans > SCANS_MAX {
+        if self.scans.len() == SCANS_MAX {
             return Err(DecodeError::Scans);
         }
-        let Some((&count, specs)) = header.split_first() else {
-            return Err(damaged("a scan header is cut"));
-        };
-        let (ids, tail) = specs
-            .split_last_chunk::<3>()
-            .filter(|(ids, _)| !ids.is_empty() && ids.len() == usize::from(count) * 2)
-            .ok_or_else(|| damaged("a scan header does not match its component count"))?;
-        let ids: Vec<u8> = ids.iter().step_by(2).copied().collect();
-        let partial = ids.len() != frame.components.len();
-        // The decoder would lose blocks: it takes a scan of one component for one of whole MCUs.
-        let aligned = frame.components[0].down == 1 && !self.restarts;
-        if partial && !frame.progressive && !aligned {
-            return Err(unsupported("vertical subsampling or restarts in several baseline scans"));
+        let tables =
+            if frame.progressive { self.tables } else { self.tables.with_standard_codes() };
+        let (parts, band) = read_header(header, frame, &tables)?;
+        let places: Vec<usize> = parts.iter().map(|part| part.place).collect();
+        for &place in &places {
+            let table = usize::from(frame.components[place].table);
+            let stated = self.tables.steps.get(table).copied().flatten();
+            let steps = self.steps[place].or(stated);
+            self.steps[place] =
+                Some(steps.ok_or_else(|| damaged("a quantisation table is missing"))?);
         }
-        self.buffered |= frame.progressive || partial;
-        let bits = frame.scan_bits_min(&ids, tail)?;
-        let bytes = self.skip_entropy()?;
-        if (bytes as u64) * 8 < bits {
+        let blocks = frame.scan_blocks(&places)?;
+        let bits = band.least_bits(frame.progressive, blocks);
+        self.progress.advance(frame.progressive, &places, band)?;
+        let data = self.take_entropy()?;
+        if (data.len() as u64) * 8 < bits {
             return Err(truncated("a scan is too short for its blocks"));
         }
+        let restart_interval = self.restart_interval;
+        self.scans.push(Scan { parts, band, restart_interval, data });
         Ok(())
     }
 
-    /// Steps over entropy-coded data to the next marker that is no restart; the bytes passed.
-    fn skip_entropy(&mut self) -> Result<usize, DecodeError> {
+    /// Steps over entropy-coded data to the next marker that is no restart, and returns it. Without a
+    /// marker it ends before the zeros that a file was padded with.
+    fn take_entropy(&mut self) -> Result<&'a [u8], DecodeError> {
+        let all = self.rest;
         let mut at = 0;
-        while let Some(offset) = self.rest[at..].iter().position(|&byte| byte == 0xff) {
+        while let Some(offset) = all[at..].iter().position(|&byte| byte == 0xff) {
             at += offset;
-            match self.rest.get(at + 1) {
+            match all.get(at + 1) {
                 None => break,
                 // A fill byte: the next one may start the marker.
                 Some(0xff) => at += 1,
                 Some(0 | 0xd0..=0xd7) => at += 2,
                 Some(_) => {
-                    self.rest = &self.rest[at..];
-                    return Ok(at);
+                    let (data, rest) = all.split_at(at);
+                    self.rest = rest;
+                    return Ok(data);
                 }
             }
         }
-        Err(cut())
+        self.rest = &[];
+        let end = all.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        // The zero that is stuffed behind a byte of ones belongs to it.
+        let stuffed = end > 0 && all[end - 1] == 0xff;
+        Ok(&all[..(end + usize::from(stuffed)).min(all.len())])
     }
 
-    fn finish(self) -> Result<Outline<'a>, DecodeError> {
+    fn finish(self) -> Result<Plan<'a>, DecodeError> {
         let frame = self.frame.ok_or_else(|| damaged("it holds no frame"))?;
-        if frame.components.iter().any(|component| !component.seen) {
-            return Err(truncated("a colour component has no scan"));
-        }
-        let all: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
-        let coefficient_bytes = if self.buffered { frame.blocks(&all)? * BLOCK_BYTES } else { 0 };
-        let size = (frame.width, frame.height);
-        Ok(Outline { format: "jpeg", size, coefficient_bytes, exif: self.exif })
+        self.progress.check_complete()?;
+        let missing = || truncated("a colour component has no scan");
+        let steps: Option<Vec<Steps>> = self.steps.into_iter().collect();
+        Ok(Plan {
+            frame,
+            space: self.space.ok_or_else(missing)?,
+            orientation: self.exif.and_then(Directory::first).map_or(1, |exif| exif.orientation()),
+            steps: steps.ok_or_else(missing)?,
+            scans: self.scans,
+        })
     }
 }

@@ -10,12 +10,10 @@ use super::draft::Draft;
 use super::plain;
 use super::visitors::BodyVisitor;
 use crate::error::DecodeError;
+use crate::media::BYTE_ORDER_MARK;
 use crate::picture::Picture;
 use crate::range::JsonRange;
 use crate::spec::Spec;
-
-/// What some editors and Windows programs put before UTF-8 text.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Decodes `{"data":[numbers],"range"?:"0..255"|"0..1"}`; other keys are ignored.
 ///

@@ -1,0 +1,171 @@
+//! One strip or tile of a TIFF file: what is stored to samples in the machine's byte order (TIFF 6.0,
+//! sections 8, 9, 13 and 14; Deflate by Adobe's technical notes).
+//!
+//! It must not know where a strip is, nor what its samples mean.
+
+use flate2::{Decompress, FlushDecompress, Status};
+use weezl::BitOrder;
+use weezl::decode::Configuration;
+
+use crate::error::DecodeError;
+
+/// The bits of the symbols that LZW begins with.
+const LZW_SYMBOL_BITS: u8 = 8;
+/// The most channels side by side: colours and alpha.
+const CHANNELS_MAX: usize = 4;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Lzw,
+    Deflate,
+    PackBits,
+}
+
+/// How the samples of a strip or tile are stored.
+#[derive(Clone, Copy)]
+pub struct Coding {
+    pub compression: Compression,
+    /// Whether samples have 16 bits; 8 otherwise.
+    pub wide: bool,
+    pub big_endian: bool,
+    /// Whether differences from the pixel to the left are stored.
+    pub differences: bool,
+    /// Whether 0 is white.
+    pub inverted: bool,
+    /// The channels side by side in a row, 1 to 4.
+    pub interleaved: usize,
+}
+
+impl Coding {
+    /// Returns the bytes of a pixel of one strip or tile.
+    pub fn pixel_bytes(self) -> usize {
+        self.interleaved << usize::from(self.wide)
+    }
+
+    /// Decodes the first rows of a strip or tile, as many as `samples` holds, each of `row_bytes`.
+    ///
+    /// # Errors
+    /// Truncated when it holds fewer, damaged when its compression is broken.
+    pub fn decode(
+        self,
+        data: &[u8],
+        samples: &mut [u8],
+        row_bytes: usize,
+    ) -> Result<(), DecodeError> {
+        let written = match self.compression {
+            Compression::None => {
+                let bytes = data.len().min(samples.len());
+                samples[..bytes].copy_from_slice(&data[..bytes]);
+                bytes
+            }
+            Compression::Lzw => unlzw(data, samples)?,
+            Compression::Deflate => inflate(data, samples)?,
+            Compression::PackBits => unpack(data, samples),
+        };
+        if written < samples.len() {
+            let missing = "a strip or tile ends before its last pixel";
+            return Err(DecodeError::Truncated { format: "tiff", missing });
+        }
+        samples.chunks_exact_mut(row_bytes).for_each(|row| self.finish(row));
+        Ok(())
+    }
+
+    /// Turns a row as it is stored into samples.
+    fn finish(self, row: &mut [u8]) {
+        if self.wide {
+            let mut left = [0_u16; CHANNELS_MAX];
+            for pixel in row.chunks_exact_mut(self.pixel_bytes()) {
+                for (sample, left) in pixel.as_chunks_mut::<2>().0.iter_mut().zip(&mut left) {
+                    let stored = match self.big_endian {
+                        true => u16::from_be_bytes(*sample),
+                        false => u16::from_le_bytes(*sample),
+                    };
+                    *left = if self.differences { left.wrapping_add(stored) } else { stored };
+                    *sample = left.to_ne_bytes();
+                }
+            }
+        } else if self.differences {
+            for at in self.interleaved..row.len() {
+                row[at] = row[at].wrapping_add(row[at - self.interleaved]);
+            }
+        }
+        if self.inverted {
+            row.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+    }
+}
+
+/// Writes what a zlib stream holds; returns how many bytes were written. A stream that ends with them is
+/// read to its checksum.
+fn inflate(data: &[u8], to: &mut [u8]) -> Result<usize, DecodeError> {
+    let mut zlib = Decompress::new(true);
+    let mut step = |data: &[u8], to: &mut [u8]| -> Result<_, DecodeError> {
+        let status = zlib.decompress(data, to, FlushDecompress::None);
+        let status = status.map_err(|error| damaged(&error.to_string()))?;
+        Ok((status, zlib.total_in() as usize, zlib.total_out() as usize))
+    };
+    let (status, read, written) = step(data, to)?;
+    if status == Status::StreamEnd || written < to.len() {
+        return Ok(written);
+    }
+    let (status, _, surplus) = step(&data[read..], &mut [0])?;
+    let missing = "a strip or tile lacks its checksum";
+    match status {
+        Status::StreamEnd => Ok(written),
+        _ if surplus > written => Ok(written),
+        _ => Err(DecodeError::Truncated { format: "tiff", missing }),
+    }
+}
+
+fn unlzw(data: &[u8], to: &mut [u8]) -> Result<usize, DecodeError> {
+    let tiff = Configuration::with_tiff_size_switch(BitOrder::Msb, LZW_SYMBOL_BITS);
+    let mut lzw = tiff.with_yield_on_full_buffer(true).build();
+    let (mut read, mut written) = (0, 0);
+    while written < to.len() {
+        let result = lzw.decode_bytes(&data[read..], &mut to[written..]);
+        result.status.map_err(|error| damaged(&error.to_string()))?;
+        if result.consumed_in + result.consumed_out == 0 {
+            break;
+        }
+        read += result.consumed_in;
+        written += result.consumed_out;
+    }
+    Ok(written)
+}
+
+/// Writes runs and literals until one of the two ends; returns how many bytes were written.
+fn unpack(mut data: &[u8], to: &mut [u8]) -> usize {
+    let mut written = 0;
+    while let Some((&head, rest)) = data.split_first() {
+        let room = &mut to[written..];
+        let head = head.cast_signed();
+        let (bytes, used) = match (head, rest.first()) {
+            (i8::MIN, _) => (0, 0),
+            (0.., _) => {
+                let bytes = (head as usize + 1).min(room.len()).min(rest.len());
+                room[..bytes].copy_from_slice(&rest[..bytes]);
+                (bytes, bytes)
+            }
+            (_, Some(&value)) => {
+                let bytes = (1 + usize::from(head.unsigned_abs())).min(room.len());
+                room[..bytes].fill(value);
+                (bytes, 1)
+            }
+            (_, None) => break,
+        };
+        written += bytes;
+        if written == to.len() {
+            break;
+        }
+        data = &rest[used..];
+    }
+    written
+}
+
+fn damaged(reason: &str) -> DecodeError {
+    DecodeError::Damaged {
+        format: "tiff",
+        reason: format!("a strip or tile does not decode, {reason}"),
+    }
+}

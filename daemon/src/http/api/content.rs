@@ -1,0 +1,155 @@
+//! What a body to predict from is: its media type, its coding, and the file in a form.
+//!
+//! Headers and query are judged before the body is read. It must not decode pictures.
+
+use bytes::Bytes;
+use multer::{Constraints, Multipart, SizeLimit};
+use picket_picture::{DecodeError, DecodeFault, MediaType, RawForm};
+use warp::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use warp::http::{HeaderMap, StatusCode};
+
+use super::body::{Bodies, Body};
+use super::rejected::Rejected;
+use super::request::Request;
+
+/// The most parts of a form that are looked at: a file and some fields.
+const PARTS_MAX: usize = 32;
+
+/// What headers and query say of a body.
+pub(super) struct Content {
+    form: Option<RawForm>,
+    kind: Kind,
+    gzip: bool,
+}
+
+enum Kind {
+    /// The body itself, of this type; none means that its first bytes say it.
+    Whole(Option<MediaType>),
+    /// `multipart/form-data` with this boundary.
+    Parts(String),
+}
+
+impl Content {
+    /// Reads the headers; `form` is what the query says of raw pixels.
+    ///
+    /// # Errors
+    /// 415 for a type or a coding that is not taken, 400 for one that does not fit the query.
+    pub(super) fn stated(headers: &HeaderMap, form: Option<RawForm>) -> Result<Content, Rejected> {
+        let gzip = is_gzip(headers)?;
+        let value =
+            headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let value = value.as_deref();
+        let kind = match value {
+            Some(value) if is_multipart(value) => {
+                let boundary = multer::parse_boundary(value).map_err(|error| malformed(&error))?;
+                Kind::Parts(boundary)
+            }
+            _ => Kind::Whole(media(value, form)?),
+        };
+        Ok(Content { form, kind, gzip })
+    }
+
+    /// Reads the body. Returns it, and the type that was stated.
+    ///
+    /// # Errors
+    /// Those of [`Bodies::read`] and [`Bodies::unzip`], 400 for a form without exactly one file.
+    pub(super) async fn read(
+        self,
+        bodies: &Bodies,
+        request: &mut Request,
+    ) -> Result<(Body, Option<MediaType>), Rejected> {
+        let mut body = bodies.read(request).await?;
+        if self.gzip {
+            body = bodies.unzip(body).await?;
+        }
+        match self.kind {
+            Kind::Whole(media) => Ok((body, media)),
+            Kind::Parts(boundary) => {
+                let (bytes, stated) = file(body.bytes.clone(), boundary).await?;
+                let media = media(stated.as_deref(), self.form)?;
+                Ok((body.with(bytes), media))
+            }
+        }
+    }
+}
+
+/// Refuses a body that is no picture.
+pub(super) fn refusal(error: &DecodeError) -> Rejected {
+    let status = match error.fault() {
+        DecodeFault::Malformed => StatusCode::BAD_REQUEST,
+        DecodeFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        DecodeFault::UnknownType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        DecodeFault::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Rejected::new(status, picket_base::chain(error))
+}
+
+/// Returns what a Content-Type says; with a form the body is raw pixels, and nothing else fits.
+fn media(value: Option<&str>, form: Option<RawForm>) -> Result<Option<MediaType>, Rejected> {
+    let stated = value.map(MediaType::from_content_type).transpose();
+    let stated = stated.map_err(|error| refusal(&error))?;
+    match (stated.flatten(), form) {
+        (stated, None) => Ok(stated),
+        (None | Some(MediaType::Raw), Some(form)) => Ok(Some(MediaType::RawForm(form))),
+        (Some(other), Some(_)) => {
+            let name = other.name();
+            let text = format!("query: width, height and format are of raw pixels, not of {name}");
+            Err(Rejected::new(StatusCode::BAD_REQUEST, text))
+        }
+    }
+}
+
+fn is_multipart(value: &str) -> bool {
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("multipart/form-data")
+}
+
+/// Whether the body is in gzip; any other coding is refused.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Rejected> {
+    let values = headers.get_all(CONTENT_ENCODING).iter();
+    let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let all = values.join(",").to_ascii_lowercase();
+    let mut codings =
+        all.split(',').map(str::trim).filter(|coding| !matches!(*coding, "" | "identity"));
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        (Some("gzip" | "x-gzip"), None) => Ok(true),
+        _ => {
+            let all: String = all.chars().take(100).collect();
+            let text = format!("Content-Encoding is {all}, only gzip is taken here");
+            Err(Rejected::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+        }
+    }
+}
+
+/// Finds the one file of a form; fields without a file name are ignored. Returns its content, and the type
+/// that its part states.
+async fn file(body: Bytes, boundary: String) -> Result<(Bytes, Option<String>), Rejected> {
+    let limits = SizeLimit::new().whole_stream(body.len() as u64);
+    let constraints = Constraints::new().size_limit(limits);
+    let stream = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(body)]);
+    let mut parts = Multipart::with_constraints(stream, boundary, constraints);
+    let mut files = Vec::new();
+    for _ in 0..=PARTS_MAX {
+        let Some(part) = parts.next_field().await.map_err(|error| malformed(&error))? else {
+            return match (files.pop(), files.len()) {
+                (Some(file), 0) => Ok(file),
+                (file, others) => {
+                    let found = others + usize::from(file.is_some());
+                    Err(malformed(&format!("it has {found} files, exactly one is needed")))
+                }
+            };
+        };
+        let stated = part.content_type().map(ToString::to_string);
+        let is_file = part.file_name().is_some();
+        let content = part.bytes().await.map_err(|error| malformed(&error))?;
+        if is_file {
+            files.push((content, stated));
+        }
+    }
+    Err(malformed(&format!("it has more than {PARTS_MAX} parts, the limit")))
+}
+
+fn malformed(why: &dyn std::fmt::Display) -> Rejected {
+    Rejected::new(StatusCode::BAD_REQUEST, format!("multipart body: {why}"))
+}
