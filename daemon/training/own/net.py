@@ -11,7 +11,7 @@ import numpy as np
 
 # Output channels from step to step, each half as wide and high as the one before.
 WIDTHS = (16, 32, 48, 64, 96, 128)
-# Sides at which halving ends: the longer is this short, or the shorter is.
+# Halving ends where the longer side is at most so long, or where the shorter would become less than so.
 LONGER_LEFT, SHORTER_LEFT = 12, 6
 # Up to this side a step has a second convolution, which keeps the size.
 SECOND_SIDE = 32
@@ -35,7 +35,7 @@ class Shape(NamedTuple):
 
 def shape(height: int, width: int, channels: int, classes: int) -> Shape:
     layers, step, sides = [], 0, (height, width)
-    while max(sides) > LONGER_LEFT and min(sides) > SHORTER_LEFT:
+    while max(sides) > LONGER_LEFT and min(sides) >= 2 * SHORTER_LEFT:
         sides = (-(-sides[0] // 2), -(-sides[1] // 2))
         out = WIDTHS[min(step, len(WIDTHS) - 1)]
         layers.append((out, 2))

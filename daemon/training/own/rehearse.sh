@@ -12,6 +12,7 @@ epochs=10
 
 die() { echo "rehearse: $*" >&2; exit 1; }
 
+"$python" -m unittest --quiet tests
 rm -rf "$work"
 mkdir -p "$work"
 "$python" draw.py "$work/surfaces" --each $each
