@@ -34,11 +34,16 @@ def main() -> None:
         wanted = softmax(np.array([golden["logits"]]))[0]
         near = golden["tolerance"] * LOGITS_A_PROBABILITY
         label = labels[int(wanted.argmax())]
-        print(golden["image"], answer["label"], answer["confidence"], "defect" if answer["defect"] else "no defect")
+        verdict = "defect" if answer["defect"] else "no defect"
+        print(golden["image"], answer["label"], answer["confidence"], verdict)
         if abs(answer["probabilities"] - wanted).max() > near:
             sys.exit(f"answers: {golden['image']}: {answer['probabilities']}, {wanted.tolist()} are right")
-        if (answer["label"], answer["defect"]) != (label, label in defects):
+        # Two classes that are nearly as probable may change places.
+        best, second = np.sort(wanted)[[-1, -2]]
+        if answer["label"] != label and best - second > 2 * near:
             sys.exit(f"answers: {golden['image']} is {answer['label']}, ONNX Runtime says {label}")
+        if answer["defect"] != (answer["label"] in defects):
+            sys.exit(f"answers: {golden['image']} is {answer['label']}, which makes {verdict} wrong")
 
 
 if __name__ == "__main__":

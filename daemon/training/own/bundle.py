@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnx
 
 from pictures import Pictures
 
@@ -16,7 +15,7 @@ GOLDENS_A_CLASS, GOLDENS_MAX = 2, 16
 GOLDEN_BYTES_MAX = 2 << 20
 # The tolerance is what it does to the logits when this share of the pixels is one step off, as where a JPEG
 # decoder rounds otherwise, times the margin. Another filter or a crop does more.
-OFF_BY_ONE, MARGIN, TRIES = 0.02, 2, 8
+OFF_BY_ONE, MARGIN, TRIES = 0.005, 2, 8
 TOLERANCE_MIN = 0.01
 
 
@@ -35,10 +34,10 @@ class Golden(NamedTuple):
     logits: np.ndarray
 
 
-def write(out: Path, model: onnx.ModelProto, logits_of, held: Pictures, named: Named) -> list[Golden]:
+def write(out: Path, model: bytes, logits_of, held: Pictures, named: Named) -> None:
     """Writes the bundle's files; `logits_of` gives ONNX Runtime's logits for images [N, H, W, C]."""
     out.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, out / "model.onnx")
+    (out / "model.onnx").write_bytes(model)
     chosen = chosen_goldens(held)
     if not chosen:
         raise SystemExit(f"train: no held-out picture is within {GOLDEN_BYTES_MAX} bytes, for a golden one")
@@ -59,7 +58,6 @@ def write(out: Path, model: onnx.ModelProto, logits_of, held: Pictures, named: N
     # What is written can be read, and says what was meant.
     assert tomllib.loads(text)["output"]["labels"] == list(held.labels)
     (out / "model.toml").write_text(text)
-    return goldens
 
 
 def chosen_goldens(held: Pictures) -> list[int]:
@@ -96,8 +94,8 @@ def toml(out: Path, held: Pictures, named: Named, goldens: list[Golden], near: f
         f'colour = "{named.colour}"',
         'layout = "nchw"',
         "",
-        "# As the pictures were prepared for training, with Pillow. Without `exact` large JPEGs are decoded at",
-        "# a fraction of their size, which is faster and a little different.",
+        "# As the pictures were prepared for training, with Pillow. Without `exact` large JPEGs are decoded",
+        "# at a fraction of their size, which is faster and a little different.",
         "[resize]",
         'mode = "stretch"',
         'filter = "bilinear"',
@@ -117,5 +115,6 @@ def toml(out: Path, held: Pictures, named: Named, goldens: list[Golden], near: f
         lines.append(f"tolerance = {near}")
     lines += ["", "[files]"]
     for file in ["model.onnx", *(golden.file for golden in goldens)]:
-        lines.append(f"{quoted(file)} = \"{hashlib.sha256((out / file).read_bytes()).hexdigest()}\"")
+        digest = hashlib.sha256((out / file).read_bytes()).hexdigest()
+        lines.append(f'{quoted(file)} = "{digest}"')
     return "\n".join([*lines, ""])

@@ -27,7 +27,9 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def card(title: str, learnt: Pictures, held: Pictures, result: Result, defects: list[str], made: str) -> str:
+def card(
+    title: str, learnt: Pictures, held: Pictures, result: Result, defects: list[str], made: str
+) -> str:
     probabilities, classes = softmax(result.logits), held.classes
     said = probabilities.argmax(1)
     before = softmax(result.logits * result.temperature)
@@ -114,7 +116,8 @@ def matrix(held: Pictures, said: np.ndarray) -> list[str]:
         wrong = counts[at].copy()
         wrong[at] = 0
         other = int(wrong.argmax())
-        lines.append(f"| {label} | {percent(counts[at, at] / counts[at].sum())} | {labels[other]} ({wrong[other]}) |")
+        share = percent(counts[at, at] / counts[at].sum())
+        lines.append(f"| {label} | {share} | {labels[other]} ({wrong[other]}) |")
     return lines
 
 

@@ -51,7 +51,8 @@ def defect(rng: np.random.Generator) -> np.ndarray:
         shift = size * np.array([np.cos(angle), np.sin(angle)])
         lit, dark = bump(x + shift[0], y + shift[1], size, size, 0), bump(x, y, size, size, 0)
         return strength * (lit - dark)
-    blots = [bump(x + dx, y + dy, size, size, 0) for dx, dy, size in rng.uniform((-6, -6, 3), (6, 6, 7), (4, 3))]
+    apart = rng.uniform((-6, -6, 3), (6, 6, 7), (4, 3))
+    blots = [bump(x + dx, y + dy, size, size, 0) for dx, dy, size in apart]
     return -0.8 * abs(strength) * np.clip(sum(blots), 0, 1)
 
 

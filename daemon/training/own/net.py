@@ -125,6 +125,7 @@ def rounded(shape: Shape, net: dict, scales: list, values):
     for at, (conv, (_, stride)) in enumerate(zip(net["convs"], shape.layers)):
         of_weight = jax.lax.stop_gradient(weight_scale(conv["weight"]))
         of_sum = of_weight * scales[at]
-        sums = convolved(values, straight(conv["weight"] / of_weight), stride) + straight(conv["bias"] / of_sum)
+        sums = convolved(values, straight(conv["weight"] / of_weight), stride)
+        sums = sums + straight(conv["bias"] / of_sum)
         values = straight(jnp.clip(sums * (of_sum / scales[at + 1]), 0, 255))
     return headed(net["head"], values * scales[-1])

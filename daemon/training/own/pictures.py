@@ -104,7 +104,8 @@ def read(folder: Path, size: tuple[int, int], colour: str) -> Pictures:
 def check_label(label: str) -> None:
     size = len(label.encode(errors="replace"))
     if size > LABEL_BYTES_MAX or not label.isprintable():
-        raise Refused(f"{label!r} is no label: at most {LABEL_BYTES_MAX} bytes, none of them a control character")
+        most = f"at most {LABEL_BYTES_MAX} bytes, none of them a control character"
+        raise Refused(f"{label!r} is no label: {most}")
 
 
 def split(pictures: Pictures, seed: int) -> tuple[Pictures, Pictures]:

@@ -53,7 +53,8 @@ class Folder(unittest.TestCase):
         (self.folder / "ok/notes.txt").write_text("none")
         (self.folder / "ok/again.png").write_bytes(whole)
         left_out = "\n".join(read(self.folder, SIZE, "grey").left_out)
-        for expected in ("cut.png is damaged: ", "notes.txt is no picture", "again.png shows the same as 0.png"):
+        twin = "again.png shows the same as 0.png"
+        for expected in ("cut.png is damaged: ", "notes.txt is no picture", twin):
             self.assertIn(expected, left_out)
         self.assertEqual(left_out.count("\n"), 2)
 
@@ -95,7 +96,8 @@ class Shape(unittest.TestCase):
             strides = np.prod([stride for _, stride in shape.layers])
             left = (-(-height // strides), -(-width // strides))
             self.assertTrue(min(left) >= net.SHORTER_LEFT, (height, width, left))
-            self.assertTrue(max(left) <= net.LONGER_LEFT or min(left) < 2 * net.SHORTER_LEFT, (height, width, left))
+            ended = max(left) <= net.LONGER_LEFT or min(left) < 2 * net.SHORTER_LEFT
+            self.assertTrue(ended, (height, width, left))
         self.assertEqual(round(net.macs(net.shape(96, 96, 1, 2)) / 1e6, 1), 22.6)
 
 

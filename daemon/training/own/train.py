@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import qlinear  # noqa: E402
 import reference  # noqa: E402
-from measure import best_temperature, confusion, picture, softmax  # noqa: E402
+from measure import best_temperature, confusion, picture  # noqa: E402
 from stamp import stamp  # noqa: E402
 
 import bundle
@@ -36,7 +36,7 @@ RATES = fit.Rates(adam=4e-3, convs=0.1)
 INTEGER_SHARE, INTEGER_RATES = 0.2, fit.Rates(adam=4e-4)
 # Largest mean difference of a logit between the training's integers and ONNX Runtime on the file: both
 # round the same sums, which single precision holds to some units.
-APART_MAX = 0.01
+APART_MAX = 0.001
 
 # As the daemon ends for wrong input (EX_DATAERR).
 DATA_ERROR = 65
@@ -45,6 +45,10 @@ SIDES = range(8, 1025)
 
 def planar(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def planar_size(shape: nets.Shape) -> tuple[int, int, int]:
+    return shape.channels, shape.height, shape.width
 
 
 def run(forward, images: np.ndarray) -> np.ndarray:
@@ -78,6 +82,13 @@ class Training:
 
     def centred(self, images):
         return images.astype(jnp.float32) - self.zero
+
+    def float_forward(self, net: dict, moving: list):
+        values = lambda images: self.centred(images) * self.scale  # noqa: E731
+        return jax.jit(lambda images: nets.normalised(self.shape, net, moving, values(images), False)[0])
+
+    def whole_forward(self, net: dict, scales: list):
+        return jax.jit(lambda images: nets.rounded(self.shape, net, scales, self.centred(images)))
 
     def floats(self) -> tuple[dict, list]:
         """The float network and its running statistics."""
@@ -115,53 +126,72 @@ def train(args: argparse.Namespace) -> None:
         say(f"left out: {left}")
     learnt, held = split(pictures, SEED)
     training = Training(learnt, args.mirror, args.epochs)
-    shape, macs = training.shape, nets.macs(training.shape)
     each = ", ".join(f"{label} {count}" for label, count in zip(pictures.labels, pictures.counts()))
-    say(f"{len(pictures.classes)} pictures ({each}), {len(held.classes)} of them held out; {macs / 1e6:.1f} MMAC")
+    macs = f"{nets.macs(training.shape) / 1e6:.1f} MMAC"
+    say(f"{len(pictures.classes)} pictures ({each}), {len(held.classes)} of them held out; {macs}")
 
-    float_net, moving = training.floats()
-    plain = jax.jit(lambda x: nets.normalised(shape, float_net, moving, training.centred(x) * training.scale, False)[0])
-    float_right = right(run(plain, held.images), held)
+    net, moving = training.floats()
+    float_right = right(run(training.float_forward(net, moving), held.images), held)
     say(f"float: {card.percent(float_right)} of the held-out pictures right")
-    net, scales = training.whole(nets.folded(float_net, moving))
-    simulated = run(jax.jit(lambda x: nets.rounded(shape, net, scales, training.centred(x))), held.images)
+    net, scales = training.whole(nets.folded(net, moving))
+    simulated = run(training.whole_forward(net, scales), held.images)
+    quantised = quantise.integers(training.shape, net, scales, training.zero)
+    temperature = calibrated(quantised, training.shape, simulated, held)
+    file = written(args, quantised, training.shape, temperature, held)
 
-    quantised = quantise.integers(shape, net, scales, training.zero)
-    size = (shape.channels, shape.height, shape.width)
-    once = qlinear.graph(quantised, 1.0, size, args.name).SerializeToString()
+    logits = reference.logits_of(file, planar(held.images))
+    result = card.Result(
+        float_right,
+        logits,
+        temperature,
+        int((logits.argmax(1) != simulated.argmax(1)).sum()),
+        nets.macs(training.shape),
+        sum(layer["weight"].size + layer["bias"].size for layer in [*quantised["layers"], quantised["head"]]),
+        len(file),
+        hashlib.sha256(file).hexdigest(),
+    )
+    took = time.monotonic() - began
+    report(args, learnt, held, result, took)
+    say(f"int8: {card.percent(right(logits, held))} of the held-out pictures right, {took:.0f} s in all")
+    print("wrote", args.out)
+
+
+def calibrated(quantised: dict, shape: nets.Shape, simulated: np.ndarray, held: Pictures) -> float:
+    """The temperature, once ONNX Runtime has given the training's own logits for the exported integers."""
+    once = qlinear.graph(quantised, 1.0, planar_size(shape), "check").SerializeToString()
     logits = reference.logits_of(once, planar(held.images))
     apart = float(np.abs(logits - simulated).mean())
     if apart > APART_MAX:
-        sys.exit(f"train: ONNX Runtime's logits are {apart:.4f} off the training's own, at most {APART_MAX} is right")
-    temperature = best_temperature(logits, held.classes)
-    model = qlinear.graph(quantised, temperature, size, args.name)
+        off = f"{apart:.4f} off the training's, at most {APART_MAX} is right"
+        sys.exit(f"train: ONNX Runtime's logits are {off}")
+    say(f"ONNX Runtime gives the training's own logits, within {np.abs(logits - simulated).max():.5f}")
+    return best_temperature(logits, held.classes)
+
+
+def written(
+    args: argparse.Namespace, quantised: dict, shape: nets.Shape, temperature: float, held: Pictures
+) -> bytes:
+    """Writes the bundle but for its card; the ONNX file."""
+    model = qlinear.graph(quantised, temperature, planar_size(shape), args.name)
     stamp(model)
-    answers = model.SerializeToString()
-    goldens = bundle.write(
-        args.out, model, lambda images: reference.logits_of(answers, planar(images)), held,
-        bundle.Named(args.name, args.version, int(time.time()), args.colour, args.defect),
-    )
-    took = time.monotonic() - began
-    file = (args.out / "model.onnx").read_bytes()
-    logits = reference.logits_of(file, planar(held.images))
-    result = card.Result(
-        float_right, logits, temperature, int((logits.argmax(1) != simulated.argmax(1)).sum()), macs,
-        sum(layer["weight"].size + layer["bias"].size for layer in [*quantised["layers"], quantised["head"]]),
-        len(file), hashlib.sha256(file).hexdigest(),
-    )
+    file = model.SerializeToString()
+    named = bundle.Named(args.name, args.version, int(time.time()), args.colour, args.defect)
+    bundle.write(args.out, file, lambda images: reference.logits_of(file, planar(images)), held, named)
+    return file
+
+
+def report(
+    args: argparse.Namespace, learnt: Pictures, held: Pictures, result: card.Result, took: float
+) -> None:
     made = (
         f"`./dev train` with {args.epochs} epochs as floats and then as integers, on pictures stretched to"
-        f" {shape.width}x{shape.height} by Pillow's bilinear filter; mirrors: {args.mirror}; {took:.0f} s on"
-        f" {jax.device_count()} {jax.default_backend()} device, JAX {jax.__version__}."
+        f" {args.size[1]}x{args.size[0]} by Pillow's bilinear filter; mirrors: {args.mirror}; {took:.0f} s,"
+        f" JAX {jax.__version__}."
     )
-    title = f"{args.name} {args.version}"
-    (args.out / "card.md").write_text(card.card(title, learnt, held, result, args.defect, made))
-    counts = confusion(held.classes, logits.argmax(1), len(held.labels))
+    text = card.card(f"{args.name} {args.version}", learnt, held, result, args.defect, made)
+    (args.out / "card.md").write_text(text)
+    counts = confusion(held.classes, result.logits.argmax(1), len(held.labels))
     (args.out / "confusion.svg").write_text(picture(counts, held.labels))
-    say(f"int8: {card.percent(right(logits, held))} of the held-out pictures right, temperature {temperature:.3f}")
-    say(f"ONNX Runtime against the training's integers: {result.disagree} other classes, logits {apart:.5f} apart")
-    say(f"{len(goldens)} golden pictures; {took:.0f} s in all")
-    print("wrote", args.out)
 
 
 def say(text: str) -> None:
@@ -172,13 +202,22 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev train", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder for each class, with its pictures")
     parser.add_argument("--out", type=Path, help="default: .cache/train/NAME")
-    parser.add_argument("--size", type=int, nargs="+", default=[96], metavar="N", help="height and width, or one side of a square; default: 96")
+    parser.add_argument(
+        "--size", type=int, nargs="+", default=[96], metavar="N",
+        help="height and width, or one side of a square; default: 96",
+    )
     parser.add_argument("--colour", choices=MODES, default="grey", help="default: %(default)s")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="default: %(default)s")
-    parser.add_argument("--mirror", choices=fit.MIRRORS, default="across", help="which mirror images show the same; default: %(default)s")
+    parser.add_argument(
+        "--mirror", choices=fit.MIRRORS, default="across",
+        help="which mirror images show the same; default: %(default)s",
+    )
     parser.add_argument("--name", help="default: DIR's own")
     parser.add_argument("--version", default="1")
-    parser.add_argument("--defect", action="append", default=[], metavar="LABEL", help="a class that is a defect; may be given several times")
+    parser.add_argument(
+        "--defect", action="append", default=[], metavar="LABEL",
+        help="a class that is a defect; may be given several times",
+    )
     args = parser.parse_args()
     args.name = args.name or args.folder.resolve().name
     args.out = args.out or Path(__file__).resolve().parents[3] / ".cache" / "train" / args.name
