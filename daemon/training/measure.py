@@ -17,10 +17,17 @@ def likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return -np.log(probabilities[np.arange(len(labels)), labels]).mean()
 
 
-def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The one with the least negative log-likelihood (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."""
+def best_temperature(logits: np.ndarray, labels: np.ndarray, doubt: float = 0.0) -> float:
+    """The one with the least negative log-likelihood (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+
+    `doubt` is how probable each label is to be wrong. Without some, few images that are all right would
+    make every answer certain.
+    """
     logits = logits.astype(np.float64)
-    right = logits[np.arange(len(labels)), labels]
+    other = doubt / (logits.shape[1] - 1)
+    wanted = np.full(logits.shape, other)
+    wanted[np.arange(len(labels)), labels] = 1 - doubt
+    right = (wanted * logits).sum(1)
     # The likelihood is convex in 1 / temperature: its slope changes sign once.
     low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
     for _ in range(60):

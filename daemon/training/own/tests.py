@@ -1,10 +1,14 @@
-"""What a folder must hold, and what becomes of each picture in it: python3 -m unittest tests."""
+"""What a folder must hold, what becomes of each picture, and the network's shape: python3 -m unittest tests."""
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from measure import best_temperature  # noqa: E402
 
 import net
 from pictures import CLASS_PICTURES_MIN, Refused, load, prepared, read, split
@@ -99,6 +103,13 @@ class Shape(unittest.TestCase):
             ended = max(left) <= net.LONGER_LEFT or min(left) < 2 * net.SHORTER_LEFT
             self.assertTrue(ended, (height, width, left))
         self.assertEqual(round(net.macs(net.shape(96, 96, 1, 2)) / 1e6, 1), 22.6)
+
+
+class Temperature(unittest.TestCase):
+    def test_a_few_pictures_that_are_all_right_make_no_answer_certain(self):
+        logits = np.array([[3.0, -3], [2, -1], [-4, 4], [-1, 2]])
+        self.assertGreater(best_temperature(logits, logits.argmax(1), 1 / 6), 1)
+        self.assertLess(best_temperature(logits, logits.argmax(1)), 0.1)
 
 
 if __name__ == "__main__":
