@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ModelSettings, Settings, VerdictSettings};
 use crate::inference::{
-    ModelView, Pipeline, PredictError, Prediction, PredictionView, StageTimes, TimingView, ms,
+    ModelView, Pipeline, PredictError, Prediction, PredictionView, Shown, StageTimes, TimingView,
+    ms,
 };
 use crate::life::load_pipeline;
 use clap::Args;
@@ -47,7 +48,9 @@ pub fn run(args: PredictArgs, global: &Global) -> Result<(), CliError> {
     let config = load(Settings { model, verdict, ..Settings::default() }, global)?;
     let pipeline = load_pipeline(&config)?;
     let mut rows = vec![
-        ["file", "label", "confidence", "defect", "uncertain", "ms"].map(str::to_string).to_vec(),
+        ["file", "label", "confidence", "next best", "", "defect", "uncertain", "ms"]
+            .map(str::to_string)
+            .to_vec(),
     ];
     let mut failure: Option<CliError> = None;
     for file in &files {
@@ -57,14 +60,7 @@ pub fn run(args: PredictArgs, global: &Global) -> Result<(), CliError> {
                 let line = json_line(&name, &config.model.name, &pipeline, &prediction, times);
                 print(&line)?;
             }
-            Ok((prediction, times)) => rows.push(vec![
-                name,
-                prediction.label().to_string(),
-                format!("{:.3}", prediction.confidence),
-                yes_no(prediction.defect),
-                yes_no(prediction.uncertain),
-                format!("{:.2}", ms(times.decode + times.inference)),
-            ]),
+            Ok((prediction, times)) => rows.push(row(name, &prediction, times)),
             Err(error) => match &failure {
                 None => failure = Some(error),
                 Some(_) => eprintln!("picket: {}", picket_base::chain(&error)),
@@ -75,6 +71,22 @@ pub fn run(args: PredictArgs, global: &Global) -> Result<(), CliError> {
         print(&table::render(&rows))?;
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// The winner and the one behind it, whether there are two classes or a thousand.
+fn row(file: String, prediction: &Prediction, times: StageTimes) -> Vec<String> {
+    let next = prediction.top(2).get(1).copied();
+    let confidence = |class: usize| format!("{:.3}", prediction.probabilities[class]);
+    vec![
+        file,
+        prediction.label().to_string(),
+        format!("{:.3}", prediction.confidence),
+        next.map_or("-".to_string(), |class| prediction.labels[class].clone()),
+        next.map_or("-".to_string(), confidence),
+        yes_no(prediction.defect),
+        yes_no(prediction.uncertain),
+        format!("{:.2}", ms(times.decode + times.inference)),
+    ]
 }
 
 fn predict(pipeline: &Pipeline, file: &Path) -> Result<(Prediction, StageTimes), CliError> {
@@ -120,6 +132,7 @@ fn json_line(
             commit: None,
             total: ms(times.decode + times.inference),
         },
+        Shown::default(),
     );
     let line = Line { file: file.to_string(), view };
     let mut text = serde_json::to_string(&line).expect("a prediction has no value that JSON lacks");

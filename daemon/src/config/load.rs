@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use picket_classifier::ModelSource;
+use picket_classifier::{ModelSource, stated_name};
 use picket_records::Retention;
 
 use super::error::ConfigError;
@@ -48,11 +48,16 @@ impl Config {
     ) -> Result<(Config, Vec<Former>), ConfigError> {
         let (file, former) = file.map(file::read).transpose()?.unwrap_or_default();
         let given = flags.or(file);
+        let stated_model = given.model.name.clone();
         let stated_per_address = given.api.max_connections_per_address;
         let mut config = given.or(surroundings.settings()).complete();
         if stated_per_address.is_none() {
             let default = config.api.max_connections_per_address;
             config.api.max_connections_per_address = default.min(config.api.max_connections);
+        }
+        let bundle = config.model.path.as_ref().filter(|_| stated_model.is_none());
+        if let Some(name) = bundle.and_then(|path| stated_name(path)) {
+            config.model.name = name;
         }
         config.check()?;
         config.api.check_together()?;

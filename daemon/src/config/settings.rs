@@ -105,7 +105,7 @@ settings! {
 }
 
 ["model"] ModelSettings ModelConfig {} {
-    /// ONNX file, up to 64 MiB.
+    /// ONNX file, up to 64 MiB, or a bundle's directory with model.onnx and model.toml.
     path: Option<PathBuf> {
         unset: "the model in the binary",
         example: "/var/lib/picket/models/welds.onnx"
@@ -143,9 +143,18 @@ settings! {
 
 ["verdict"] VerdictSettings VerdictConfig {} {
     /// Labels that count as a defect.
-    defect_labels: Vec<String> = [] { example: "[\"truck\"]", live: true },
+    defect_labels: Option<Vec<String>> {
+        unset: "the model's, else none",
+        example: "[\"truck\"]",
+        live: true
+    },
     /// Confidences that count as uncertain, both ends included.
-    uncertain_between: Band = [0.4, 0.7] { limit: Shares, live: true },
+    uncertain_between: Option<Band> {
+        unset: "the model's, else 0.4,0.7",
+        example: "[0.4, 0.7]",
+        limit: Shares,
+        live: true
+    },
 }
 
 // The deadlines are far above what healthy work takes. A runtime and a thread that wait beat every

@@ -10,9 +10,9 @@ mod proof;
 mod queue;
 mod verdict;
 
-pub use answer::{ModelView, PredictionView, TimingView, ms};
+pub use answer::{ModelView, PredictionView, Shown, TOP_MAX, TimingView, ms};
 pub use job::{Answer, Failure, Job};
 pub use metrics::InferenceMetrics;
 pub use pipeline::{Pipeline, PredictError, Rules, StageTimes};
 pub use pool::{WorkerSetup, Workers};
-pub use verdict::{Prediction, UnknownLabel, Verdict};
+pub use verdict::{Prediction, UnknownLabel, Verdict, VerdictOverrides};

@@ -141,12 +141,12 @@ impl WorkerSetup {
 mod tests {
     use super::*;
     use crate::health::Health;
-    use crate::inference::{Rules, Verdict};
+    use crate::inference::{Rules, Verdict, VerdictOverrides};
     use crate::metrics::Registry;
     use crate::recording::{LogMetrics, Promise, WriterConfig, open_log};
     use bytes::Bytes;
     use picket_base::Live;
-    use picket_classifier::Model;
+    use picket_classifier::{Model, VerdictDefaults};
     use picket_picture::{JsonRange, MediaType};
     use picket_records::{Labels, LogReader, Retention};
     use tokio::sync::oneshot;
@@ -168,7 +168,8 @@ mod tests {
             open_log(config, health.clone(), log_metrics, LogReader::new()).unwrap();
         let model = Model::damaged().unwrap();
         let output = model.info().output.clone();
-        let verdict = Verdict::new(output, &[], (0.4, 0.7)).unwrap();
+        let verdict = Verdict::new(output, VerdictDefaults::default(), VerdictOverrides::default());
+        let verdict = verdict.unwrap();
         let rules = Live::new(Rules { verdict, json_range: JsonRange::default() });
         let origin = Origin {
             boot_id: "boot".into(),

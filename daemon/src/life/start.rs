@@ -194,7 +194,7 @@ impl Start<'_> {
         let info = pipeline.model.info();
         let load_ms = info.load_time.as_millis();
         tracing::info!(version = %info.version, digest = %info.digest, load_ms, "model loaded");
-        if let Some(warning) = info.stock_warning() {
+        for warning in info.stock_warning().iter().chain(&info.card_warnings) {
             tracing::warn!("model {}: {warning}", info.version);
         }
         self.admin.inference.model_loaded(&info.version, &info.digest);

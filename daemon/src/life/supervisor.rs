@@ -105,9 +105,10 @@ impl Supervisor {
     fn reload(&mut self, sources: &Sources) {
         Notifier.reloading();
         let Started { live, secrets, .. } = &self.started;
-        let output = live.rules.get().verdict.output().clone();
+        let rules = live.rules.get();
+        let (output, defaults) = (rules.verdict.output().clone(), rules.verdict.defaults().clone());
         let read = sources.load().map_err(|error| picket_base::chain(&error)).and_then(|wanted| {
-            let rules = model::rules(&wanted, output);
+            let rules = model::rules(&wanted, output, defaults);
             rules.map(|rules| (wanted, rules)).map_err(|error| error.to_string())
         });
         match read {

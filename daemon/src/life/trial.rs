@@ -35,7 +35,10 @@ pub const ARGUMENTS: [&str; 2] = ["model", "trial"];
 /// # Errors
 /// Why it can't serve.
 pub fn load_model(source: &ModelSource, engine: Engine) -> Result<Model, ModelError> {
-    if let ModelSource::File(path) = source {
+    // A pipe gives its bytes once, and a file that is not there says so below.
+    if let ModelSource::File(path) = source
+        && (path.is_file() || path.is_dir())
+    {
         attempt(path)?;
     }
     Model::load_on(source, engine)

@@ -14,6 +14,7 @@ mod hostile;
 mod liveness;
 mod log_output;
 mod memory;
+mod model_card;
 mod model_forms;
 mod models;
 mod packaging;

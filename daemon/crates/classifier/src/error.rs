@@ -15,12 +15,23 @@ pub enum ModelError {
     TooLarge { bytes: u64 },
     #[error("model {digest} is not a usable ONNX file: {detail}")]
     Invalid { digest: String, detail: String },
+    #[error("model {}: {detail}", path.display())]
+    Card { path: PathBuf, detail: String },
     #[error("model {digest} does not fit: {detail}")]
     Unfit { digest: String, detail: String },
     #[error(
-        "model {digest} failed its golden check: logit {class} is {found:.3}, its card says {expected:.3}"
+        "model {digest} failed its golden check{}: logit {class} is {found:.3}, its card says \
+         {expected:.3}",
+        picture.as_ref().map(|name| format!(" of {name:?}")).unwrap_or_default()
     )]
-    Golden { digest: String, class: usize, found: f32, expected: f32 },
+    Golden {
+        digest: String,
+        /// The golden picture's name, where it is a file.
+        picture: Option<String>,
+        class: usize,
+        found: f32,
+        expected: f32,
+    },
     #[error(
         "the golden sample's logits differ by {difference} from those at load: memory or model is \
          damaged"
@@ -34,3 +45,8 @@ pub enum ModelError {
     #[error("inference failed: {0}")]
     Run(String),
 }
+
+/// What is wrong with what is said of a model, as a sentence without its subject's name.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CardError(pub String);

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{ModelProto, TensorProto};
 
 use crate::proto::constants;
@@ -23,15 +25,6 @@ const SCALES: [(&str, &[usize]); 6] = [
     ("DequantizeLinear", &[1]),
 ];
 
-/// What the file says about itself.
-#[derive(Default)]
-pub struct Metadata {
-    pub name: Option<String>,
-    pub version: Option<String>,
-    pub labels: Option<String>,
-    pub golden: Option<String>,
-}
-
 /// How many convolutions the file has of each form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Convolutions {
@@ -49,18 +42,21 @@ impl Convolutions {
     }
 }
 
-/// Reads the file's metadata.
-pub fn metadata(file: &ModelProto) -> Metadata {
-    let property = |key: &str| {
-        let entry = file.metadata_props.iter().find(|entry| entry.key == key);
-        entry.map(|entry| entry.value.clone())
+/// Returns the file's metadata as keys and values.
+pub fn properties(file: &ModelProto) -> impl Iterator<Item = (&str, &str)> {
+    file.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()))
+}
+
+/// Returns how many scores the file says that it gives for one picture, if it says.
+pub fn declared_scores(file: &ModelProto) -> Option<usize> {
+    let output = file.graph.as_ref()?.output.first()?.r#type.as_ref()?;
+    let Some(Value::TensorType(tensor)) = &output.value else { return None };
+    let axes = tensor.shape.as_ref()?.dim.iter().skip(1);
+    let length = |axis: &Dimension| match axis.value {
+        Some(dimension::Value::DimValue(length)) => usize::try_from(length).ok(),
+        _ => None,
     };
-    Metadata {
-        name: property("name"),
-        version: property("version"),
-        labels: property("labels"),
-        golden: property("golden_logits"),
-    }
+    axes.map(length).product()
 }
 
 /// Counts the file's convolutions.

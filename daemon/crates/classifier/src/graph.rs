@@ -10,14 +10,16 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_hir::infer::Factoid;
 
+use crate::card::{self, Bundle, Draft, GraphInput};
 use crate::engine::Engine;
-use crate::file::{self, Convolutions, Metadata};
+use crate::error::CardError;
+use crate::file::{self, Convolutions};
 use crate::output::{CLASSES_MAX, Kind};
 use crate::qconv::{self, QConv, QSum};
 use crate::run::{Node, Plan};
 use crate::{bounds, external, guard, qoperator, tail};
 use picket_kernels::Kernel;
-use picket_picture::{Colour, Element, INPUT_SIDE_MAX, INPUT_SIDE_MIN, Layout, Spec};
+use picket_picture::{Element, Spec};
 
 /// What a file becomes.
 pub struct Parsed {
@@ -27,7 +29,12 @@ pub struct Parsed {
     pub scores: usize,
     /// What the last nodes make of them, as far as they tell.
     pub tail: Option<Kind>,
-    pub metadata: Metadata,
+    /// What the file and those beside it say: of its input, settled, and of the rest.
+    pub draft: Draft,
+    /// The scores that the file states for the picture of `golden::picture`.
+    pub golden: Option<Vec<f32>>,
+    /// The files beside it that hold its constants.
+    pub external: Vec<String>,
     /// The convolutions that the file has.
     pub convolutions: Convolutions,
     /// The name of the engine that computes them.
@@ -35,27 +42,24 @@ pub struct Parsed {
     pub nodes: Vec<Node>,
 }
 
-/// Prepares a file for one engine. Constants in other files are read from `dir`.
+/// Prepares a file for one engine. Constants in other files are read from beside it.
 ///
 /// # Errors
-/// Not ONNX, not of the interface that is needed, beyond a limit, or nothing that tract runs.
-pub fn prepare(onnx: &[u8], dir: Option<&Path>, engine: Engine) -> TractResult<Parsed> {
-    if let Some(other) = file::of_another_format(onnx) {
-        anyhow::bail!(other);
-    }
-    // A symbolic batch axis loads only without the file's own shape hints.
-    let parser = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    let mut file = parser
-        .proto_model_for_read(&mut &onnx[..])
-        .map_err(|error| error.context("it is damaged or truncated"))?;
-    let (metadata, convolutions) = (file::metadata(&file), file::convolutions(&file));
-    let tail = rewrite(&mut file, dir).map_err(|reason| anyhow::anyhow!(reason))?;
+/// Not ONNX, not of the interface that is needed, beyond a limit, or nothing that tract runs;
+/// `CardError` for what is said of it.
+pub fn prepare(bundle: &Bundle, engine: Engine) -> TractResult<Parsed> {
+    let (parser, mut file) = read(bundle)?;
+    let said = bundle.gather(file::properties(&file)).map_err(CardError)?;
+    let (mut draft, golden) = (said.draft, said.golden);
+    let (external, convolutions) = (external::names(&file), file::convolutions(&file));
+    let tail =
+        rewrite(&mut file, bundle.dir.as_deref()).map_err(|reason| anyhow::anyhow!(reason))?;
     if let Some(unknown) = unknown(&file, &parser) {
         anyhow::bail!("it needs the operator {unknown}, which is not run here");
     }
     let model = parser.model_for_proto_model(&file)?;
     drop(file);
-    let input = input_spec(&model)?;
+    let input = card::settle_input(&mut draft, &graph_input(&model)?).map_err(CardError)?;
     let mut model = optimise(model, &input, engine)?;
     if engine != Engine::Tract {
         qconv::replace_sums(&mut model)?;
@@ -65,7 +69,43 @@ pub fn prepare(onnx: &[u8], dir: Option<&Path>, engine: Engine) -> TractResult<P
     let own = nodes.iter().find(|node| node.products.is_some());
     let kernel = own.map_or(Engine::Tract.name(), |node| node.kernel);
     let plan = Plan::new(model.into_runnable()?);
-    Ok(Parsed { plan, input, scores, tail, metadata, convolutions, kernel, nodes })
+    Ok(Parsed { plan, input, scores, tail, draft, golden, external, convolutions, kernel, nodes })
+}
+
+/// What is known of a file before it is made ready to run.
+pub struct Survey {
+    /// What the file and those beside it say, not settled.
+    pub draft: Draft,
+    pub input: GraphInput,
+    pub tail: Option<Kind>,
+    /// How many scores it gives, where the file tells.
+    pub scores: Option<usize>,
+}
+
+/// Looks into a file without making it ready to run.
+///
+/// # Errors
+/// As `prepare`, as far as that looks.
+pub fn survey(bundle: &Bundle) -> TractResult<Survey> {
+    let (parser, mut file) = read(bundle)?;
+    let draft = bundle.gather(file::properties(&file)).map_err(CardError)?.draft;
+    let scores = file::declared_scores(&file);
+    let tail =
+        rewrite(&mut file, bundle.dir.as_deref()).map_err(|reason| anyhow::anyhow!(reason))?;
+    let input = graph_input(&parser.model_for_proto_model(&file)?)?;
+    Ok(Survey { draft, input, tail, scores })
+}
+
+fn read(bundle: &Bundle) -> TractResult<(Onnx, ModelProto)> {
+    if let Some(other) = file::of_another_format(&bundle.onnx) {
+        anyhow::bail!(other);
+    }
+    // A symbolic batch axis loads only without the file's own shape hints.
+    let parser = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    let file = parser
+        .proto_model_for_read(&mut &bundle.onnx[..])
+        .map_err(|error| error.context("it is damaged or truncated"))?;
+    Ok((parser, file))
 }
 
 /// Checks the file and makes of it what tract runs rightly. Returns what its last nodes make of the scores.
@@ -124,7 +164,7 @@ fn nodes(model: &TypedModel) -> TractResult<Vec<Node>> {
     Ok(steps.map(node).collect())
 }
 
-fn input_spec(model: &InferenceModel) -> TractResult<Spec> {
+fn graph_input(model: &InferenceModel) -> TractResult<GraphInput> {
     if model.inputs.len() != 1 || model.outputs.len() != 1 {
         let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
         anyhow::bail!(
@@ -142,27 +182,13 @@ fn input_spec(model: &InferenceModel) -> TractResult<Spec> {
         }
         None => anyhow::bail!("its input is of no stated type, one of u8, i8, f32 is needed"),
     };
-    let axes: Vec<Option<usize>> = fact
-        .shape
-        .dims()
-        .map(|dim| dim.concretize().and_then(|dim| usize::try_from(dim.to_i64().ok()?).ok()))
-        .collect();
-    let side = |side: usize| (INPUT_SIDE_MIN..=INPUT_SIDE_MAX).contains(&side);
-    let (layout, channels, size) = match axes[..] {
-        [_, Some(channels @ (1 | 3)), Some(height), Some(width)] if side(height) && side(width) => {
-            (Layout::Nchw, channels, [height, width])
-        }
-        [_, Some(height), Some(width), Some(channels @ (1 | 3))] if side(height) && side(width) => {
-            (Layout::Nhwc, channels, [height, width])
-        }
-        _ => anyhow::bail!(
-            "its input is {:?}, [N,C,H,W] or [N,H,W,C] of 1 or 3 channels and {INPUT_SIDE_MIN} to \
-             {INPUT_SIDE_MAX} pixels a side is needed",
-            fact.shape
-        ),
-    };
-    let colour = if channels == 1 { Colour::Grey } else { Colour::Rgb };
-    Ok(Spec::raw(element, layout, size, colour))
+    let length = |dim: TDim| usize::try_from(dim.to_i64().ok()?).ok().filter(|length| *length > 0);
+    let axes: Vec<Option<usize>> =
+        fact.shape.dims().map(|dim| dim.concretize().and_then(length)).collect();
+    let axes = axes.try_into().map_err(|_| {
+        anyhow::anyhow!("its input is {:?}, [N,C,H,W] or [N,H,W,C] is needed", fact.shape)
+    })?;
+    Ok(GraphInput { element, axes })
 }
 
 /// Returns how many scores the model gives for one picture.

@@ -1,7 +1,9 @@
 //! What a model says about itself, and what was measured while it was loaded.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::card::Line;
 use crate::file::Convolutions;
 use crate::output::Output;
 use crate::run::Node;
@@ -10,22 +12,30 @@ use picket_picture::Spec;
 /// What a model says about itself, and what was measured while it was loaded.
 #[derive(Clone, Debug)]
 pub struct ModelInfo {
-    /// Name in the file's metadata, if it states one.
+    /// The name that it states, if any.
     pub name: Option<String>,
-    /// Version in the file's metadata, else the digest's first 12 digits.
+    /// The version that it states, else the digest's first 12 digits.
     pub version: String,
-    /// SHA-256 of the file, lower-case hex.
+    /// SHA-256 of the file, or of the list of files that it is made of, lower-case hex.
     pub digest: String,
     /// What a picture must become.
     pub input: Spec,
     /// What the scores mean.
     pub output: Output,
-    /// Length of the file.
+    /// The verdicts that it asks for where the configuration does not.
+    pub verdict: VerdictDefaults,
+    /// Each value of its card with its source.
+    pub card: Vec<Line>,
+    /// Length of the ONNX file.
     pub bytes: usize,
     /// Parse, optimise, first run and golden check together.
     pub load_time: Duration,
-    /// Whether the file carried golden logits, and so was checked against them.
+    /// Whether it states golden logits, and so was checked against them.
     pub golden_checked: bool,
+    /// How many golden pictures it was checked with.
+    pub golden_pictures: usize,
+    /// What its owner should know of what it says, and does not.
+    pub card_warnings: Vec<String>,
     /// What computes the convolutions: a path of ours, or tract where it has them all.
     pub kernel: &'static str,
     /// The convolutions that the file has.
@@ -34,6 +44,17 @@ pub struct ModelInfo {
     pub run_time: Duration,
     /// The graph in the order in which it runs.
     pub nodes: Vec<Node>,
+}
+
+/// The verdicts that a model asks for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VerdictDefaults {
+    /// Labels that count as a defect.
+    pub defect_labels: Vec<String>,
+    /// Confidences from the first to the second are uncertain, both included.
+    pub uncertain_between: Option<(f32, f32)>,
+    /// Probabilities from which on a label is a defect, whichever class won.
+    pub thresholds: BTreeMap<String, f32>,
 }
 
 impl ModelInfo {

@@ -1,17 +1,19 @@
 //! A model file becomes a classifier. The only crate that names tract; it knows nothing of requests,
 //! verdicts or the log.
 //!
-//! - `file` says what the file states, `external` reads what it keeps beside it, `bounds` what it may
-//!   ask for; `qoperator`, `tail` and `guard` make of it what tract runs rightly.
-//! - `labels` and `golden` what is expected of it, `embedded` holds
-//!   the one in the binary.
+//! - `file` checks the file, `external` reads what it keeps beside it, `bounds` what it may ask for;
+//!   `qoperator`, `tail` and `guard` make of it what tract runs rightly.
+//! - `card` says what is said of it and where, `golden` what is expected of it, `embedded` holds the one
+//!   in the binary.
 //! - `graph` says what tract makes of it, `qconv` puts our kernels in place of tract's convolutions,
 //!   `engine` names them, `run` runs the graph.
-//! - `model` loads, checks and proves it; `info`, `scores`, `output` and `error` are what it says.
+//! - `model` loads, checks and proves it, `describe` writes its card; `info`, `scores`, `output` and `error` are what it says.
 
 #![deny(unsafe_code)]
 
 mod bounds;
+mod card;
+mod describe;
 mod embedded;
 mod engine;
 mod error;
@@ -21,7 +23,6 @@ mod golden;
 mod graph;
 mod guard;
 mod info;
-mod labels;
 mod model;
 mod output;
 mod proto;
@@ -31,10 +32,12 @@ mod run;
 mod scores;
 mod tail;
 
+pub use card::{Line, stated_name};
+pub use describe::{describe, stamped};
 pub use engine::{Engine, UnknownEngine};
 pub use error::{MODEL_BYTES_MAX, ModelError};
 pub use file::Convolutions;
-pub use info::ModelInfo;
+pub use info::{ModelInfo, VerdictDefaults};
 pub use model::{Model, ModelSource};
 pub use output::{CLASSES_MAX, Kind, Output};
 pub use run::Node;

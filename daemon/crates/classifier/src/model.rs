@@ -2,39 +2,51 @@
 //! verdicts or of the log, nor which engine computes it.
 
 use std::any::Any;
-use std::fs::File;
-use std::io::Read;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
+use crate::card::{Bundle, Draft, GoldenPicture, settle_output, warnings};
 use crate::engine::Engine;
-use crate::error::{MODEL_BYTES_MAX, ModelError};
+use crate::error::{CardError, ModelError};
+use crate::golden::Expected;
 use crate::graph::{Parsed, prepare};
-use crate::info::ModelInfo;
-use crate::labels::labels;
-use crate::output::{Kind, Output};
+use crate::info::{ModelInfo, VerdictDefaults};
+use crate::output::Kind;
 use crate::run::{Plan, one_line};
 use crate::scores::Scores;
 use crate::{embedded, golden};
-use picket_picture::{JsonRange, MediaType, Picture, Tensor};
+use picket_picture::{DecodeError, JsonRange, MediaType, Picture, Resize, Spec, Tensor};
 
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
     Embedded,
+    /// An ONNX file, with what is beside it, or a bundle's directory.
     File(PathBuf),
 }
+
+/// The picture that proves a model.
+enum Sample {
+    /// As a file holds it.
+    Encoded(Cow<'static, [u8]>),
+    /// The one of `golden::picture`.
+    Drawn,
+}
+
+/// How far the sum of a picture's probabilities may be from 1, and each of them from 0..=1.
+const PROBABILITY_SLACK: f32 = 0.01;
 
 /// A loaded model. Shared by every worker: a run keeps its state to itself.
 pub struct Model {
     plan: Plan,
     info: ModelInfo,
+    sample: Sample,
     /// Scores of the golden sample, computed at load.
     proof: Scores,
+    /// Whether the graph itself makes probabilities of the scores, so that their sum need not be asked for.
+    ends_in_softmax: bool,
 }
 
 impl Model {
@@ -54,80 +66,143 @@ impl Model {
     pub fn load_on(source: &ModelSource, engine: Engine) -> Result<Model, ModelError> {
         match source {
             ModelSource::Embedded => Model::embedded(embedded::SAMPLE_LOGITS, engine),
-            ModelSource::File(path) => {
-                Model::from_onnx(&read_bounded(path)?, path.parent(), engine)
-            }
+            ModelSource::File(path) => Model::from_bundle(Bundle::open(path)?, engine),
         }
     }
 
     fn embedded(sample_logits: &str, engine: Engine) -> Result<Model, ModelError> {
-        let model = Model::from_onnx(embedded::MODEL, None, engine)?;
+        let mut model = Model::from_bundle(Bundle::bare(embedded::MODEL), engine)?;
         let stated = sample_logits.trim_end().replace('\n', ",");
-        let expected = golden::parse(&stated).expect("golden.py wrote 10 numbers");
-        golden::check(&model.info.digest, &model.proof, &expected, embedded::SAMPLE_TOLERANCE)?;
+        let scores = golden::parse(&stated).expect("golden.py wrote 10 numbers");
+        model.take_sample(Sample::Encoded(embedded::SAMPLE.into()))?;
+        let tolerance = embedded::SAMPLE_TOLERANCE;
+        let expected = Expected { picture: None, scores: &scores, tolerance };
+        golden::check(&model.info.digest, &model.proof, &expected)?;
         Ok(model)
     }
 
-    fn from_onnx(onnx: &[u8], dir: Option<&Path>, engine: Engine) -> Result<Model, ModelError> {
+    pub(crate) fn from_bundle(bundle: Bundle, engine: Engine) -> Result<Model, ModelError> {
         let started = Instant::now();
-        let digest: String =
-            Sha256::digest(onnx).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = bundle.digest(&[]).expect("no other file is read for it");
+        let unfit = |detail: String| ModelError::Unfit { digest: digest.clone(), detail };
         let invalid = |detail: String| ModelError::Invalid { digest: digest.clone(), detail };
         // tract trusts its input: a damaged graph may panic rather than fail.
-        let parsed = catch_unwind(AssertUnwindSafe(|| prepare(onnx, dir, engine)))
+        let parsed = catch_unwind(AssertUnwindSafe(|| prepare(&bundle, engine)))
             .map_err(|panic| panicked(&digest, &*panic, "reading"))?
-            .map_err(|error| invalid(one_line(&error)))?;
-
-        let unfit = |detail: String| ModelError::Unfit { digest: digest.clone(), detail };
-        let labels = labels(parsed.metadata.labels.as_deref(), parsed.scores).map_err(unfit)?;
-        let golden = parsed.metadata.golden.as_deref().map(golden::parse).transpose();
-        let golden = golden.map_err(unfit)?;
-        let mut model = Model::new(parsed, labels, &digest, onnx.len());
-        model.info.golden_checked = golden.is_some();
-        let proven = catch_unwind(AssertUnwindSafe(|| model.first_runs(golden.as_deref())));
+            .map_err(|error| match error.downcast_ref::<CardError>() {
+                Some(error) => unfit(error.to_string()),
+                None => invalid(one_line(&error)),
+            })?;
+        let whole = bundle.digest(&parsed.external).map_err(unfit)?;
+        let golden = parsed.golden.clone();
+        let mut model = Model::new(parsed, &bundle, whole)?;
+        let proven = catch_unwind(AssertUnwindSafe(|| model.first_runs(golden, bundle.goldens)));
         proven.map_err(|panic| panicked(&digest, &*panic, "running"))??;
         model.info.load_time = started.elapsed();
         Ok(model)
     }
 
-    fn new(parsed: Parsed, labels: Vec<String>, digest: &str, bytes: usize) -> Model {
+    fn new(parsed: Parsed, bundle: &Bundle, digest: String) -> Result<Model, ModelError> {
+        let mut draft = parsed.draft;
+        let output = settle_output(&mut draft, parsed.scores, parsed.tail);
+        let output =
+            output.map_err(|detail| ModelError::Unfit { digest: digest.clone(), detail })?;
+        let version = draft.version.as_ref().map(|stated| stated.value.clone());
         let info = ModelInfo {
-            name: parsed.metadata.name,
-            version: parsed.metadata.version.unwrap_or_else(|| digest[..12].to_string()),
+            name: draft.name.as_ref().map(|stated| stated.value.clone()),
+            version: version.unwrap_or_else(|| digest[..12].to_string()),
             input: parsed.input,
-            output: Output {
-                kind: parsed.tail.unwrap_or(Kind::Logits),
-                temperature: 1.0,
-                labels: Arc::from(labels),
-            },
-            bytes,
+            verdict: verdict(&draft),
+            card: draft.lines(),
+            card_warnings: warnings(&draft, bundle, parsed.golden.is_some()),
+            output,
+            bytes: bundle.onnx.len(),
             load_time: Duration::ZERO,
             run_time: Duration::ZERO,
             golden_checked: false,
+            golden_pictures: bundle.goldens.len(),
             kernel: parsed.kernel,
             convolutions: parsed.convolutions,
             nodes: parsed.nodes,
-            digest: digest.to_string(),
+            digest,
         };
-        Model { plan: parsed.plan, info, proof: Scores(Vec::new()) }
+        let (sample, proof) = (Sample::Drawn, Scores(Vec::new()));
+        let ends_in_softmax = parsed.tail == Some(Kind::Probabilities);
+        Ok(Model { plan: parsed.plan, info, sample, proof, ends_in_softmax })
     }
 
-    fn first_runs(&mut self, golden: Option<&[f32]>) -> Result<(), ModelError> {
-        let digest = self.info.digest.clone();
-        let unfit = |error: ModelError| match error {
-            ModelError::Run(detail) => ModelError::Unfit { digest: digest.clone(), detail },
-            other => other,
-        };
-        let input = Tensor::new(&golden::picture(&self.info.input), &self.info.input);
-        let found = self.run(&input).map_err(unfit)?;
-        if let Some(expected) = golden {
-            golden::check(&digest, &found, expected, golden::TOLERANCE)?;
+    /// Runs what the model states scores for, and takes the first picture of it as its sample.
+    fn first_runs(
+        &mut self,
+        golden: Option<Vec<f32>>,
+        goldens: Vec<GoldenPicture>,
+    ) -> Result<(), ModelError> {
+        self.take_sample(Sample::Drawn)?;
+        self.check_probabilities()?;
+        if let Some(scores) = golden {
+            let tolerance = golden::TOLERANCE;
+            let expected = Expected { picture: None, scores: &scores, tolerance };
+            golden::check(&self.info.digest, &self.proof, &expected)?;
+            self.info.golden_checked = true;
         }
-        let sample = self.sample().map_err(unfit)?;
+        for (at, picture) in goldens.into_iter().enumerate() {
+            let GoldenPicture { name, bytes, logits, tolerance } = picture;
+            let input = self.decode(&bytes).map_err(|error| {
+                self.unfit(ModelError::Run(format!("the golden picture {name:?}: {error}")))
+            })?;
+            let found = self.run(&input).map_err(|error| self.unfit(error))?;
+            let tolerance = tolerance.unwrap_or(golden::tolerance(self.info.output.kind));
+            let expected = Expected { picture: Some(&name), scores: &logits, tolerance };
+            golden::check(&self.info.digest, &found, &expected)?;
+            self.info.golden_checked = true;
+            if at == 0 {
+                self.take_sample(Sample::Encoded(bytes.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever fails while a model is loaded is a fault of its file.
+    fn unfit(&self, error: ModelError) -> ModelError {
+        match error {
+            ModelError::Run(detail) => {
+                ModelError::Unfit { digest: self.info.digest.clone(), detail }
+            }
+            other => other,
+        }
+    }
+
+    fn take_sample(&mut self, sample: Sample) -> Result<(), ModelError> {
+        self.sample = sample;
+        let input = self.sample().map_err(|error| self.unfit(error))?;
         let started = Instant::now();
-        self.proof = self.run(&sample).map_err(unfit)?;
+        self.proof = self.run(&input).map_err(|error| self.unfit(error))?;
         self.info.run_time = started.elapsed();
         Ok(())
+    }
+
+    /// Checks that what is said to be probabilities can be some.
+    fn check_probabilities(&self) -> Result<(), ModelError> {
+        let scores = &self.proof.0;
+        let (kind, sum) = (self.info.output.kind, scores.iter().sum::<f32>());
+        let possible = -PROBABILITY_SLACK..=1.0 + PROBABILITY_SLACK;
+        let outside = scores.iter().find(|score| !possible.contains(*score));
+        let detail = match (kind, outside) {
+            (Kind::Logits | Kind::SigmoidLogits, _) => return Ok(()),
+            (_, Some(score)) => {
+                format!("its scores are said to be probabilities, and the first run gave {score}")
+            }
+            (Kind::Probabilities, None)
+                if !self.ends_in_softmax && (sum - 1.0).abs() > PROBABILITY_SLACK =>
+            {
+                format!(
+                    "its scores are said to be probabilities, and those of the first run sum to {sum:.3}, \
+                 not 1"
+                )
+            }
+            _ => return Ok(()),
+        };
+        Err(self.unfit(ModelError::Run(detail)))
     }
 
     pub fn info(&self) -> &ModelInfo {
@@ -151,9 +226,21 @@ impl Model {
 
     fn sample(&self) -> Result<Tensor, ModelError> {
         let spec = &self.info.input;
-        let picture = Picture::decode(embedded::SAMPLE, MediaType::Png, spec, JsonRange::default())
-            .map_err(|error| ModelError::Run(format!("the golden sample: {error}")))?;
-        Ok(Tensor::new(&picture, spec))
+        match &self.sample {
+            Sample::Drawn => Ok(Tensor::new(&golden::picture(spec), spec)),
+            Sample::Encoded(bytes) => self
+                .decode(bytes)
+                .map_err(|error| ModelError::Run(format!("the golden sample: {error}"))),
+        }
+    }
+
+    /// Makes of a picture what the model takes, by no shortcut.
+    fn decode(&self, bytes: &[u8]) -> Result<Tensor, DecodeError> {
+        let input = self.info.input;
+        let spec = Spec { resize: Resize { exact: true, ..input.resize }, ..input };
+        let media = MediaType::sniff(bytes, &spec)?;
+        let picture = Picture::decode(bytes, media, &spec, JsonRange::default())?;
+        Ok(Tensor::new(&picture, &spec))
     }
 
     /// Runs one forward pass, batch of one.
@@ -189,7 +276,7 @@ impl Model {
 }
 
 /// Says what a panic of the engine means: one where memory could not be had, or a file that it can't bear.
-fn panicked(digest: &str, panic: &(dyn Any + Send), doing: &str) -> ModelError {
+pub(crate) fn panicked(digest: &str, panic: &(dyn Any + Send), doing: &str) -> ModelError {
     let digest = digest.to_string();
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
@@ -199,25 +286,22 @@ fn panicked(digest: &str, panic: &(dyn Any + Send), doing: &str) -> ModelError {
     ModelError::Invalid { digest, detail: format!("the engine gave up while {doing} it") }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, ModelError> {
-    let unreadable = |source| ModelError::Unreadable { path: path.to_path_buf(), source };
-    let file = File::open(path).map_err(unreadable)?;
-    let bytes = file.metadata().map_err(unreadable)?.len();
-    if bytes > MODEL_BYTES_MAX {
-        return Err(ModelError::TooLarge { bytes });
+/// Returns the verdicts that a model's card asks for.
+fn verdict(draft: &Draft) -> VerdictDefaults {
+    let uncertain = draft.uncertain_between.as_ref().map(|stated| stated.value);
+    VerdictDefaults {
+        defect_labels: draft.defect_labels.as_ref().map(|s| s.value.clone()).unwrap_or_default(),
+        uncertain_between: uncertain.map(|[low, high]| (low, high)),
+        thresholds: draft.thresholds.as_ref().map(|s| s.value.clone()).unwrap_or_default(),
     }
-    // A pipe has no length, and a file may grow.
-    let mut onnx = Vec::new();
-    file.take(MODEL_BYTES_MAX + 1).read_to_end(&mut onnx).map_err(unreadable)?;
-    if onnx.len() as u64 > MODEL_BYTES_MAX {
-        return Err(ModelError::TooLarge { bytes: onnx.len() as u64 });
-    }
-    Ok(onnx)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::MODEL_BYTES_MAX;
+    use std::path::Path;
+
     use picket_picture::{Colour, Element, Layout, Spec};
 
     #[test]
@@ -329,7 +413,7 @@ mod tests {
         for (what, bytes) in
             [("empty", &b""[..]), ("text", &b"not a model"[..]), ("truncated", truncated)]
         {
-            match Model::from_onnx(bytes, None, Engine::best()) {
+            match Model::from_bundle(Bundle::bare(bytes), Engine::best()) {
                 Err(ModelError::Invalid { detail, .. }) => assert!(!detail.is_empty(), "{what}"),
                 Err(other) => panic!("{what}: {other}"),
                 Ok(_) => panic!("{what} was accepted"),
@@ -345,7 +429,7 @@ mod tests {
         for byte in &mut damaged[within..within + 20_000] {
             *byte ^= 0x55;
         }
-        let error = Model::from_onnx(&damaged, None, Engine::best())
+        let error = Model::from_bundle(Bundle::bare(damaged), Engine::best())
             .err()
             .expect("damaged weights were accepted");
         assert!(matches!(error, ModelError::Golden { .. }), "{error}");

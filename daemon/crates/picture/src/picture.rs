@@ -11,6 +11,7 @@ pub struct Picture {
     pub(crate) size: [usize; 2],
     pub(crate) channels: usize,
     pub(crate) pixels: Vec<u8>,
+    pub(crate) reduced: bool,
 }
 
 impl Picture {
@@ -26,7 +27,12 @@ impl Picture {
             return Err(DecodeError::RawLength { found: bytes.len(), needed: spec.into() });
         }
         let channels = spec.colour.channels();
-        Ok(Picture { size: spec.size, channels, pixels: bytes.to_vec() })
+        Ok(Picture { size: spec.size, channels, pixels: bytes.to_vec(), reduced: false })
+    }
+
+    /// Whether it was decoded at a part of its size, and so is a little off the exact picture.
+    pub fn is_reduced(&self) -> bool {
+        self.reduced
     }
 
     /// Returns the bytes, row-major HWC, each in 0..=255.

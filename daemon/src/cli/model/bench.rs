@@ -1,5 +1,6 @@
 //! `picket model bench`: inference alone, on one thread or several that share the model.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Barrier};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
@@ -27,6 +28,9 @@ const NODE_RUNS_MAX: usize = 10_000;
 
 #[derive(Args)]
 pub struct BenchArgs {
+    /// An ONNX file or a bundle's directory, instead of the configured one
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -62,7 +66,8 @@ impl Measured {
     }
 }
 
-pub fn run(args: BenchArgs, global: &Global) -> Result<(), CliError> {
+pub fn run(mut args: BenchArgs, global: &Global) -> Result<(), CliError> {
+    args.model.path = args.file.or(args.model.path);
     let engine = args.kernel.unwrap_or_else(Engine::best);
     let model = Arc::new(load_model(args.model, engine, global)?);
     let threads = args.threads as usize;

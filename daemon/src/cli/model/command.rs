@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::bench::{self, BenchArgs};
+use super::describe::{self, DescribeArgs, StampArgs};
 use super::inspect::{self, CheckArgs, InspectArgs};
 use super::logits::{self, LogitsArgs};
 use crate::cli::error::CliError;
@@ -17,6 +18,10 @@ pub enum ModelCommand {
     Inspect(InspectArgs),
     /// Say whether a model can serve, and exactly why not
     Check(CheckArgs),
+    /// Write a model.toml: what is known of a model, with what must be filled in marked
+    Describe(DescribeArgs),
+    /// Put all that is known of a model into its ONNX file, so that the file alone serves
+    Stamp(StampArgs),
     /// Measure inference alone, without decoding or HTTP
     Bench(BenchArgs),
     /// Print the logits of raw images, to compare with another runtime
@@ -30,6 +35,8 @@ pub fn run(command: ModelCommand, global: &Global) -> Result<(), CliError> {
     match command {
         ModelCommand::Inspect(args) => inspect::inspect(args, global),
         ModelCommand::Check(args) => inspect::check(args, global),
+        ModelCommand::Describe(args) => describe::describe(&args),
+        ModelCommand::Stamp(args) => describe::stamp(&args),
         ModelCommand::Bench(args) => bench::run(args, global),
         ModelCommand::Logits(args) => logits::run(args, global),
         ModelCommand::Trial { path } => Ok(life::within_limits(&path)?),

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use picket_classifier::{Engine, Node};
-use serde_json::json;
+use picket_classifier::{Engine, Line, ModelInfo, Node};
+use serde_json::{Value, json};
 
 use super::load::load_model;
 use crate::cli::error::CliError;
@@ -17,6 +17,9 @@ use crate::inference::ms;
 
 #[derive(Args)]
 pub struct InspectArgs {
+    /// An ONNX file or a bundle's directory, instead of the configured one
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
     /// The same as JSON
     #[arg(long)]
     json: bool,
@@ -26,7 +29,7 @@ pub struct InspectArgs {
 
 #[derive(Args)]
 pub struct CheckArgs {
-    /// Instead of the configured one
+    /// An ONNX file or a bundle's directory, instead of the configured one
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -34,45 +37,88 @@ pub struct CheckArgs {
 }
 
 pub fn inspect(args: InspectArgs, global: &Global) -> Result<(), CliError> {
-    let model = load_model(args.model, Engine::best(), global)?;
+    let InspectArgs { file, json, mut model } = args;
+    model.path = file.or(model.path);
+    let model = load_model(model, Engine::best(), global)?;
     let info = model.info();
-    let name = info.name.as_deref().unwrap_or("(not stated)");
-    let input = format!("{:?} {:?}", info.input.element, info.input.shape());
-    if args.json {
-        let node = |node: &Node| json!({"kernel": node.kernel, "op": node.op, "name": node.name});
-        let nodes: Vec<_> = info.nodes.iter().map(node).collect();
-        let text = json!({
-            "name": info.name,
-            "version": info.version,
-            "digest": info.digest,
-            "bytes": info.bytes,
-            "input": input,
-            "labels": *info.output.labels,
-            "golden_checked": info.golden_checked,
-            "load_ms": ms(info.load_time),
-            "kernel": info.kernel,
-            "nodes": nodes,
-        });
-        return print(&format!("{text}\n"));
-    }
-    let mut rows = vec![["runs on", "op", "node"].map(str::to_string).to_vec()];
-    rows.extend(
+    let text = if json { format!("{}\n", as_json(info)) } else { as_text(info) };
+    print(&text)
+}
+
+fn input(info: &ModelInfo) -> String {
+    format!("{:?} {:?}", info.input.element, info.input.shape())
+}
+
+fn as_json(info: &ModelInfo) -> Value {
+    let node = |node: &Node| json!({"kernel": node.kernel, "op": node.op, "name": node.name});
+    let value = |line: &Line| json!({"table": line.table, "key": line.key, "value": line.value, "source": line.source});
+    json!({
+        "name": info.name,
+        "version": info.version,
+        "digest": info.digest,
+        "bytes": info.bytes,
+        "input": input(info),
+        "labels": *info.output.labels,
+        "card": info.card.iter().map(value).collect::<Vec<_>>(),
+        "golden_checked": info.golden_checked,
+        "golden_pictures": info.golden_pictures,
+        "warnings": info.card_warnings,
+        "load_ms": ms(info.load_time),
+        "kernel": info.kernel,
+        "nodes": info.nodes.iter().map(node).collect::<Vec<_>>(),
+    })
+}
+
+/// How much of a value the table of them shows, characters.
+const VALUE_SHOWN_MAX: usize = 60;
+
+fn as_text(info: &ModelInfo) -> String {
+    let heading = |words: [&str; 3]| words.map(str::to_string).to_vec();
+    let mut values = vec![heading(["value", "is", "source"])];
+    values.extend(info.card.iter().map(|line| {
+        let mut value: String = line.value.chars().take(VALUE_SHOWN_MAX).collect();
+        if value.len() < line.value.len() {
+            value.push('…');
+        }
+        vec![format!("{}.{}", line.table, line.key), value, line.source.clone()]
+    }));
+    let mut nodes = vec![heading(["runs on", "op", "node"])];
+    nodes.extend(
         info.nodes
             .iter()
             .map(|node| vec![node.kernel.to_string(), node.op.clone(), node.name.clone()]),
     );
-    let nodes = table::render(&rows);
-    let golden = if info.golden_checked { "checked" } else { "none in the file" };
-    print(&format!(
-        "name     {name}\nversion  {}\ndigest   {}\nbytes    {}\ninput    {input}\n\
-         labels   {}\ngolden   {golden}\nload     {:.1} ms\nkernel   {}\n\n{nodes}",
+    let golden = match (info.golden_checked, info.golden_pictures) {
+        (false, _) => "none".to_string(),
+        (true, 0) => "checked".to_string(),
+        (true, pictures) => format!("checked, pictures: {pictures}"),
+    };
+    format!(
+        "name     {}\nversion  {}\ndigest   {}\nbytes    {}\ninput    {}\nlabels   {}\n\
+         golden   {golden}\nload     {:.1} ms\nkernel   {}\n\n{}\n{}",
+        info.name.as_deref().unwrap_or("(not stated)"),
         info.version,
         info.digest,
         info.bytes,
-        info.output.labels.join(", "),
+        input(info),
+        labels(&info.output.labels),
         ms(info.load_time),
         info.kernel,
-    ))
+        table::render(&values),
+        table::render(&nodes),
+    )
+}
+
+/// How many labels are listed before the rest is counted.
+const LABELS_SHOWN_MAX: usize = 32;
+
+fn labels(labels: &[String]) -> String {
+    let shown = labels.len().min(LABELS_SHOWN_MAX);
+    let listed = labels[..shown].join(", ");
+    match labels.len() - shown {
+        0 => listed,
+        rest => format!("{listed} and {rest} others"),
+    }
 }
 
 pub fn check(args: CheckArgs, global: &Global) -> Result<(), CliError> {
@@ -80,10 +126,14 @@ pub fn check(args: CheckArgs, global: &Global) -> Result<(), CliError> {
     model.path = file.or(model.path);
     let model = load_model(model, Engine::best(), global)?;
     let info = model.info();
-    let golden = if info.golden_checked { "golden logits match" } else { "no golden logits" };
+    let golden = match (info.golden_checked, info.golden_pictures) {
+        (false, _) => "no golden logits".to_string(),
+        (true, 0) => "golden logits match".to_string(),
+        (true, pictures) => format!("golden logits match, pictures: {pictures}"),
+    };
     print(&format!("model {} {}: ok, {golden}\n", info.version, info.digest))?;
-    match info.stock_warning() {
-        Some(warning) => print(&format!("warning: {warning}\n")),
-        None => Ok(()),
+    for warning in info.stock_warning().iter().chain(&info.card_warnings) {
+        print(&format!("warning: {warning}\n"))?;
     }
+    Ok(())
 }

@@ -1,7 +1,8 @@
-//! `picket model inspect|check|bench|logits`.
+//! `picket model inspect|check|describe|stamp|bench|logits`.
 
 mod bench;
 mod command;
+mod describe;
 mod inspect;
 mod load;
 mod logits;

@@ -19,7 +19,8 @@ use super::rejected::Rejected;
 use super::request::Request;
 use crate::health::{Health, Outcome};
 use crate::inference::{
-    Answer, Failure, InferenceMetrics, Job, ModelView, PredictionView, TimingView, Workers, ms,
+    Answer, Failure, InferenceMetrics, Job, ModelView, PredictionView, Shown, TOP_MAX, TimingView,
+    Workers, ms,
 };
 use crate::recording::{Durability, Promise};
 
@@ -41,6 +42,8 @@ struct Parameters {
     width: Option<String>,
     height: Option<String>,
     format: Option<String>,
+    top: Option<String>,
+    probabilities: Option<String>,
 }
 
 impl PredictApi {
@@ -49,6 +52,7 @@ impl PredictApi {
         let arrived = Instant::now();
         let parameters: Parameters = parse(request.query())?;
         let durability = durable(parameters.durable.as_deref(), *self.durability.get())?;
+        let shown = parameters.shown()?;
         let content = Content::stated(request.headers(), parameters.raw_form()?)?;
         let (body, media) = content.read(&self.bodies, &mut request).await?;
         let (reply, answer) = oneshot::channel();
@@ -68,10 +72,10 @@ impl PredictApi {
         let answer = answer.map_err(|failure| rejection(&failure, health, workers.metrics()))?;
         workers.metrics().predicted();
         health.record(Outcome::Served);
-        Ok(self.respond(answer, arrived).await)
+        Ok(self.respond(answer, arrived, shown).await)
     }
 
-    async fn respond(&self, answer: Answer, arrived: Instant) -> Response {
+    async fn respond(&self, answer: Answer, arrived: Instant, shown: Shown) -> Response {
         let Answer { prediction, appended, times, waited } = answer;
         let id = appended.as_ref().map(|appended| appended.first_id);
         let mut commit = None;
@@ -92,13 +96,30 @@ impl PredictApi {
             commit,
             total: ms(arrived.elapsed()),
         };
-        let unlogged = PredictionView::unlogged(&prediction, model, timing_ms);
+        let unlogged = PredictionView::unlogged(&prediction, model, timing_ms, shown);
         let view = PredictionView { id, logged: id.is_some(), durable, ..unlogged };
         warp::reply::json(&view).into_response()
     }
 }
 
 impl Parameters {
+    /// Returns how much of the prediction is asked for.
+    fn shown(&self) -> Result<Shown, Rejected> {
+        let mut shown = Shown::default();
+        if let Some(text) = self.top.as_deref().filter(|text| !text.is_empty()) {
+            shown.top = match text.parse() {
+                Ok(count) if (1..=TOP_MAX).contains(&count) => count,
+                _ => return Err(bad_parameter("top", text, &format!("1 to {TOP_MAX} is needed"))),
+            };
+        }
+        match self.probabilities.as_deref() {
+            None | Some("") => {}
+            Some("all") => shown.all = true,
+            Some(other) => return Err(bad_parameter("probabilities", other, "all is needed")),
+        }
+        Ok(shown)
+    }
+
     /// Gives what the query says of raw pixels; a parameter that is empty counts as absent.
     fn raw_form(&self) -> Result<Option<RawForm>, Rejected> {
         let present = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());

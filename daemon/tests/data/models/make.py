@@ -3,9 +3,11 @@
 
     .cache/venv/bin/python daemon/tests/data/models/make.py
 
-One convolution 3 -> 8 with stride 4, mean, last layer. f32.onnx and qdq.onnx can serve; the others are
-refused for what their name says.
+One convolution 3 -> 8 with stride 4, mean, last layer. f32.onnx and qdq.onnx can serve; those of `bad`
+are refused for what their name says; those of `bare` are what exporters write, and serve once a model.toml
+beside them says what is missing.
 """
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,7 @@ class Net:
         self.node("DequantizeLinear", self.constant(f"{name}.scale", np.float32(scale)),
                   self.constant(f"{name}.zero", zero))
 
-    def weights(self, in_channels: int) -> np.ndarray:
+    def weights(self, in_channels: int = 3) -> np.ndarray:
         return self.rng.integers(-127, 128, (CHANNELS, in_channels, 3, 3)).astype(np.int8)
 
     def tail(self, classes: int = CLASSES) -> None:
@@ -50,12 +52,18 @@ class Net:
 CONV = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [4, 4]}
 
 
-def f32(side: int = 32, classes: int = CLASSES) -> onnx.ModelProto:
+def f32(side: int | str = 32, classes: int = CLASSES, channels: int = 3, last: str = "",
+        open_channels: bool = False, **metadata: str) -> onnx.ModelProto:
     net = Net("x")
-    net.node("Conv", net.constant("weight", net.weights(3).astype(np.float32) / 5000), **CONV)
+    weights = net.weights(channels).astype(np.float32) / 5000
+    net.node("Conv", net.constant("weight", weights), **CONV)
     net.node("Relu")
     net.tail(classes)
-    return model(net, TensorProto.FLOAT, side, classes)
+    if last:
+        net.node(last)
+    proto = model(net, TensorProto.FLOAT, side, classes, channels="C" if open_channels else channels)
+    helper.set_model_props(proto, metadata)
+    return proto
 
 
 def qdq() -> onnx.ModelProto:
@@ -86,11 +94,11 @@ def integer(scale: float = 1 / 64, element: int = TensorProto.UINT8, opset: int 
     return model(net, element, opset=opset)
 
 
-def model(net: Net, element: int, side: int = 32, classes: int = CLASSES, opset: int = 13
-          ) -> onnx.ModelProto:
+def model(net: Net, element: int, side: int | str = 32, classes: int = CLASSES, opset: int = 13,
+          channels: int | str = 3) -> onnx.ModelProto:
     graph = helper.make_graph(
         net.nodes, "net",
-        [helper.make_tensor_value_info("x", element, ["N", 3, side, side])],
+        [helper.make_tensor_value_info("x", element, ["N", channels, side, side])],
         [helper.make_tensor_value_info(net.wire, TensorProto.FLOAT, ["N", classes])],
         net.constants)
     opsets = [helper.make_opsetid("", opset)]
@@ -105,14 +113,25 @@ def main() -> None:
             values = numpy_helper.to_array(constant).copy()
             values[3, 3] = nan
             constant.CopyFrom(numpy_helper.from_array(values, "head"))
-    good = {"f32": f32(), "qdq": qdq()}
+    scaled = {"Image.NominalPixelRange": "NominalRange_0_255"}
+    good = {"f32": f32(**scaled), "qdq": qdq()}
+    names = ["weld_%d" % at for at in range(CLASSES)]
+    bare = {"unscaled": f32(), "softmax": f32(last="Softmax"), "grey": f32(channels=1),
+            "sigmoid": f32(classes=1, last="Sigmoid"), "one-score": f32(classes=1),
+            "open-axes": f32(side="S", open_channels=True),
+            "classes-100": f32(classes=100),
+            "two-classes": f32(classes=2, labels="ok,defect"),
+            "names": f32(names=str(dict(enumerate(names))), task="classify"),
+            "detect": f32(names=str(dict(enumerate(names))), task="detect"),
+            "id2label": f32(id2label=json.dumps(dict(enumerate(names)))),
+            "long-version": f32(version="9" * 1000)}
     bad = {"opset-7": integer(opset=7), "opset-99": integer(opset=99),
-           "side-64": f32(side=64), "classes-100": f32(classes=100),
+           "side-4": f32(side=4),
            "type-i64": integer(element=TensorProto.INT64),
            "scale-nan": integer(scale=nan), "scale-negative": integer(scale=-1.0),
            "weight-nan": damaged}
-    for name, proto in [*good.items(), *bad.items()]:
-        if name in good:
+    for name, proto in [*good.items(), *bad.items(), *bare.items()]:
+        if name not in bad:
             onnx.checker.check_model(proto, full_check=True)
         onnx.save(proto, HERE / f"{name}.onnx")
 

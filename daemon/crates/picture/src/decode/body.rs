@@ -72,7 +72,8 @@ fn jpeg(body: &[u8], spec: &Spec) -> Result<Picture, DecodeError> {
     let jpeg = Jpeg::open(body)?;
     let header = jpeg.header();
     let reduction = reduction(spec, &header);
-    draw(spec, header, reduction, |row| jpeg.read(reduction, row))
+    let picture = draw(spec, header, reduction, |row| jpeg.read(reduction, row))?;
+    Ok(Picture { reduced: reduction > 1, ..picture })
 }
 
 fn paint(rows: impl Rows, spec: &Spec) -> Result<Picture, DecodeError> {
@@ -86,11 +87,12 @@ fn draw(
     reduction: u32,
     read: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), DecodeError>,
 ) -> Result<Picture, DecodeError> {
-    let needed = header.working_bytes;
+    // What the decoder holds and what the resize holds, which is much less but for extreme shapes.
+    let needed = header.working_bytes.max(Canvas::memory(spec, &header));
     if needed > DECODED_BYTES_MAX {
         return Err(DecodeError::Memory { needed });
     }
-    let mut canvas = Canvas::reduced(spec, &header, reduction);
+    let mut canvas = Canvas::new(spec, &header, reduction);
     let mut count = 0;
     read(&mut |row| {
         canvas.push(row);
@@ -103,4 +105,33 @@ fn draw(
         return Err(DecodeError::Damaged { format: header.format, reason });
     }
     Ok(canvas.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::SMALL;
+    use crate::rows::Pixel;
+
+    /// A decoder that gives so many rows of the four that it announces.
+    struct Careless(usize);
+
+    impl Rows for Careless {
+        fn header(&self) -> Header {
+            let (format, size) = ("png", (2, 4));
+            Header { format, size, pixel: Pixel::Grey, orientation: 1, working_bytes: 2 }
+        }
+
+        fn read(self, row: &mut dyn FnMut(&[u8])) -> Result<(), DecodeError> {
+            (0..self.0).for_each(|_| row(&[7, 7]));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn part_of_a_picture_is_no_picture() {
+        assert!(paint(Careless(4), &SMALL).is_ok());
+        let error = paint(Careless(3), &SMALL).unwrap_err();
+        assert_eq!(error.to_string(), "png is damaged, it has 3 of 4 rows");
+    }
 }

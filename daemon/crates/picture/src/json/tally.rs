@@ -117,7 +117,7 @@ pub fn may_be_scaled(low: f64, high: f64) -> bool {
 pub fn interleaved(planes: Vec<u8>, spec: &Spec) -> Picture {
     let channels = spec.colour.channels();
     if channels == 1 {
-        return Picture { size: spec.size, channels, pixels: planes };
+        return Picture { size: spec.size, channels, pixels: planes, reduced: false };
     }
     let mut pixels = vec![0; planes.len()];
     let (first, rest) = planes.split_at(planes.len() / 3);
@@ -127,5 +127,5 @@ pub fn interleaved(planes: Vec<u8>, spec: &Spec) -> Picture {
     {
         *pixel = [first, second, third];
     }
-    Picture { size: spec.size, channels, pixels }
+    Picture { size: spec.size, channels, pixels, reduced: false }
 }

@@ -34,14 +34,9 @@ enum Resampler {
 }
 
 impl Canvas {
-    /// Starts the picture that `header` announces, for a model of this input.
-    pub fn new(spec: &Spec, header: &Header) -> Canvas {
-        Canvas::reduced(spec, header, 1)
-    }
-
     /// Starts the picture that `header` announces, whose decoder makes one pixel of `reduction` ×
     /// `reduction`: its rows and columns are as many as the picture's, divided and rounded up.
-    pub fn reduced(spec: &Spec, header: &Header, reduction: u32) -> Canvas {
+    pub fn new(spec: &Spec, header: &Header, reduction: u32) -> Canvas {
         let plan = Plan::new(spec, header, reduction);
         let (colour, pixel) = (spec.colour, header.pixel);
         let width = plan.columns.pixels();
@@ -115,7 +110,7 @@ impl Canvas {
         if rows.visible().len() < rows.length || columns.visible().len() < columns.length {
             pixels = padded(&pixels, &columns, &rows, &self.pad[..channels]);
         }
-        self.orientation.apply(Picture { size, channels, pixels })
+        self.orientation.apply(Picture { size, channels, pixels, reduced: false })
     }
 }
 

@@ -58,7 +58,7 @@ impl Orientation {
             let from = (y * picture.size[1] + x) * channels;
             pixel.copy_from_slice(&picture.pixels[from..from + channels]);
         }
-        Picture { size, channels, pixels }
+        Picture { size, channels, pixels, reduced: picture.reduced }
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
         ] {
             // Two rows of three pixels, the middle ones 0.
             let pixels = vec![1, 0, 2, 3, 0, 4];
-            let stored = Picture { size: [2, 3], channels: 1, pixels };
+            let stored = Picture { size: [2, 3], channels: 1, pixels, reduced: false };
             let Picture { size: [height, width], pixels, .. } =
                 Orientation::from_exif(value).apply(stored);
             assert_eq!([height, width], if (5..=8).contains(&value) { [3, 2] } else { [2, 3] });

@@ -39,7 +39,7 @@ fn header(width: usize, height: usize, orientation: u8) -> Header {
 
 /// Resizes a stored picture of three channels.
 fn paint(spec: &Spec, header: &Header, pixels: &[u8]) -> Picture {
-    let mut canvas = Canvas::new(spec, header);
+    let mut canvas = Canvas::new(spec, header, 1);
     pixels.chunks_exact(header.size.0 as usize * 3).for_each(|row| canvas.push(row));
     canvas.finish()
 }
@@ -85,7 +85,8 @@ fn pixels_are_those_of_pillow_and_opencv() {
 fn turned_picture_is_resized_as_if_it_were_turned_first() {
     let source = read("resize/source.rgb");
     for orientation in 1..=8 {
-        let stored = Picture { size: [HEIGHT, WIDTH], channels: 3, pixels: source.clone() };
+        let stored =
+            Picture { size: [HEIGHT, WIDTH], channels: 3, pixels: source.clone(), reduced: false };
         let upright = Orientation::from_exif(orientation).apply(stored);
         let [height, width] = upright.size;
         for mode in MODES {
@@ -153,12 +154,12 @@ fn reduced_picture_is_resized_by_the_size_of_the_whole_one() {
                     }
                     let spec = spec(size, mode, 26, filter);
                     let header = header(width, height, orientation);
-                    let mut whole = Canvas::new(&spec, &header);
+                    let mut whole = Canvas::new(&spec, &header, 1);
                     for y in 0..height {
                         let row = (0..width).flat_map(|x| value(x as f64, y as f64));
                         whole.push(&row.collect::<Vec<u8>>());
                     }
-                    let mut reduced = Canvas::reduced(&spec, &header, by);
+                    let mut reduced = Canvas::new(&spec, &header, by);
                     let middle = |at: usize| (at * by as usize) as f64 + (by - 1) as f64 / 2.0;
                     for y in 0..height.div_ceil(by as usize) {
                         let columns = 0..width.div_ceil(by as usize);
@@ -229,7 +230,7 @@ fn memory_is_a_bound_and_a_close_one() {
                         let spec = spec(size, mode, 100, filter);
                         let header = header(width, height, orientation);
                         let bound = Canvas::memory(&spec, &header);
-                        let mut canvas = Canvas::new(&spec, &header);
+                        let mut canvas = Canvas::new(&spec, &header, 1);
                         let row = vec![9; width * 3];
                         let mut most = 0;
                         for _ in 0..height {
@@ -260,7 +261,7 @@ proptest! {
         to in 1..90_usize,
     ) {
         let spec = spec(size, mode, to, filter);
-        let mut canvas = Canvas::reduced(&spec, &header(width, height, orientation), by as u32);
+        let mut canvas = Canvas::new(&spec, &header(width, height, orientation), by as u32);
         for _ in 0..height.div_ceil(by) {
             canvas.push(&vec![77; width.div_ceil(by) * 3]);
         }
