@@ -6,8 +6,9 @@
 
 Keys written to metadata_props: name, version, labels (comma separated, in class order) and
 golden_logits: the logits that ONNX Runtime gives for the golden image, whose byte i
-(row-major HWC RGB) is (31*i*i + 7*i) mod 256. The daemon runs that image once at start and
+(row-major HWC) is (31*i*i + 7*i) mod 256. The daemon runs that image once at start and
 refuses a model whose answer differs: a damaged file or a kernel that this CPU gets wrong.
+The model's input is NCHW with fixed channels, height and width.
 """
 import argparse
 
@@ -19,16 +20,17 @@ from reference import session
 CIFAR10 = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
 
 
-def golden_image() -> np.ndarray:
-    i = np.arange(32 * 32 * 3, dtype=np.int64)
-    return ((31 * i * i + 7 * i) % 256).astype(np.uint8).reshape(32, 32, 3)
+def golden_image(height: int, width: int, channels: int) -> np.ndarray:
+    i = np.arange(height * width * channels, dtype=np.int64)
+    return ((31 * i * i + 7 * i) % 256).astype(np.uint8).reshape(height, width, channels)
 
 
 def stamp(model: onnx.ModelProto, **properties: str) -> np.ndarray:
     """Replaces the model's metadata by these properties and the golden logits, which it returns."""
     reference = session(model.SerializeToString())
     (entry,) = reference.get_inputs()
-    pixels = golden_image().transpose(2, 0, 1)[None]
+    channels, height, width = entry.shape[1:]
+    pixels = golden_image(height, width, channels).transpose(2, 0, 1)[None]
     if entry.type == "tensor(int8)":
         pixels = (pixels.astype(np.int16) - 128).astype(np.int8)
     elif entry.type == "tensor(float)":

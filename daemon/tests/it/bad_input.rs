@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::{
-    assert_goes_on, assert_refused, cat_png, fixture, grey_pixels, picket, raw, raw_and_hang_up,
-    request, run, start, start_with, stderr,
+    assert_goes_on, assert_refused, cat_png, fixture, picket, raw, raw_and_hang_up, request, run,
+    start, start_with, stderr,
 };
 
 fn numbers(count: usize) -> Vec<u8> {
@@ -57,7 +57,12 @@ fn bodies_that_are_no_picture_are_refused_with_the_fact_and_the_limit() {
         ("application/json", b"{\"data\":[NaN]}".to_vec(), 422, &["data[0] is NaN"]),
         ("application/json", b"{\"data\":[1,-Infinity]}".to_vec(), 422, &["data[1] is -Infinity"]),
         ("application/json", b"{\"data\":[\"1\"]}".to_vec(), 422, &["data[0] is a string"]),
-        ("application/json", b"{\"data\":[[1,2],[3]]}".to_vec(), 422, &["data[0] is an array"]),
+        (
+            "application/json",
+            b"{\"data\":[[1,2],[3]]}".to_vec(),
+            422,
+            &["data[1] holds 1 elements"],
+        ),
         ("application/json", b"{\"data\":[1e999]}".to_vec(), 422, &["data[0] is beyond"]),
         ("application/json", b"{\"data\":{}}".to_vec(), 422, &["data is not an array"]),
         ("application/json", b"[1]".to_vec(), 422, &["not an object"]),

@@ -11,90 +11,32 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
-from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from reference import session  # noqa: E402
+import qlinear  # noqa: E402
+from measure import best_temperature  # noqa: E402
+from reference import logits_of  # noqa: E402
 from stamp import CIFAR10, stamp  # noqa: E402
 
-from net import CLASSES
 from train import WORK, split
 
 NAME = "cifar10-plain"
-OPSET = 13
-IR_VERSION = 8
 
 
 def graph(quantised: dict, temperature: float) -> onnx.ModelProto:
-    """u8 `pixels` [N, 3, 32, 32] to f32 `logits` [N, 10]."""
-    nodes, constants = [], []
-
-    def constant(name: str, value: np.ndarray) -> str:
-        constants.append(numpy_helper.from_array(value, name))
-        return name
-
-    values = "pixels"
-    scale = constant("pixels_scale", np.float32(quantised["input_scale"]))
-    zero = constant("pixels_zero", np.uint8(quantised["input_zero"]))
-    for at, layer in enumerate(quantised["layers"]):
-        weight = layer["weight"].numpy()
-        out_scale = constant(f"scale{at}", np.float32(layer["scale_out"]))
-        out_zero = constant(f"zero{at}", np.uint8(0))
-        inputs = [
-            values, scale, zero,
-            constant(f"weight{at}", weight),
-            constant(f"weight_scale{at}", layer["weight_scale"].numpy()),
-            constant(f"weight_zero{at}", np.zeros(len(weight), np.int8)),
-            out_scale, out_zero,
-            constant(f"bias{at}", layer["bias"].numpy()),
-        ]
-        stride = layer["stride"]
-        nodes.append(helper.make_node(
-            "QLinearConv", inputs, [f"conv{at}"], name=f"conv{at}",
-            kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[stride, stride],
-        ))
-        values, scale, zero = f"conv{at}", out_scale, out_zero
-    head_weight = constant("head_weight", (quantised["head"]["weight"] / temperature).numpy())
-    head_bias = constant("head_bias", (quantised["head"]["bias"] / temperature).numpy())
-    nodes += [
-        helper.make_node("DequantizeLinear", [values, scale, zero], ["activations"], name="dequantise"),
-        helper.make_node("GlobalAveragePool", ["activations"], ["mean"], name="mean"),
-        helper.make_node("Flatten", ["mean"], ["features"], name="flatten", axis=1),
-        helper.make_node("Gemm", ["features", head_weight, head_bias], ["logits"], name="head", transB=1),
-    ]
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", 3, 32, 32])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])
-    made = helper.make_graph(nodes, "cifar10", [pixels], [logits], constants)
-    opsets = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION)
-    onnx.checker.check_model(model)
-    return model
+    """The network of `quantise.integers`, for CIFAR-10's pictures."""
+    arrays = {
+        **quantised,
+        "layers": [{key: array(value) for key, value in layer.items()} for layer in quantised["layers"]],
+        "head": {key: array(value) for key, value in quantised["head"].items()},
+    }
+    return qlinear.graph(arrays, temperature, (3, 32, 32), "cifar10")
 
 
-def logits_of(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
-    """ONNX Runtime's logits [N, 10] for uint8 images [N, 3, 32, 32]."""
-    reference = session(model.SerializeToString())
-    batches = [images[at : at + 250] for at in range(0, len(images), 250)]
-    return np.concatenate([reference.run(None, {"pixels": batch})[0] for batch in batches])
-
-
-def best_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The one with the least negative log-likelihood."""
-    log_temperature = torch.zeros((), requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100)
-
-    def loss():
-        optimizer.zero_grad()
-        value = F.cross_entropy(logits / log_temperature.exp(), labels)
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    return log_temperature.exp().item()
+def array(value):
+    return value.numpy() if isinstance(value, torch.Tensor) else value
 
 
 def main() -> None:
@@ -110,9 +52,9 @@ def main() -> None:
     except FileNotFoundError as error:
         sys.exit(f"export: {error.filename} is missing, run quantise.py and finish.py first")
     _, _, images, labels = split(args.cache)
-    logits = torch.from_numpy(logits_of(graph(chosen, 1.0), images.numpy()))
+    logits, labels = logits_of(graph(chosen, 1.0).SerializeToString(), images.numpy()), labels.numpy()
     temperature = best_temperature(logits, labels)
-    right = (logits.argmax(1) == labels).float().mean().item()
+    right = (logits.argmax(1) == labels).mean()
     print(f"held out {right:.4f}, temperature {temperature:.4f}")
     model = graph(final, temperature)
     stated = f"{temperature:.6f}"

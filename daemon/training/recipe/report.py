@@ -17,20 +17,14 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cifar10 import LABELS, fetch  # noqa: E402
+from measure import BINS, calibration_error, confusion, likelihood, picture, softmax  # noqa: E402
 from reference import session  # noqa: E402
 
 HERE = Path(__file__).resolve()
 DOCS = HERE.parents[3] / "docs"
 SEED = 20_261_125
 BEGIN, END = "<!-- measured: report.py -->", "<!-- end -->"
-# Equal shares of the confidence's range, as in Guo et al. 2017.
-BINS = 15
 STRANGERS = 1_000
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits - logits.max(1, keepdims=True))
-    return raised / raised.sum(1, keepdims=True)
 
 
 def run(reference, images: np.ndarray) -> np.ndarray:
@@ -39,19 +33,6 @@ def run(reference, images: np.ndarray) -> np.ndarray:
     planar = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     batches = [planar[at : at + 250] for at in range(0, len(planar), 250)]
     return np.concatenate([reference.run(None, {entry.name: batch})[0] for batch in batches])
-
-
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Expected calibration error: mean distance of confidence and accuracy, weighted by bin."""
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == labels
-    which = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    distance = 0.0
-    for one in range(BINS):
-        of = which == one
-        if of.any():
-            distance += of.mean() * abs(confidence[of].mean() - right[of].mean())
-    return distance
 
 
 def strangers(x_test: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,40 +52,6 @@ def strangers(x_test: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def picture(confusion: np.ndarray) -> str:
-    """The matrix as SVG: rows are what it is, columns what the model says."""
-    cell, left, top = 44, 96, 96
-    side = cell * len(LABELS)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + side + 8}" height="{top + side + 8}"'
-        ' font-family="sans-serif" font-size="13">',
-        f'<rect width="{left + side + 8}" height="{top + side + 8}" fill="#ffffff"/>',
-    ]
-    for at, label in enumerate(LABELS):
-        middle = at * cell + cell / 2
-        parts.append(f'<text x="{left - 6}" y="{top + middle + 4}" text-anchor="end">{label}</text>')
-        across, above = left + middle, top - 8
-        parts.append(f'<text transform="translate({across},{above}) rotate(-45)">{label}</text>')
-    for row in range(len(LABELS)):
-        for column in range(len(LABELS)):
-            count = int(confusion[row, column])
-            share = count / confusion[row].sum()
-            hue = "33,110,57" if row == column else "176,42,42"
-            # Mistakes are few: without the root all of them would look white.
-            strength = share if row == column else min(1.0, share**0.5 * 2)
-            x, y = left + column * cell, top + row * cell
-            ink = "#ffffff" if strength > 0.55 else "#1a1a1a"
-            parts.append(
-                f'<rect x="{x}" y="{y}" width="{cell}" height="{cell}" fill="rgb({hue})"'
-                f' fill-opacity="{strength:.2f}" stroke="#dddddd"/>'
-            )
-            parts.append(
-                f'<text x="{x + cell / 2}" y="{y + cell / 2 + 4}" text-anchor="middle"'
-                f' fill="{ink}">{count}</text>'
-            )
-    return "\n".join([*parts, "</svg>", ""])
-
-
 def tables(path: Path, temperature: float, x_test: np.ndarray, y_test: np.ndarray) -> tuple[str, str]:
     """The card's block, and the picture."""
     model = path.read_bytes()
@@ -113,8 +60,7 @@ def tables(path: Path, temperature: float, x_test: np.ndarray, y_test: np.ndarra
     probabilities = softmax(logits)
     said = probabilities.argmax(1)
     right = said == y_test
-    confusion = np.zeros((len(LABELS), len(LABELS)), int)
-    np.add.at(confusion, (y_test, said), 1)
+    counts = confusion(y_test, said, len(LABELS))
 
     parameters = sum(
         int(np.prod(constant.dims))
@@ -124,7 +70,6 @@ def tables(path: Path, temperature: float, x_test: np.ndarray, y_test: np.ndarra
     )
     before = calibration_error(softmax(logits * temperature), y_test)
     after = calibration_error(probabilities, y_test)
-    likelihood = lambda p: -np.log(p[np.arange(len(p)), y_test]).mean()  # noqa: E731
     lines = [
         "| | |",
         "|---|---|",
@@ -133,17 +78,17 @@ def tables(path: Path, temperature: float, x_test: np.ndarray, y_test: np.ndarra
         f"| file | {len(model):,} bytes, SHA-256 `{hashlib.sha256(model).hexdigest()}` |",
         f"| temperature | {temperature:.4f}, in the last layer |",
         f"| expected calibration error, {BINS} bins | {100 * before:.2f} % before, {100 * after:.2f} % with it |",
-        f"| negative log-likelihood | {likelihood(softmax(logits * temperature)):.4f} before,"
-        f" {likelihood(probabilities):.4f} with it |",
+        f"| negative log-likelihood | {likelihood(softmax(logits * temperature), y_test):.4f} before,"
+        f" {likelihood(probabilities, y_test):.4f} with it |",
         "",
         "| class | right | most often taken for |",
         "|---|---|---|",
     ]
     for at, label in enumerate(LABELS):
-        wrong = confusion[at].copy()
+        wrong = counts[at].copy()
         wrong[at] = 0
         other = int(wrong.argmax())
-        share = 100 * confusion[at, at] / confusion[at].sum()
+        share = 100 * counts[at, at] / counts[at].sum()
         lines.append(f"| {label} | {share:.1f} % | {LABELS[other]} ({wrong[other]}) |")
     lines += [
         "",
@@ -171,7 +116,7 @@ def tables(path: Path, temperature: float, x_test: np.ndarray, y_test: np.ndarra
             f"| {name} | {sure.mean():.2f} | {100 * (sure >= 0.9).mean():.0f} % |"
             f" {label}, {100 * most.max() / STRANGERS:.0f} % |"
         )
-    return "\n".join(lines), picture(confusion)
+    return "\n".join(lines), picture(counts, LABELS)
 
 
 def main() -> None:

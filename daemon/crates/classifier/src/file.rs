@@ -4,12 +4,11 @@
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
-use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::type_proto::Value;
-use tract_onnx::pb::{ModelProto, TensorProto};
 
-use crate::proto::constants;
+use crate::proto::{constants, floats};
 
 /// Operator sets of ONNX 1.4 to 1.19. The engine is tested with 9 to 18; in those after it nothing
 /// has changed that a classifier of this kind is made of.
@@ -146,11 +145,4 @@ pub fn check(file: &ModelProto) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Returns the numbers of an f32 tensor, in whichever of its two fields they are; none of other types.
-fn floats(tensor: &TensorProto) -> impl Iterator<Item = f32> {
-    let is_float = tensor.data_type == DataType::Float as i32;
-    let raw = tensor.raw_data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    raw.chain(tensor.float_data.iter().copied()).filter(move |_| is_float)
 }

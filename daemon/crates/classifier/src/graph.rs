@@ -17,9 +17,9 @@ use crate::file::{self, Convolutions};
 use crate::output::{CLASSES_MAX, Kind};
 use crate::qconv::{self, QConv, QSum};
 use crate::run::{Node, Plan};
-use crate::{bounds, external, guard, qoperator, tail};
+use crate::{bounds, external, guard, head, qoperator, tail};
 use picket_kernels::Kernel;
-use picket_picture::{Element, Spec};
+use picket_picture::{Element, Scale, Spec};
 
 /// What a file becomes.
 pub struct Parsed {
@@ -57,9 +57,10 @@ pub fn prepare(bundle: &Bundle, engine: Engine) -> TractResult<Parsed> {
     if let Some(unknown) = unknown(&file, &parser) {
         anyhow::bail!("it needs the operator {unknown}, which is not run here");
     }
+    let scale = file.graph.as_ref().and_then(head::scale);
     let model = parser.model_for_proto_model(&file)?;
     drop(file);
-    let input = card::settle_input(&mut draft, &graph_input(&model)?).map_err(CardError)?;
+    let input = card::settle_input(&mut draft, &graph_input(&model, scale)?).map_err(CardError)?;
     let mut model = optimise(model, &input, engine)?;
     if engine != Engine::Tract {
         qconv::replace_sums(&mut model)?;
@@ -92,7 +93,8 @@ pub fn survey(bundle: &Bundle) -> TractResult<Survey> {
     let scores = file::declared_scores(&file);
     let tail =
         rewrite(&mut file, bundle.dir.as_deref()).map_err(|reason| anyhow::anyhow!(reason))?;
-    let input = graph_input(&parser.model_for_proto_model(&file)?)?;
+    let scale = file.graph.as_ref().and_then(head::scale);
+    let input = graph_input(&parser.model_for_proto_model(&file)?, scale)?;
     Ok(Survey { draft, input, tail, scores })
 }
 
@@ -164,7 +166,10 @@ fn nodes(model: &TypedModel) -> TractResult<Vec<Node>> {
     Ok(steps.map(node).collect())
 }
 
-fn graph_input(model: &InferenceModel) -> TractResult<GraphInput> {
+fn graph_input(
+    model: &InferenceModel,
+    scale: Option<(Scale, &'static str)>,
+) -> TractResult<GraphInput> {
     if model.inputs.len() != 1 || model.outputs.len() != 1 {
         let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
         anyhow::bail!(
@@ -188,7 +193,7 @@ fn graph_input(model: &InferenceModel) -> TractResult<GraphInput> {
     let axes = axes.try_into().map_err(|_| {
         anyhow::anyhow!("its input is {:?}, [N,C,H,W] or [N,H,W,C] is needed", fact.shape)
     })?;
-    Ok(GraphInput { element, axes })
+    Ok(GraphInput { element, axes, scale })
 }
 
 /// Returns how many scores the model gives for one picture.

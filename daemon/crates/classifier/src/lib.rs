@@ -2,7 +2,7 @@
 //! verdicts or the log.
 //!
 //! - `file` checks the file, `external` reads what it keeps beside it, `bounds` what it may ask for;
-//!   `qoperator`, `tail` and `guard` make of it what tract runs rightly.
+//!   `qoperator`, `head`, `tail` and `guard` make of it what tract runs rightly.
 //! - `card` says what is said of it and where, `golden` what is expected of it, `embedded` holds the one
 //!   in the binary.
 //! - `graph` says what tract makes of it, `qconv` puts our kernels in place of tract's convolutions,
@@ -22,6 +22,7 @@ mod file;
 mod golden;
 mod graph;
 mod guard;
+mod head;
 mod info;
 mod model;
 mod output;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 /// Returns the node that writes each tensor.
@@ -49,4 +50,11 @@ pub fn node<const N: usize>(op: &str, inputs: [&str; N], output: &str) -> NodePr
         output: vec![output.to_string()],
         ..NodeProto::default()
     }
+}
+
+/// Returns the numbers of an f32 tensor, in whichever of its two fields they are; none of other types.
+pub fn floats(tensor: &TensorProto) -> impl Iterator<Item = f32> {
+    let is_float = tensor.data_type == DataType::Float as i32;
+    let raw = tensor.raw_data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    raw.chain(tensor.float_data.iter().copied()).filter(move |_| is_float)
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
-use crate::proto::{constants, input, integer, node};
+use crate::proto::{constants, floats, input, integer, node};
 
 /// A tensor of integers: its name, its scale's and its zero point's.
 type Quantised = [Option<String>; 3];
@@ -82,7 +82,7 @@ fn gemm(
     let mut computed = node("Gemm", [&a, &b], &rewriting.name("floats"));
     if let Some(bias) = name(6) {
         let constants = constants(graph);
-        let scale = |at: usize| floats(name(at).as_deref(), &constants);
+        let scale = |at: usize| numbers(name(at).as_deref(), &constants);
         let (Some(a), Some(b)) = (scale(1), scale(4)) else {
             return Err(format!("the scales of its QGemm {:?} are not constants", old.name));
         };
@@ -112,10 +112,8 @@ fn gemm(
 }
 
 /// Returns the numbers of a constant of floats.
-fn floats(name: Option<&str>, constants: &HashMap<&str, &TensorProto>) -> Option<Vec<f32>> {
-    let tensor = constants.get(name?)?;
-    let raw = tensor.raw_data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    let numbers: Vec<f32> = raw.chain(tensor.float_data.iter().copied()).collect();
+fn numbers(name: Option<&str>, constants: &HashMap<&str, &TensorProto>) -> Option<Vec<f32>> {
+    let numbers: Vec<f32> = floats(constants.get(name?)?).collect();
     (!numbers.is_empty()).then_some(numbers)
 }
 

@@ -111,7 +111,8 @@ mod tests {
     /// Every command of the program by its names in a row, found without the generator's own walk.
     fn all(command: &Command, above: &str, found: &mut Vec<(String, Command)>) {
         let name = format!("{above}{}", command.get_name());
-        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let shown = |sub: &&Command| sub.get_name() != "help" && !sub.is_hide_set();
+        for sub in command.get_subcommands().filter(shown) {
             all(sub, &format!("{name}-"), found);
         }
         found.push((name, command.clone()));
@@ -144,7 +145,8 @@ mod tests {
                     assert!(text.contains(variable), "{name} lacks {variable}");
                 }
             }
-            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let shown = |sub: &&Command| sub.get_name() != "help" && !sub.is_hide_set();
+            for sub in command.get_subcommands().filter(shown) {
                 let sub = format!("{name}-{}(1)", sub.get_name());
                 assert!(text.contains(&sub), "{name} lacks {sub}");
             }

@@ -2,6 +2,7 @@
 //! states gets its default here, or is asked for.
 
 use super::draft::{DEFAULT, Draft, GRAPH, Stated, add, or, quoted};
+use super::ultralytics::CONVENTION;
 use super::words::Word;
 use picket_picture::{
     Colour, Element, Filter, INPUT_SIDE_MAX, INPUT_SIDE_MIN, Layout, Mode, Resize, Scale, Spec,
@@ -13,6 +14,8 @@ pub struct GraphInput {
     pub element: Element,
     /// The length of each axis, none where it is left open.
     pub axes: [Option<usize>; 4],
+    /// The range that its first operator tells, and what tells it.
+    pub scale: Option<(Scale, &'static str)>,
 }
 
 impl GraphInput {
@@ -65,7 +68,7 @@ pub fn settle_input(draft: &mut Draft, graph: &GraphInput) -> Result<Spec, Strin
     .map(|at| graph.axes[at]);
     let colour = colour(draft, graph, channels)?;
     let size = size(draft, graph, [height, width])?;
-    let scale = scale(draft, graph.element)?;
+    let scale = scale(draft, graph)?;
     let count = colour.channels();
     let mean = per_channel(draft.mean.as_ref(), count, 0.0)?;
     let std = per_channel(draft.std.as_ref(), count, 1.0)?;
@@ -178,16 +181,38 @@ fn size(
     if size.iter().all(side) { Ok(size) } else { Err(graph.needs()) }
 }
 
-fn scale(draft: &mut Draft, element: Element) -> Result<Scale, String> {
-    match (&draft.scale, element) {
-        (Some(stated), Element::F32) => Ok(stated.value),
-        (None, Element::F32) => {
-            let line = add("[input] scale = \"0..255\", \"0..1\" or \"-1..1\"");
-            Err(format!("its input is f32 and nobody states the scale of its pixels; {line}"))
-        }
+fn scale(draft: &mut Draft, graph: &GraphInput) -> Result<Scale, String> {
+    if graph.scale.is_some() {
+        draft.scale.take_if(|stated| stated.source == CONVENTION);
+    }
+    match (&draft.scale, graph.element) {
+        (Some(stated), Element::F32) => match graph.scale {
+            // With a mean or a deviation of its own the input may be in any range by then.
+            Some((scale, sign))
+                if scale != stated.value && draft.mean.is_none() && draft.std.is_none() =>
+            {
+                Err(format!(
+                    "{} is {}, but the graph wants {}, for {sign}: they must agree",
+                    stated.source,
+                    quoted(stated.value.word()),
+                    quoted(scale.word()),
+                ))
+            }
+            _ => Ok(stated.value),
+        },
+        (None, Element::F32) => match graph.scale {
+            Some((scale, sign)) => {
+                let source = format!("{GRAPH}: {sign}");
+                draft.scale = Some(Stated { value: scale, source });
+                Ok(scale)
+            }
+            None => {
+                let line = add("[input] scale = \"0..255\", \"0..1\" or \"-1..1\"");
+                Err(format!("its input is f32 and nobody states the scale of its pixels; {line}"))
+            }
+        },
         (Some(stated), _) if stated.value != Scale::ZeroTo255 => {
-            let graph = GraphInput { element, axes: [None; 4] };
-            Err(takes_pixels(&stated.source, &quoted(stated.value.word()), &graph))
+            Err(takes_pixels(&stated.source, &quoted(stated.value.word()), graph))
         }
         _ => Ok(or(&mut draft.scale, Scale::ZeroTo255, GRAPH)),
     }
@@ -257,15 +282,19 @@ mod tests {
     use super::super::model_toml::parse;
     use super::*;
 
-    const F32: GraphInput =
-        GraphInput { element: Element::F32, axes: [None, Some(3), Some(32), Some(48)] };
+    const F32: GraphInput = GraphInput {
+        element: Element::F32,
+        axes: [None, Some(3), Some(32), Some(48)],
+        scale: None,
+    };
 
     fn settle(toml: &str, graph: &GraphInput) -> Result<Spec, String> {
         settle_input(&mut parse(toml, "model.toml").unwrap().draft, graph)
     }
 
     fn axes(element: Element, axes: [usize; 4]) -> GraphInput {
-        GraphInput { element, axes: axes.map(|length| Some(length).filter(|length| *length > 0)) }
+        let axes = axes.map(|length| Some(length).filter(|length| *length > 0));
+        GraphInput { element, axes, scale: None }
     }
 
     #[test]

@@ -7,6 +7,9 @@ use super::draft::{Draft, Stated, quoted, shown};
 use super::labels;
 use picket_picture::{Colour, Filter, Mode, Scale};
 
+/// What their exports always do and none of them says: a graph that plainly does otherwise wins.
+pub const CONVENTION: &str = "ONNX metadata task (Ultralytics classify)";
+
 /// Tasks of Ultralytics' models that are no classification.
 const OTHER_TASKS: [&str; 4] = ["detect", "segment", "pose", "obb"];
 
@@ -33,7 +36,7 @@ pub fn read(metadata: &HashMap<&str, &str>) -> Result<Draft, String> {
         return Ok(draft);
     }
     fn stated<T>(value: T) -> Option<Stated<T>> {
-        Some(Stated { value, source: "ONNX metadata task (Ultralytics classify)".to_string() })
+        Some(Stated { value, source: CONVENTION.to_string() })
     }
     draft.scale = stated(Scale::ZeroTo1);
     draft.filter = stated(Filter::Bilinear);

@@ -106,3 +106,32 @@ fn draw(
     }
     Ok(canvas.finish())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::SMALL;
+    use crate::rows::Pixel;
+
+    /// A decoder that gives so many rows of the four that it announces.
+    struct Careless(usize);
+
+    impl Rows for Careless {
+        fn header(&self) -> Header {
+            let (format, size) = ("png", (2, 4));
+            Header { format, size, pixel: Pixel::Grey, orientation: 1, working_bytes: 2 }
+        }
+
+        fn read(self, row: &mut dyn FnMut(&[u8])) -> Result<(), DecodeError> {
+            (0..self.0).for_each(|_| row(&[7, 7]));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn part_of_a_picture_is_no_picture() {
+        assert!(paint(Careless(4), &SMALL).is_ok());
+        let error = paint(Careless(3), &SMALL).unwrap_err();
+        assert_eq!(error.to_string(), "png is damaged, it has 3 of 4 rows");
+    }
+}

@@ -134,3 +134,24 @@ fn picture_is_never_taken_for_raw_pixels() {
     let error = sniffed(&bitmap, &SMALL).unwrap_err();
     assert_eq!(error.to_string(), "bmp is truncated, its last rows are missing");
 }
+
+#[test]
+fn largest_sample_that_a_tiff_states_is_white_where_it_is_all_ones() {
+    let brightest = |max_sample: u16| {
+        let mut body = field("f04_mono16.tif");
+        let start = u32::from_le_bytes(body[4..8].try_into().unwrap()) as usize;
+        let count = usize::from(u16::from_le_bytes([body[start], body[start + 1]]));
+        let mut entries = (0..count).map(|index| start + 2 + index * 12);
+        // PlanarConfiguration, which says nothing of one channel, becomes MaxSampleValue.
+        let at = entries.find(|&at| body[at..at + 2] == 284_u16.to_le_bytes()).unwrap();
+        body[at..at + 2].copy_from_slice(&281_u16.to_le_bytes());
+        body[at + 8..at + 10].copy_from_slice(&max_sample.to_le_bytes());
+        sniffed(&body, &GREY).unwrap().pixels().iter().copied().max().unwrap()
+    };
+    // The largest sample is 3950; the resize averages it with its neighbours.
+    let twelve = brightest(4_095);
+    assert!(twelve > 230, "{twelve}");
+    assert_eq!(brightest(3_950), twelve, "a statistic");
+    assert!(brightest(8_191).abs_diff(twelve / 2) <= 1);
+    assert!(brightest(u16::MAX).abs_diff(twelve / 16) <= 1);
+}

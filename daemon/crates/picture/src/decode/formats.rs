@@ -197,7 +197,10 @@ fn stated_size_beyond_the_limits_is_refused() {
 
 /// The file with a tag's first value changed; the tag is in a little-endian directory.
 fn with_tag(name: &str, tag: u16, value: u32) -> Vec<u8> {
-    let mut body = file(name);
+    tagged(file(name), tag, value)
+}
+
+fn tagged(mut body: Vec<u8>, tag: u16, value: u32) -> Vec<u8> {
     let start = u32::from_le_bytes(body[4..8].try_into().unwrap()) as usize;
     let count = usize::from(u16::from_le_bytes([body[start], body[start + 1]]));
     let entries = (0..count).map(|index| start + 2 + index * 12);
@@ -236,6 +239,10 @@ fn tiff_that_asks_for_more_than_the_limits_is_refused() {
         let error = decode(name, &with_tag(name, tag, value)).unwrap_err();
         assert_eq!(error.to_string(), text, "{name} {tag} {value}");
     }
+    // A tile as large as a picture may be each way, of which hardly anything is shown.
+    let error = decode("x.tif", &tagged(with_tag("tiles.tif", 322, 16_384), 323, 16_384));
+    let text = "tiff uses tiles of 16384x16384, which is not supported";
+    assert_eq!(error.unwrap_err().to_string(), text);
     // One strip for a picture of 24 megapixels in 16 bits.
     let mut body = with_tag("rgb8_none.tif", 256, 6_000);
     let start = u32::from_le_bytes(body[4..8].try_into().unwrap()) as usize;
@@ -250,6 +257,19 @@ fn tiff_that_asks_for_more_than_the_limits_is_refused() {
     let error = decode("x.tif", &body).unwrap_err();
     let text = "decoding needs 144000000 bytes of memory, at most 75497472 are accepted";
     assert_eq!((error.to_string().as_str(), error.fault()), (text, DecodeFault::TooLarge));
+}
+
+#[test]
+fn deflated_strip_without_its_whole_checksum_is_truncated() {
+    let body = file("rgb8_deflate.tif");
+    let directory = crate::directory::Directory::first(&body).unwrap();
+    let length = directory.number(279).unwrap();
+    decode("x.tif", &with_tag("rgb8_deflate.tif", 279, length)).unwrap();
+    for missing in 1..=4 {
+        let cut = with_tag("rgb8_deflate.tif", 279, length - missing);
+        let text = "tiff is truncated, a strip or tile lacks its checksum";
+        assert_eq!(decode("x.tif", &cut).unwrap_err().to_string(), text);
+    }
 }
 
 #[test]

@@ -129,7 +129,7 @@ pub fn sample(value: i16) -> u8 {
 
 /// Swaps rows and columns, in three steps that interleave whole rows: vector instructions do just that.
 #[inline(always)]
-fn transposed(rows: &[Lanes; SIDE]) -> [Lanes; SIDE] {
+pub fn transposed(rows: &[Lanes; SIDE]) -> [Lanes; SIDE] {
     let step = |rows: &[Lanes; SIDE]| {
         let mut out = [[0; SIDE]; SIDE];
         for pair in 0..SIDE / 2 {

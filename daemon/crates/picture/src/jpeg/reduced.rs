@@ -6,7 +6,7 @@
 use std::num::Wrapping;
 
 use super::block::Block;
-use super::idct::{CONST_BITS, PASS1_BITS, rounded, sample, times};
+use super::idct::{CONST_BITS, PASS1_BITS, rounded, sample, times, transposed};
 
 /// Coefficients of a row.
 const SIDE: usize = 8;
@@ -30,12 +30,12 @@ const F_3_624: i32 = 29_692;
 /// Writes 4×4 samples of a block at the start of `rows`, whose rows are `stride` bytes apart.
 #[inline]
 pub fn half(block: &Block, steps: &Block, rows: &mut [u8], stride: usize) {
-    let columns = pass_of_four::<SIDE, { CONST_BITS - PASS1_BITS + 1 }>(&dequantised(block, steps));
-    let mut turned = [[0; 4]; SIDE];
-    for (x, column) in turned.iter_mut().enumerate() {
-        *column = columns.map(|row| row[x]);
-    }
-    let lines = pass_of_four::<4, { CONST_BITS + PASS1_BITS + 3 + 1 }>(&turned);
+    let columns = pass_of_four::<{ CONST_BITS - PASS1_BITS + 1 }>(&dequantised(block, steps));
+    // Lanes that are not needed cost less than rows of four, which no vector holds.
+    let mut rows_of_eight = [[0; SIDE]; SIDE];
+    rows_of_eight[..4].copy_from_slice(&columns);
+    let turned = transposed(&rows_of_eight);
+    let lines = pass_of_four::<{ CONST_BITS + PASS1_BITS + 3 + 1 }>(&turned);
     for y in 0..4 {
         rows[y * stride..y * stride + 4].copy_from_slice(&lines.map(|line| sample(line[y])));
     }
@@ -70,11 +70,9 @@ fn dequantised(block: &Block, steps: &Block) -> [[i16; SIDE]; SIDE] {
 
 /// Returns each column's transform to four samples, of which `SHIFT` fractional bits are rounded off.
 #[inline(always)]
-fn pass_of_four<const LANES: usize, const SHIFT: u32>(
-    rows: &[[i16; LANES]; SIDE],
-) -> [[i16; LANES]; 4] {
-    let mut out = [[0; LANES]; 4];
-    for lane in 0..LANES {
+fn pass_of_four<const SHIFT: u32>(rows: &[[i16; SIDE]; SIDE]) -> [[i16; SIDE]; 4] {
+    let mut out = [[0; SIDE]; 4];
+    for lane in 0..SIDE {
         let input = |row: usize| rows[row][lane];
         let mean = Wrapping(i32::from(input(0)) << (CONST_BITS + 1));
         let even = times(input(2), F_1_847) - times(input(6), F_0_765);

@@ -237,6 +237,32 @@ fn chunk_longer_than_the_body_is_truncated() {
     }
 }
 
+/// A grey picture of two 16-bit samples behind one more chunk.
+fn two_samples(samples: [u16; 2], extra: &[u8]) -> Vec<u8> {
+    let header = chunk(b"IHDR", &[0, 0, 0, 2, 0, 0, 0, 1, 16, 0, 0, 0, 0]);
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut zlib, &[0]).unwrap();
+    std::io::Write::write_all(&mut zlib, &samples.map(u16::to_be_bytes).concat()).unwrap();
+    file(&[header, extra.to_vec(), chunk(b"IDAT", &zlib.finish().unwrap())])
+}
+
+#[test]
+fn significant_bits_say_how_bright_a_picture_is() {
+    let spec = crate::Spec { size: [1, 2], ..SMALL };
+    let decode = |body: &[u8]| Picture::decode(body, MediaType::Png, &spec, JsonRange::default());
+    for (bits, grey) in [(12, 62), (11, 125), (10, 250), (16, 4), (14, 16)] {
+        let image = decode(&two_samples([0, 1_003], &chunk(b"sBIT", &[bits]))).unwrap();
+        assert_eq!(image.pixels(), [0, 0, 0, grey, grey, grey], "{bits}");
+    }
+    // Without it, or with one that is damaged or of no depth, nobody knows.
+    let mut damaged = chunk(b"sBIT", &[12]);
+    damaged[8] = 13;
+    for extra in [&b""[..], &damaged, &chunk(b"sBIT", &[0]), &chunk(b"sBIT", &[17])] {
+        let error = decode(&two_samples([0, 1_003], extra)).unwrap_err();
+        assert_eq!(error.fault(), DecodeFault::Unprocessable, "{error}");
+    }
+}
+
 proptest! {
     #[test]
     fn damaged_chunks_with_right_checksums_never_panic(
