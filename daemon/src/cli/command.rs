@@ -13,6 +13,7 @@ use super::log::{self, LogCommand};
 use super::messages;
 use super::model::{self, ModelCommand};
 use super::predict::{self, PredictArgs};
+use super::printable::printable;
 use super::serve;
 use super::stdout::print;
 use crate::config::{Former, Settings};
@@ -76,7 +77,8 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Journald takes the number as the priority (sd-daemon(3)).
             let severity = if diagnostics::stderr_is_the_journal() { "<3>" } else { "" };
-            eprintln!("{severity}picket: {}", picket_base::chain(&error));
+            let text = printable(&picket_base::chain(&error));
+            eprintln!("{severity}picket: {text}");
             ExitCode::from(error.exit_code())
         }
     }

@@ -10,6 +10,7 @@ mod log;
 mod messages;
 mod model;
 mod predict;
+mod printable;
 mod serve;
 mod source;
 mod stdout;

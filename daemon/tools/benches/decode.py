@@ -7,9 +7,8 @@ The pictures are made here: clouds of several scales, shapes and a sensor's nois
 with 1 to 2.5 bits a pixel. Every round runs each contender on each file, on one thread, so that noise of
 the machine meets all of them; a time is the median of a round's runs, a ratio is taken within a round, and
 the median of the rounds is printed. OpenCV decodes the whole picture and averages it by area. Pillow does
-the same, for a JPEG once more with its draft mode, which decodes at a reduced size. Picket's rows are what
-it decodes at the reduction that leaves the net's side or more, without the last step to that side; "whole
-way" is everything up to the picture that the embedded net takes, of 32x32.
+the same, for a JPEG once more with its draft mode, which decodes at a reduced size. Picket's is its whole
+way, from the file's bytes to the picture that a net of that side takes.
 """
 import argparse
 import ctypes
@@ -84,11 +83,6 @@ def files(folder: Path) -> list[tuple[str, tuple[int, int], Path]]:
     return made
 
 
-def reduction(size: tuple[int, int], side: int) -> int:
-    """The most that a JPEG is reduced by while both sides are the net's or more."""
-    return max(r for r in (1, 2, 4, 8) if min(size) // r >= side or r == 1)
-
-
 def timed(run: Callable[[], object]) -> float:
     """The median of a round's runs, in microseconds."""
     times: list[float] = []
@@ -138,9 +132,7 @@ def measure(program: Path, row: dict, rounds: int) -> dict:
     }
     if is_jpeg:
         contenders["Pillow draft"] = lambda: timed(pillow(body, side, True))
-        contenders["Picket rows"] = picket(program, path, str(reduction(row["size"], side)), about)
-    if side == 32:
-        contenders["Picket whole way"] = picket(program, path, "picture", about)
+    contenders["Picket"] = picket(program, path, f"to={side}", about)
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():

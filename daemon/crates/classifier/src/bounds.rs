@@ -3,6 +3,8 @@
 use tract_onnx::pb::GraphProto;
 use tract_onnx::prelude::*;
 
+use crate::error::FileFault;
+
 /// The most nodes of a graph. The engine's time to load grows with the square of them; the largest
 /// mobile nets have 600 with all their quantisation, ResNet-152 some 1,600.
 const NODES_MAX: usize = 2_000;
@@ -44,9 +46,10 @@ pub fn tensors(model: &TypedModel) -> TractResult<()> {
         }
     }
     if sum > TENSORS_BYTES_MAX {
-        anyhow::bail!(
+        return Err(FileFault(format!(
             "its tensors take {sum} bytes for one picture, at most {TENSORS_BYTES_MAX} are given"
-        );
+        ))
+        .into());
     }
     Ok(())
 }

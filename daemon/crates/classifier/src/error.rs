@@ -46,6 +46,12 @@ pub enum ModelError {
     Run(String),
 }
 
+/// What is wrong with a file, as a sentence without its subject's name. What an engine says of it is
+/// another error, and its insides are shown to nobody.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct FileFault(pub String);
+
 /// What is wrong with what is said of a model, as a sentence without its subject's name.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

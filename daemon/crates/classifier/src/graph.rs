@@ -12,7 +12,7 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::card::{self, Bundle, Draft, GraphInput};
 use crate::engine::Engine;
-use crate::error::CardError;
+use crate::error::{CardError, FileFault};
 use crate::file::{self, Convolutions};
 use crate::output::{CLASSES_MAX, Kind};
 use crate::qconv::{self, QConv, QSum};
@@ -52,10 +52,11 @@ pub fn prepare(bundle: &Bundle, engine: Engine) -> TractResult<Parsed> {
     let said = bundle.gather(file::properties(&file)).map_err(CardError)?;
     let (mut draft, golden) = (said.draft, said.golden);
     let (external, convolutions) = (external::names(&file), file::convolutions(&file));
-    let tail =
-        rewrite(&mut file, bundle.dir.as_deref()).map_err(|reason| anyhow::anyhow!(reason))?;
+    let tail = rewrite(&mut file, bundle.dir.as_deref()).map_err(FileFault)?;
     if let Some(unknown) = unknown(&file, &parser) {
-        anyhow::bail!("it needs the operator {unknown}, which is not run here");
+        return Err(
+            FileFault(format!("it needs the operator {unknown}, which is not run here")).into()
+        );
     }
     let scale = file.graph.as_ref().and_then(head::scale);
     let model = parser.model_for_proto_model(&file)?;
@@ -91,8 +92,7 @@ pub fn survey(bundle: &Bundle) -> TractResult<Survey> {
     let (parser, mut file) = read(bundle)?;
     let draft = bundle.gather(file::properties(&file)).map_err(CardError)?.draft;
     let scores = file::declared_scores(&file);
-    let tail =
-        rewrite(&mut file, bundle.dir.as_deref()).map_err(|reason| anyhow::anyhow!(reason))?;
+    let tail = rewrite(&mut file, bundle.dir.as_deref()).map_err(FileFault)?;
     let scale = file.graph.as_ref().and_then(head::scale);
     let input = graph_input(&parser.model_for_proto_model(&file)?, scale)?;
     Ok(Survey { draft, input, tail, scores })
@@ -100,13 +100,13 @@ pub fn survey(bundle: &Bundle) -> TractResult<Survey> {
 
 fn read(bundle: &Bundle) -> TractResult<(Onnx, ModelProto)> {
     if let Some(other) = file::of_another_format(&bundle.onnx) {
-        anyhow::bail!(other);
+        return Err(FileFault(other).into());
     }
     // A symbolic batch axis loads only without the file's own shape hints.
     let parser = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    let file = parser
-        .proto_model_for_read(&mut &bundle.onnx[..])
-        .map_err(|error| error.context("it is damaged or truncated"))?;
+    let file = parser.proto_model_for_read(&mut &bundle.onnx[..]).map_err(|error| {
+        FileFault(format!("it is damaged or truncated: {}", error.root_cause()))
+    })?;
     Ok((parser, file))
 }
 
@@ -172,9 +172,10 @@ fn graph_input(
 ) -> TractResult<GraphInput> {
     if model.inputs.len() != 1 || model.outputs.len() != 1 {
         let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
-        anyhow::bail!(
+        return Err(FileFault(format!(
             "it has {inputs} inputs and {outputs} outputs, exactly one of each is needed"
-        );
+        ))
+        .into());
     }
     let fact = model.input_fact(0)?;
     let datum_type = fact.datum_type.concretize().map(|datum_type| datum_type.unquantized());
@@ -183,15 +184,21 @@ fn graph_input(
         Some(DatumType::I8) => Element::I8,
         Some(DatumType::F32) => Element::F32,
         Some(other) => {
-            anyhow::bail!("its input is of type {other:?}, one of u8, i8, f32 is needed")
+            return Err(FileFault(format!(
+                "its input is of type {other:?}, one of u8, i8, f32 is needed"
+            ))
+            .into());
         }
-        None => anyhow::bail!("its input is of no stated type, one of u8, i8, f32 is needed"),
+        None => {
+            let text = "its input is of no stated type, one of u8, i8, f32 is needed";
+            return Err(FileFault(text.to_string()).into());
+        }
     };
     let length = |dim: TDim| usize::try_from(dim.to_i64().ok()?).ok().filter(|length| *length > 0);
     let axes: Vec<Option<usize>> =
         fact.shape.dims().map(|dim| dim.concretize().and_then(length)).collect();
     let axes = axes.try_into().map_err(|_| {
-        anyhow::anyhow!("its input is {:?}, [N,C,H,W] or [N,H,W,C] is needed", fact.shape)
+        FileFault(format!("its input is {:?}, [N,C,H,W] or [N,H,W,C] is needed", fact.shape))
     })?;
     Ok(GraphInput { element, axes, scale })
 }
@@ -199,14 +206,19 @@ fn graph_input(
 /// Returns how many scores the model gives for one picture.
 fn scores(model: &TypedModel) -> TractResult<usize> {
     let fact = model.output_fact(0)?;
+    if !fact.datum_type.is_float() {
+        let text = format!("its output is of type {:?}, scores are needed", fact.datum_type);
+        return Err(FileFault(text).into());
+    }
     let axes: Option<Vec<usize>> = fact.shape.as_concrete().map(<[usize]>::to_vec);
     let longest = axes.as_ref().and_then(|axes| axes.iter().copied().max());
     let scores = axes.as_ref().map(|axes| axes.iter().product());
     match scores {
         Some(scores @ 1..=CLASSES_MAX) if Some(scores) == longest => Ok(scores),
-        _ => anyhow::bail!(
+        _ => Err(FileFault(format!(
             "its output is {:?}, one score for each of 1 to {CLASSES_MAX} classes is needed",
             fact.shape
-        ),
+        ))
+        .into()),
     }
 }

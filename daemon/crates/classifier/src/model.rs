@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use crate::card::{Bundle, Draft, GoldenPicture, settle_output, warnings};
 use crate::engine::Engine;
-use crate::error::{CardError, ModelError};
+use crate::error::{CardError, FileFault, ModelError};
 use crate::golden::Expected;
 use crate::graph::{Parsed, prepare};
 use crate::info::{ModelInfo, VerdictDefaults};
 use crate::output::Kind;
-use crate::run::{Plan, one_line};
+use crate::run::{Plan, unable};
 use crate::scores::Scores;
 use crate::{embedded, golden};
 use picket_picture::{DecodeError, JsonRange, MediaType, Picture, Resize, Spec, Tensor};
@@ -35,6 +35,10 @@ enum Sample {
     Drawn,
 }
 
+/// The same for those whose softmax is in the graph.
+const QUANTISED_SLACK: f32 = 0.2;
+/// How near to 1 the sum of logits must be to be no chance.
+const EXACT_SLACK: f32 = 1e-4;
 /// How far the sum of a picture's probabilities may be from 1, and each of them from 0..=1.
 const PROBABILITY_SLACK: f32 = 0.01;
 
@@ -89,9 +93,10 @@ impl Model {
         // tract trusts its input: a damaged graph may panic rather than fail.
         let parsed = catch_unwind(AssertUnwindSafe(|| prepare(&bundle, engine)))
             .map_err(|panic| panicked(&digest, &*panic, "reading"))?
-            .map_err(|error| match error.downcast_ref::<CardError>() {
-                Some(error) => unfit(error.to_string()),
-                None => invalid(one_line(&error)),
+            .map_err(|error| match (error.downcast_ref(), error.downcast_ref()) {
+                (Some(CardError(said)), _) => unfit(said.clone()),
+                (_, Some(FileFault(said))) => invalid(said.clone()),
+                _ => invalid(unable(&error)),
             })?;
         let whole = bundle.digest(&parsed.external).map_err(unfit)?;
         let golden = parsed.golden.clone();
@@ -185,16 +190,22 @@ impl Model {
     fn check_probabilities(&self) -> Result<(), ModelError> {
         let scores = &self.proof.0;
         let (kind, sum) = (self.info.output.kind, scores.iter().sum::<f32>());
+        // Quantised probabilities of many classes are rounded to 0 one by one.
+        let slack = if self.ends_in_softmax { QUANTISED_SLACK } else { PROBABILITY_SLACK };
         let possible = -PROBABILITY_SLACK..=1.0 + PROBABILITY_SLACK;
         let outside = scores.iter().find(|score| !possible.contains(*score));
         let detail = match (kind, outside) {
-            (Kind::Logits | Kind::SigmoidLogits, _) => return Ok(()),
-            (_, Some(score)) => {
+            (Kind::Probabilities | Kind::Sigmoid, Some(score)) => {
                 format!("its scores are said to be probabilities, and the first run gave {score}")
             }
-            (Kind::Probabilities, None)
-                if !self.ends_in_softmax && (sum - 1.0).abs() > PROBABILITY_SLACK =>
-            {
+            // Softmax of what are probabilities already would level them.
+            (Kind::Logits, None) if scores.len() > 1 && (sum - 1.0).abs() <= EXACT_SLACK => {
+                "its scores are taken for logits, and those of the first run are probabilities, which \
+                 sum to 1; add to model.toml: [output] kind = \"probabilities\""
+                    .to_string()
+            }
+            (Kind::Logits | Kind::SigmoidLogits, _) => return Ok(()),
+            (Kind::Probabilities, None) if (sum - 1.0).abs() > slack => {
                 format!(
                     "its scores are said to be probabilities, and those of the first run sum to {sum:.3}, \
                  not 1"

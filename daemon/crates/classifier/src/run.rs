@@ -95,3 +95,14 @@ pub fn one_line(error: &TractError) -> String {
         error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
     chain.join(": ")
 }
+
+/// Says that the engine can't run a file, and at which node, of its reasons that are its own.
+pub fn unable(error: &TractError) -> String {
+    let chain = one_line(error);
+    let node = chain.split_once("node #").and_then(|(_, rest)| {
+        let (name, rest) = rest.split_once('"')?.1.split_once('"')?;
+        let op: String = rest.trim_start().chars().take_while(|c| c.is_alphanumeric()).collect();
+        Some(format!("its node {name:?} ({op})"))
+    });
+    format!("the engine can't run {}", node.as_deref().unwrap_or("it"))
+}

@@ -1,8 +1,8 @@
 //! Times the decoding of one picture, for `./dev bench decode`.
 //!
 //! `decode FILE REDUCTION [REPEAT [PIXELS]]` prints the median of REPEAT runs in microseconds. REDUCTION is
-//! 1, 2, 4 or 8 for the rows of a JPEG, which are written to the file PIXELS, or `picture` for the whole way
-//! of a body of any type to the picture that a model is given.
+//! 1, 2, 4 or 8 for the rows of a JPEG, which are written to the file PIXELS, or `to=SIDE` for the whole way
+//! of a body of any type to the square picture that a model is given.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -10,20 +10,19 @@ use std::time::{Duration, Instant};
 
 use picket_picture::{Colour, Element, Jpeg, JsonRange, Layout, MediaType, Picture, Spec};
 
-/// The embedded model's input.
-const SPEC: Spec = Spec::raw(Element::U8, Layout::Nchw, [32, 32], Colour::Rgb);
-
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [file, reduction, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: decode FILE REDUCTION|picture [REPEAT [PIXELS]]".into());
+        return Err("usage: decode FILE REDUCTION|to=SIDE [REPEAT [PIXELS]]".into());
     };
     let body = std::fs::read(file)?;
     let repeat = rest.first().map_or(Ok(1), |repeat| repeat.parse())?;
-    if reduction == "picture" {
-        let media = MediaType::sniff(&body, &SPEC)?;
+    if let Some(side) = reduction.strip_prefix("to=") {
+        let side = side.parse()?;
+        let spec = Spec::raw(Element::U8, Layout::Nchw, [side, side], Colour::Rgb);
+        let media = MediaType::sniff(&body, &spec)?;
         return median(repeat, || {
-            black_box(Picture::decode(&body, media, &SPEC, JsonRange::default())?);
+            black_box(Picture::decode(&body, media, &spec, JsonRange::default())?);
             Ok(())
         });
     }

@@ -63,6 +63,11 @@ fn beside(file: &Path) -> PathBuf {
 
 /// Writes a file whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // A rename would put a file in the place of a device or a link.
+    if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let text = "it is there and no regular file";
+        return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, text));
+    }
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}", std::process::id()));

@@ -114,6 +114,8 @@ impl Serving {
         let mut connection = http1::Builder::new()
             // Deadlines are those of Pace, which tells an idle client from a slow one.
             .header_read_timeout(None)
+            // A client that has sent all that it wants to send still waits for its answer (`nc -N`).
+            .half_close(true)
             .max_headers(HEADERS_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(paced), service);

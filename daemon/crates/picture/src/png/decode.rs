@@ -119,6 +119,7 @@ impl Rows for Png {
 fn reader(essence: &[u8]) -> Result<Reader<Cursor<&[u8]>>, DecodeError> {
     let limits = Limits { bytes: DECODED_BYTES_MAX as usize };
     let mut decoder = Decoder::new_with_limits(Cursor::new(essence), limits);
+    decoder.ignore_checksums(false);
     // Palettes and fewer than 8 bits become 8 bits, a colour key becomes alpha.
     decoder.set_transformations(Transformations::EXPAND);
     decoder.read_info().map_err(refusal)

@@ -15,10 +15,13 @@ use crate::spec::{Filter, Mode, Resize, Spec};
 /// The most by which a JPEG decoder may shrink a picture before the resize.
 const REDUCTION_MAX: u32 = 8;
 
-/// How many pixels of a reduced picture the resize needs for one of its own, each way. With twice as many
-/// a picture's classes differ from the exact ones as often as with a noise of one step of 255; with fewer
-/// they differ three times as often.
-const MARGIN: usize = 2;
+/// The longest side of a small net, in pixels. Each of its pixels counts: the resize gets two pixels or more
+/// of a reduced picture for one of its own, and is off by less than one step of 255 in the mean.
+const SMALL: usize = 112;
+const MARGIN_SMALL: f64 = 2.0;
+/// Larger nets get a little more than one, with which 480 rows are still halved for 224; the mean is off by
+/// one or two steps of 255 where there is fine detail.
+const MARGIN: f64 = 17.0 / 16.0;
 
 /// One axis of a resize.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,8 +140,11 @@ pub fn reduction(spec: &Spec, header: &Header) -> u32 {
         return 1;
     }
     let Plan { columns, rows, .. } = Plan::new(spec, header, 1);
+    let margin = if columns.scaled.max(rows.scaled) > SMALL { MARGIN } else { MARGIN_SMALL };
     let fits = |by: u32| {
-        [columns, rows].iter().all(|axis| axis.source / by as usize >= MARGIN * axis.scaled)
+        let enough =
+            |axis: &Axis| (axis.source / by as usize) as f64 >= margin * axis.scaled as f64;
+        enough(&columns) && enough(&rows)
     };
     let mut by = REDUCTION_MAX;
     while by > 1 && !fits(by) {
