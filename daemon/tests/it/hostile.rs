@@ -372,3 +372,15 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
     assert!(line.contains("asked=512 possible=208"), "{line}");
     assert!(daemon.stop().success());
 }
+
+#[test]
+fn a_client_that_half_closes_after_its_request_is_answered() {
+    let (_state, daemon) = start();
+    for _ in 0..20 {
+        let mut client = connect_to(daemon.api);
+        client.write_all(&[&post_of(3072)[..], &grey_pixels()].concat()).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let (answer, _) = rest(&client);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    }
+}

@@ -37,6 +37,23 @@ fn a_file_that_asks_for_too_much_is_refused_in_one_line_and_costs_little() {
     }
 }
 
+#[test]
+fn a_file_whose_answers_would_be_wrong_is_refused_in_one_line() {
+    for (name, reason) in [
+        ("celu", "its Celu \"\" is of a form that the engine gets wrong"),
+        ("lp-pool", "its GlobalLpPool \"\" is of a form that the engine gets wrong"),
+        ("aligned", "its Resize \"\" is of a form that the engine gets wrong"),
+        ("softmax-by-hand", "add to model.toml: [output] kind = \"probabilities\""),
+        ("arg-max", "its output is of type I64, scores are needed"),
+        ("mixed", "is not a usable ONNX file: the engine can't run "),
+    ] {
+        let (code, text) = check(&fixture("models/doubtful").join(format!("{name}.onnx")));
+        assert_eq!(code, Some(65), "{name}: {text}");
+        assert!(text.contains(reason), "{name}: {text}");
+        assert_eq!(text.lines().count(), 1, "{name}: {text}");
+    }
+}
+
 /// external.onnx with its data file, the name of which is replaced by one of the same length.
 fn external(dir: &Path, name: &str) -> PathBuf {
     let stated = b"external.onnx.data";

@@ -65,7 +65,7 @@ impl fmt::Display for Needed {
     }
 }
 
-/// The deepest nesting of `data` that is meant: [1][C][H][W].
+/// The deepest nesting of `data` that is meant: `[1][C][H][W]`.
 pub const DATA_DEPTH_MAX: usize = 4;
 
 /// The place of an element of `data`, as an error text states it: `data[7]`, or `data[0][1][7]` in nested
@@ -95,7 +95,7 @@ impl At {
         self.depth
     }
 
-    /// Goes to the first element of an array. It must be in fewer than [`DATA_DEPTH_MAX`].
+    /// Goes to the first element of an array. It must be in fewer than `DATA_DEPTH_MAX`.
     pub fn enter(&mut self) {
         self.indices[self.depth] = 0;
         self.depth += 1;

@@ -7,7 +7,7 @@ for too much.
 operators.onnx has every QOperator node that becomes floats here; softmax-i8.onnx ends as a full-integer
 Keras model does after tf2onnx; external.onnx keeps its constants in external.onnx.data. The scores of
 Picket's formula picture (crates/classifier/src/golden.rs) are in their metadata. The files in huge/ ask
-for gigabytes or have too many nodes.
+for gigabytes or have too many nodes; of those in doubtful/ the answers would be wrong.
 """
 from pathlib import Path
 
@@ -180,12 +180,42 @@ def all_huge() -> dict[str, onnx.ModelProto]:
     }
 
 
+def all_doubtful() -> dict[str, onnx.ModelProto]:
+    """What is answered wrongly by the engine, or is no score, is refused by name."""
+    node, one = helper.make_node, np.ones(1, np.float32)
+    by_hand = huge([node("Identity", ["floats"], ["z"])], {})
+    by_hand.graph.node[-1].output[0] = "l"
+    by_hand.graph.node.extend([
+        node("Mul", ["l", "small"], ["s"]), node("Exp", ["s"], ["e"]),
+        node("ReduceSum", ["e", "axis"], ["sum"], keepdims=1), node("Div", ["e", "sum"], ["y"])])
+    by_hand.graph.initializer.append(numpy_helper.from_array(np.array([1]), "axis"))
+    by_hand.graph.initializer.append(numpy_helper.from_array(np.float32(0.001), "small"))
+    numbers = huge([node("Identity", ["floats"], ["z"])], {})
+    numbers.graph.node[-1].output[0] = "l"
+    numbers.graph.node.append(node("ArgMax", ["l"], ["y"], axis=1))
+    numbers.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("y", TensorProto.INT64, ["N", 1]))
+    return {
+        "celu": huge([node("Celu", ["floats"], ["z"], alpha=0.3)], {}),
+        "lp-pool": huge([node("GlobalLpPool", ["floats"], ["z"])], {}),
+        "aligned": huge([node("Resize", ["floats", "", "s"], ["z"],
+                              coordinate_transformation_mode="align_corners")],
+                        {"s": np.array([1, 1, 1.6, 1.6], np.float32)}),
+        "softmax-by-hand": by_hand,
+        "arg-max": numbers,
+        "mixed": huge([node("Add", ["x", "one"], ["z"])], {"one": one}),
+    }
+
+
 def main() -> None:
     onnx.save(operators(), HERE / "operators.onnx")
     onnx.save(softmax_i8(), HERE / "softmax-i8.onnx")
     (HERE / "external.onnx.data").unlink(missing_ok=True)
     onnx.save(external(), HERE / "external.onnx", save_as_external_data=True,
               location="external.onnx.data", size_threshold=0)
+    (HERE / "doubtful").mkdir(exist_ok=True)
+    for name, made in all_doubtful().items():
+        onnx.save(made, HERE / "doubtful" / f"{name}.onnx")
     (HERE / "huge").mkdir(exist_ok=True)
     for name, made in all_huge().items():
         # 720 KB of ones, which a test writes itself.
