@@ -109,6 +109,9 @@ impl Average {
 
     /// Moves the sums of whole rows to the others.
     fn spill(&mut self, unit: u64) {
+        if self.whole_rows == 0 {
+            return;
+        }
         for (sum, whole) in self.sums.iter_mut().zip(&mut self.whole) {
             *sum += u32::from(*whole) * unit as u32;
             *whole = 0;
@@ -147,9 +150,9 @@ struct Cell {
     last: usize,
     /// The width of a column, in area units; one is a `scaled`th of a column.
     unit: u64,
-    /// How much of the first column, and of the last, lies outside of the cell.
-    before: u64,
-    after: u64,
+    /// How much of the first column lies in the cell, and how much of the last where that is another.
+    head: u64,
+    tail: u64,
 }
 
 impl Cell {
@@ -158,8 +161,12 @@ impl Cell {
         let left = at as u64 * axis.source as u64;
         let right = left + axis.source as u64;
         let (first, last) = (left / unit, (right - 1) / unit);
-        let (before, after) = (left - first * unit, (last + 1) * unit - right);
-        Cell { first: first as usize, last: last as usize, unit, before, after }
+        let (head, tail) = if first == last {
+            (right - left, 0)
+        } else {
+            ((first + 1) * unit - left, right - last * unit)
+        };
+        Cell { first: first as usize, last: last as usize, unit, head, tail }
     }
 }
 
@@ -183,19 +190,28 @@ fn across<const CHANNELS: usize>(
     pixels: &mut Vec<u8>,
 ) {
     let sums = sums.as_chunks::<CHANNELS>().0;
-    for cell in columns {
+    let start = pixels.len();
+    pixels.resize(start + columns.len() * CHANNELS, 0);
+    let row = pixels[start..].as_chunks_mut::<CHANNELS>().0;
+    for (cell, pixel) in columns.iter().zip(row) {
         let under = &sums[cell.first..=cell.last];
-        let mut whole = [0_u64; CHANNELS];
-        for column in under {
-            for (sum, &value) in whole.iter_mut().zip(column) {
-                *sum += u64::from(value);
+        let (from, to) = (&under[0], &under[under.len() - 1]);
+        let mut sum: [u64; CHANNELS] = std::array::from_fn(|at| {
+            u64::from(from[at]) * cell.head + u64::from(to[at]) * cell.tail
+        });
+        // Between the two every column counts whole.
+        if let [_, between @ .., _] = under {
+            let mut whole = [0_u64; CHANNELS];
+            for column in between {
+                for (sum, &value) in whole.iter_mut().zip(column) {
+                    *sum += u64::from(value);
+                }
+            }
+            for (sum, whole) in sum.iter_mut().zip(whole) {
+                *sum += whole * cell.unit;
             }
         }
-        let (from, to) = (&under[0], &under[under.len() - 1]);
-        pixels.extend((0..CHANNELS).map(|at| {
-            let outside = u64::from(from[at]) * cell.before + u64::from(to[at]) * cell.after;
-            division.mean(whole[at] * cell.unit - outside)
-        }));
+        *pixel = sum.map(|sum| division.mean(sum));
     }
 }
 
@@ -205,19 +221,26 @@ struct Division {
     area: u64,
     /// 2^55 / area, rounded up: with a sum of up to 256 areas the product stays within 64 bits.
     inverse: u64,
+    /// Whether the product needs no correction.
+    is_exact: bool,
 }
 
 impl Division {
     const BITS: u32 = 55;
 
     fn by(area: u64) -> Division {
-        Division { area, inverse: (1 << Division::BITS) / area + 1 }
+        // Up to so large an area 256 of them times the inverse's error stay below one part of it.
+        let is_exact = area <= 1 << 23;
+        Division { area, inverse: (1 << Division::BITS) / area + 1, is_exact }
     }
 
     /// Returns sum / area, rounded half up, of a sum of up to 255 areas.
     fn mean(self, sum: u64) -> u8 {
         let sum = sum + self.area / 2;
         let quotient = (sum * self.inverse) >> Division::BITS;
+        if self.is_exact {
+            return quotient as u8;
+        }
         // The inverse is too large by less than 1, and the quotient by at most that much.
         (quotient - u64::from(quotient * self.area > sum)) as u8
     }
