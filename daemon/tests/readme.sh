@@ -26,7 +26,8 @@ for command in "${commands[@]}"; do
   echo "${answer:0:400}"
   first=${first:-$answer}
 done
-said() { grep -o '"label":"[a-z]*"\|"digest":"[0-9a-f]*"' | head -n 2 | paste -sd ' '; }
+# The first label is the prediction's own; those of `top` follow it.
+said() { sed -n 's/^{"class":[0-9]*,\("label":"[a-z]*"\),.*\("digest":"[0-9a-f]*"\).*/\1 \2/p' | head -n 1; }
 printed=$(said <README.md)
 [ -n "$printed" ] && [ "$(said <<<"$first")" = "$printed" ] || {
   echo "the README prints $printed, the daemon answers otherwise" >&2
