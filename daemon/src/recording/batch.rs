@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use picket_base::clock::Stamp;
+use picket_base::rfc3339;
 use picket_records::{Body, Detection, Entry, Labels, NAME_BYTES_MAX, Origin, Reported};
 
 /// The most records in one batch: one commit's worth.
@@ -30,6 +31,12 @@ const INFERENCE_MS_MAX: f64 = 3_600_000.0;
 /// The year 5138, in seconds: a larger number is a mix-up with milliseconds.
 const TIMESTAMP_MAX: f64 = 1e11;
 
+/// How far a share may lie outside of 0..=1: what is computed in f32 is off by some 1e-7.
+const ROUNDING: f64 = 1e-6;
+
+/// The longest text of a batch that an error repeats, characters.
+const TEXT_SHOWN_MAX: usize = 80;
+
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum BatchError {
     /// The body is not JSON.
@@ -47,8 +54,28 @@ struct BatchWire<'a> {
     #[serde(borrow)]
     predictions: Bounded<&'a RawValue, BATCH_RECORDS_MAX>,
     batch_size: u64,
-    timestamp: f64,
+    timestamp: Moment,
     edge_device_id: Option<String>,
+}
+
+/// When a batch was sent: epoch seconds, or text in the manner of ISO 8601.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Moment {
+    Seconds(f64),
+    Text(String),
+}
+
+impl Moment {
+    fn seconds(self) -> Result<f64, String> {
+        match self {
+            Moment::Seconds(seconds) => Ok(seconds),
+            Moment::Text(text) => rfc3339::parse(&text).ok_or_else(|| {
+                let text: String = text.chars().take(TEXT_SHOWN_MAX).collect();
+                format!("timestamp is {text:?}, epoch seconds or ISO 8601 is needed")
+            }),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -117,8 +144,11 @@ pub fn parse(body: &[u8], boot_id: &str, at: Stamp) -> Result<Vec<Entry>, BatchE
         return Err(BatchError::Syntax("body is empty".into()));
     }
     let batch: BatchWire = serde_json::from_slice(body).map_err(|error| {
-        let text = format!("batch: {error}");
-        if error.is_data() { BatchError::Content(text) } else { BatchError::Syntax(text) }
+        if error.is_data() {
+            return BatchError::Content(format!("batch: {error}"));
+        }
+        let literal = not_finite(body, error.line(), error.column());
+        BatchError::Syntax(literal.unwrap_or_else(|| format!("batch: {error}")))
     })?;
     let records = batch.predictions.count;
     if records > BATCH_RECORDS_MAX {
@@ -130,7 +160,8 @@ pub fn parse(body: &[u8], boot_id: &str, at: Stamp) -> Result<Vec<Entry>, BatchE
         return Err(BatchError::Content(text));
     }
     let frame = |what: String| BatchError::Content(format!("batch: {what}"));
-    within("timestamp", batch.timestamp, 0.0, TIMESTAMP_MAX).map_err(frame)?;
+    let sent = batch.timestamp.seconds().map_err(frame)?;
+    within("timestamp", sent, 0.0, TIMESTAMP_MAX).map_err(frame)?;
     let sender = batch.edge_device_id.map(|id| name("edge_device_id", id)).transpose();
     let sender = sender.map_err(frame)?;
 
@@ -165,8 +196,9 @@ fn entry(
     let numbers = record.detections.items.iter().map(|detection| detection.bbox.count).sum();
     at_most("bbox, over all detections,", numbers, BBOX_NUMBERS_MAX)?;
     at_most("confidence_scores", record.confidence_scores.count, SCORES_MAX)?;
-    for (index, score) in record.confidence_scores.items.iter().enumerate() {
-        within(&format!("confidence_scores[{index}]"), *score, 0.0, 1.0)?;
+    let mut confidence_scores = record.confidence_scores.items;
+    for (index, score) in confidence_scores.iter_mut().enumerate() {
+        *score = share(|| format!("confidence_scores[{index}]"), *score)?;
     }
     if let Some(notes) = &record.processing_notes {
         at_most("processing_notes", notes.len(), NOTES_BYTES_MAX)?;
@@ -196,17 +228,67 @@ fn entry(
             timestamp: record.timestamp,
             inference_time_ms: record.inference_time_ms,
             detections: detections?,
-            confidence_scores: record.confidence_scores.items,
+            confidence_scores,
             processing_notes: record.processing_notes,
         })),
     })
 }
 
 fn detection(wire: DetectionWire) -> Result<Detection, String> {
-    within("confidence", wire.confidence, 0.0, 1.0)?;
+    let confidence = share(|| "confidence".to_string(), wire.confidence)?;
     let class = name("class", wire.class)?;
-    let DetectionWire { confidence, bbox, uncertain, .. } = wire;
+    let DetectionWire { bbox, uncertain, .. } = wire;
     Ok(Detection { class, confidence, bbox: bbox.items, uncertain })
+}
+
+/// Returns a share of 0..=1, one that lies outside by a rounding step moved to its end.
+fn share(field: impl Fn() -> String, value: f64) -> Result<f64, String> {
+    let clamped = value.clamp(0.0, 1.0);
+    if (value - clamped).abs() <= ROUNDING {
+        return Ok(clamped);
+    }
+    within(&field(), value, 0.0, 1.0).map(|()| value)
+}
+
+/// Names a number that is not finite at the place where a batch stops being JSON (line and column from
+/// 1), as Python and JavaScript write it, and the record that it is in.
+fn not_finite(body: &[u8], line: usize, column: usize) -> Option<String> {
+    let before: usize = body
+        .split(|byte| *byte == b'\n')
+        .take(line.checked_sub(1)?)
+        .map(|line| line.len() + 1)
+        .sum();
+    let at = (before + column).min(body.len());
+    let delimiter = |byte: &u8| matches!(byte, b',' | b'[' | b':' | b' ' | b'\t' | b'\n' | b'\r');
+    let start = body[..at].iter().rposition(delimiter)? + 1;
+    let names = ["NaN", "Infinity", "-Infinity", "nan", "-nan", "inf", "-inf"];
+    let found = names.into_iter().find(|name| body[start..].starts_with(name.as_bytes()))?;
+    let text = format!("{found} at line {line} column {column}, only finite numbers are possible");
+    Some(match record_at(&body[..start]) {
+        Some(index) => format!("predictions[{index}]: {text}"),
+        None => format!("batch: {text}"),
+    })
+}
+
+/// Returns the index of the record that a part of a batch ends in: records are the objects in an array of
+/// the outermost one.
+fn record_at(part: &[u8]) -> Option<usize> {
+    let (mut open, mut records, mut text, mut escaped) = (Vec::new(), 0_usize, false, false);
+    for byte in part {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            _ if text => {}
+            b'{' | b'[' => {
+                open.push(*byte);
+                records += usize::from(open == *b"{[{");
+            }
+            b'}' | b']' => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open.starts_with(b"{[{").then(|| records.saturating_sub(1))
 }
 
 /// JSON knows no NaN or infinity, so a range is all there is to check.
@@ -305,6 +387,49 @@ mod tests {
             assert!(text.starts_with("predictions[1]: "), "{text}");
             assert!(text.contains(expected), "{text} lacks {expected}");
         }
+    }
+
+    #[test]
+    fn a_share_beside_its_range_by_a_rounding_step_is_its_end() {
+        let mut above = record();
+        above["detections"][0]["confidence"] = json!(1.000_000_119_209_289_6);
+        above["confidence_scores"] = json!([1.000_000_9, -0.000_000_9]);
+        let entries = parse_value(&batch(vec![above.clone()])).unwrap();
+        let Body::Reported(reported) = &entries[0].body else { panic!("it was reported") };
+        assert_eq!(reported.detections[0].confidence, 1.0);
+        assert_eq!(reported.confidence_scores, [1.0, 0.0]);
+        above["confidence_scores"] = json!([1.000_01]);
+        assert!(parse_value(&batch(vec![above])).is_err());
+    }
+
+    #[test]
+    fn a_number_that_is_not_finite_is_named_with_its_record() {
+        let mut text = batch(vec![record(), record(), record()]).to_string();
+        let at = text.rfind("12.25").unwrap();
+        text.replace_range(at..at + 5, "NaN");
+        let error = parse(text.as_bytes(), "boot", AT).unwrap_err().to_string();
+        assert!(error.starts_with("predictions[2]: NaN at line 1 column "), "{error}");
+        let text = r#"{"predictions":[],"batch_size":0,"timestamp":-Infinity}"#;
+        let error = parse(text.as_bytes(), "boot", AT).unwrap_err().to_string();
+        assert!(error.starts_with("batch: -Infinity at line 1 column "), "{error}");
+    }
+
+    #[test]
+    fn a_batch_tells_its_time_as_a_number_or_as_text() {
+        for moment in [
+            json!(1_795_000_001.5),
+            json!("2026-11-18T11:06:50"),
+            json!("2026-11-18T11:06:50.123456Z"),
+            json!("2026-11-18T12:06:50+0100"),
+        ] {
+            let mut sent = batch(vec![record()]);
+            sent["timestamp"] = moment;
+            assert!(parse_value(&sent).is_ok(), "{sent}");
+        }
+        let mut sent = batch(vec![record()]);
+        sent["timestamp"] = json!("yesterday");
+        let error = parse_value(&sent).unwrap_err().to_string();
+        assert_eq!(error, "batch: timestamp is \"yesterday\", epoch seconds or ISO 8601 is needed");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use picket_picture::{Colour, Element, JsonRange, Layout, MediaType, Picture, Spec};
 use serde_json::{Value, json};
 
-use crate::support::{cat_png, fixture, start, start_with};
+use crate::support::{cat_png, fixture, grey_pixels, start, start_with};
 
 /// The cat's pixels as the JSON forms state them: flattened 3×32×32.
 fn cat_planes() -> Vec<u8> {
@@ -294,4 +294,35 @@ fn the_description_is_served_as_it_is_written() {
     assert_eq!(answer.header("content-type"), Some("application/yaml"));
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     assert_eq!(answer.body, std::fs::read_to_string(root.join("docs/openapi.yaml")).unwrap());
+}
+
+/// Batches of daemon/tests/data/field, and words as other languages write them.
+#[test]
+fn what_other_clients_write_is_understood() {
+    let (_state, daemon) = start();
+    let batch = |name: &str| {
+        let body = std::fs::read(fixture("field").join(name)).unwrap();
+        daemon.post("/log", Some("application/json"), &body)
+    };
+    for name in ["l01_ok.json", "l02_confidence_1_0000001.json"] {
+        let answer = batch(name);
+        assert_eq!(answer.status, 200, "{name}: {:?}", answer.body);
+    }
+    let refused = batch("l05_nan_confidence.json");
+    assert_eq!(refused.status, 400);
+    let text = refused.error();
+    assert!(text.starts_with("predictions[") && text.contains("]: NaN at line 1"), "{text}");
+    for query in ["durable=True", "durable=TRUE", "durable=False"] {
+        let path = format!("/predict?{query}");
+        let answer = daemon.post(&path, Some("application/octet-stream"), &grey_pixels());
+        assert_eq!(answer.status, 200, "{query}");
+        assert_eq!(answer.json()["durable"], query != "durable=False", "{query}");
+    }
+    for since in
+        ["1971-01-01T00:00:10+01:00", "1971-01-01T00:00:10-0500", "1971-01-01 00:00:10+01:00"]
+    {
+        let answer = daemon.get(&format!("/predictions?since={}", since.replace(' ', "%20")));
+        assert_eq!(answer.status, 200, "{since}");
+        assert!(answer.json()["count"].as_u64().unwrap() >= 3, "{since}");
+    }
 }

@@ -36,27 +36,28 @@ pub fn from_epoch_seconds(seconds: f64) -> SystemTime {
 }
 
 /// Reads a moment from 1970 on, in UTC or with an offset from it, as epoch seconds. `T` may be a
-/// space and `Z` may be missing.
+/// space, `Z` may be missing, and so may the colon of an offset, as ISO 8601 has it.
 pub fn parse(text: &str) -> Option<f64> {
-    let (local, east_secs) = match text.len().checked_sub("+00:00".len()) {
-        Some(at) if text.is_char_boundary(at) => match offset_secs(&text[at..]) {
-            Some(secs) => (&text[..at], secs),
-            None => (text, 0.0),
-        },
-        _ => (text, 0.0),
-    };
+    let offsets = ["+00:00", "+0000"].iter().filter_map(|form| {
+        let at = text.len().checked_sub(form.len()).filter(|at| text.is_char_boundary(*at))?;
+        // A date's own hyphens are no signs: an offset stands behind a time.
+        let (local, offset) = text[..at].contains(':').then(|| text.split_at(at))?;
+        Some((local, offset_secs(offset)?))
+    });
+    let (local, east_secs) = offsets.into_iter().next().unwrap_or((text, 0.0));
     let moment = humantime::parse_rfc3339_weak(local).ok()?;
     let since_epoch = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     Some(since_epoch.as_secs_f64() - east_secs)
 }
 
-/// Reads `+02:00` or `-07:30` as seconds east of UTC.
+/// Reads `+02:00`, `+0200` or `-07:30` as seconds east of UTC.
 fn offset_secs(text: &str) -> Option<f64> {
     let (sign, text) = match text.strip_prefix('+') {
         Some(text) => (1.0, text),
         None => (-1.0, text.strip_prefix('-')?),
     };
-    let (hours, minutes) = text.split_once(':')?;
+    let split = || (text.len() == 4 && text.is_char_boundary(2)).then(|| text.split_at(2));
+    let (hours, minutes) = text.split_once(':').or_else(split)?;
     let number = |part: &str, max: u32| {
         let digits = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
         part.parse::<u32>().ok().filter(|number| digits && *number <= max)
@@ -77,6 +78,8 @@ mod tests {
             ("1970-01-01T00:00:10-07:30", 27_010.0),
             ("1970-01-02 00:00:00", 86_400.0),
             ("1970-01-02 01:00:00+01:00", 86_400.0),
+            ("1970-01-02T01:00:00+0100", 86_400.0),
+            ("1970-01-01T00:00:10-0730", 27_010.0),
             ("9999-12-31T23:59:59Z", SECONDS_MAX as f64),
         ] {
             assert_eq!(parse(text), Some(seconds), "{text}");

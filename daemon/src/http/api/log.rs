@@ -254,7 +254,13 @@ fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
     if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
         return Ok(Some(seconds));
     }
+    // A plus sign that nobody escaped arrives as a space.
+    let unescaped = || {
+        let (local, offset) = text.rsplit_once(' ')?;
+        rfc3339::parse(&format!("{local}+{offset}"))
+    };
     rfc3339::parse(&text)
+        .or_else(unescaped)
         .map(Some)
         .ok_or_else(|| bad_parameter(name, &text, "epoch seconds or RFC 3339 is needed"))
 }

@@ -20,11 +20,12 @@ pub(super) fn bad_parameter(name: &str, value: &str, needed: &str) -> Rejected {
 
 /// Reads a parameter that is true or false; one that is empty counts as absent.
 pub(super) fn flag(name: &str, text: Option<&str>) -> Result<Option<bool>, Rejected> {
-    match text {
-        None | Some("") => Ok(None),
-        Some("true" | "1") => Ok(Some(true)),
-        Some("false" | "0") => Ok(Some(false)),
-        Some(other) => Err(bad_parameter(name, other, "true or false is needed")),
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    // Python's own words begin with a capital.
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(Some(true)),
+        "false" | "0" => Ok(Some(false)),
+        _ => Err(bad_parameter(name, text, "true or false is needed")),
     }
 }
 
