@@ -9,15 +9,17 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, conn
 use serde_json::json;
 
 use crate::support::{
-    Daemon, Launch, PATIENCE, cat_png, grey_pixels, raw, raw_and_hang_up, request_with, start,
-    start_with,
+    Daemon, Launch, cat_png, grey_pixels, raw, raw_and_hang_up, request_with, start, start_with,
 };
 
 const GET_HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
 
+/// Longer than the daemon leaves an idle connection open.
+const READ_PATIENCE: Duration = Duration::from_secs(100);
+
 fn connect_to(addr: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(READ_PATIENCE)).unwrap();
     stream
 }
 
@@ -30,7 +32,7 @@ fn connect_from(source: [u8; 4], addr: SocketAddr) -> TcpStream {
     let [a, b, c, d] = source;
     bind(raw, &SockaddrIn::new(a, b, c, d, 0)).unwrap();
     connect(raw, &SockaddrIn::from(addr)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(READ_PATIENCE)).unwrap();
     stream
 }
 
@@ -118,7 +120,7 @@ fn every_wait_for_a_client_has_an_end() {
         assert!(one_answer(&stream).starts_with("HTTP/1.1 200"));
         let (answer, time) = rest(&stream);
         assert_eq!(answer, "", "an idle connection is closed without a word");
-        seconds(time, 30);
+        seconds(time, 75);
     };
     let stopped_body = || {
         let mut stream = connect_to(daemon.api);

@@ -16,8 +16,9 @@ use crate::http::metrics::HttpMetrics;
 /// A head must be there whole so long after the connection's or the request's first moment.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The next request must begin so long after an answer.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The next request must begin so long after an answer. A proxy must be the first to close a connection that it
+/// keeps, or it sends a request into a closed one: nginx and the balancers of clouds keep theirs for 60 s.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// A client that takes nothing of its answer for this long has gone.
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
