@@ -127,17 +127,8 @@ impl Prediction {
 
     /// Returns the `count` most probable classes, the first of equals first.
     pub fn top(&self, count: usize) -> Vec<usize> {
-        let falling = |a: &usize, b: &usize| {
-            let (a_probability, b_probability) = (self.probabilities[*a], self.probabilities[*b]);
-            b_probability.total_cmp(&a_probability).then(a.cmp(b))
-        };
-        let mut classes: Vec<usize> = (0..self.probabilities.len()).collect();
-        if count < classes.len() {
-            classes.select_nth_unstable_by(count, falling);
-            classes.truncate(count);
-        }
-        classes.sort_unstable_by(falling);
-        classes
+        let ranked = picket_records::ranked(&self.probabilities, count);
+        ranked.into_iter().map(|(class, _)| usize::from(class)).collect()
     }
 
     /// Returns by how much the most probable class leads; a sigmoid of one class by its distance from
