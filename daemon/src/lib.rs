@@ -8,6 +8,7 @@
 //!   report.
 //! - [`cli`] is the command line, which starts all of it or one part; [`life`] starts the parts, reloads
 //!   and drains them. Only these two name [`config`].
+//! - [`memory`] plans what requests may take together; every room takes from that budget.
 //! - [`health`], [`metrics`], [`os`] and [`endpoint`] are leaves that any room may use; [`registry`]
 //!   watches a neighbour, [`diagnostics`] takes what the daemon has to say.
 
@@ -22,6 +23,7 @@ pub mod health;
 pub mod http;
 pub mod inference;
 pub mod life;
+pub mod memory;
 pub mod metrics;
 pub mod os;
 pub mod recording;

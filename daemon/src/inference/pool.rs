@@ -146,6 +146,7 @@ mod tests {
     use crate::recording::{LogMetrics, Promise, WriterConfig, open_log};
     use bytes::Bytes;
     use picket_base::Live;
+    use picket_base::budget::Budget;
     use picket_classifier::{Model, VerdictDefaults};
     use picket_picture::{JsonRange, MediaType};
     use picket_records::{Labels, LogReader, Retention};
@@ -162,6 +163,7 @@ mod tests {
             dir: dir.path().join("log"),
             commit_interval: Duration::from_millis(1),
             retention: Retention { max_records: 10, max_bytes: 1 << 20, max_age: None },
+            budget: Budget::new(1 << 20),
         };
         let log_metrics = Arc::new(LogMetrics::new(&registry));
         let (writer, _owner) =

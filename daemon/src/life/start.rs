@@ -2,6 +2,7 @@
 //! each part may use those above it, and the probe answers from the first moment to the last.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,15 @@ use crate::http::HttpMetrics;
 use crate::http::api::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
 use crate::http::listener::{Listener, Opened, Server, Stop, TURNED_AWAY_MAX};
 use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
+use crate::memory::{self, Needs};
 use crate::metrics::{Registry, register_process};
 use crate::os::{self, Inherited};
 use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
+use picket_base::budget::Budget;
 use picket_base::clock;
+use picket_classifier::ModelInfo;
 use picket_records::{self as prediction_log, Labels, LogReader, Origin};
 
 /// Connections that the probes and `picket log` may open; how many the API may is a setting. Each
@@ -71,9 +75,10 @@ pub fn start(
     start.probe(sockets.probe)?;
     start.watchdog()?;
     start.registry()?;
-    let (writer, reader) = start.log()?;
     let pipeline = start.model()?;
     let model = pipeline.model.info().clone();
+    let budget = start.budget(&model);
+    let (writer, reader) = start.log(&budget)?;
     let live = LiveSettings {
         rules: pipeline.rules.clone(),
         predict_durability: Live::new(config.log.predict_durability),
@@ -81,7 +86,7 @@ pub fn start(
         writer: writer.clone(),
     };
     let workers = start.workers(pipeline, &boot_id, writer.clone())?;
-    let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64()));
+    let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
     let log = LogSetup {
         writer,
         reader,
@@ -105,8 +110,8 @@ pub fn start(
         log: LogApi::new(log),
         token: secrets.token.clone(),
     });
-    start.control(&api);
-    start.api(sockets.api, api, &secrets, api_connections_max)?;
+    start.control(&api, &budget);
+    start.api(sockets.api, api, &secrets, Room { connections: api_connections_max, budget })?;
     health.serving();
     Notifier.status("serving predictions");
     Notifier.ready();
@@ -128,6 +133,12 @@ fn admin(config: &Config, health: &Arc<Health>) -> Arc<Admin> {
         log,
         registry,
     })
+}
+
+/// What the API's connections may take.
+struct Room {
+    connections: usize,
+    budget: Budget,
 }
 
 struct Start<'a> {
@@ -169,7 +180,27 @@ impl Start<'_> {
         Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
     }
 
-    fn log(&mut self) -> Result<(LogWriter, LogReader), RunError> {
+    /// Plans the memory of requests from what the kernel gives and what the model needs.
+    fn budget(&self, model: &ModelInfo) -> Budget {
+        let Config { api, memory, .. } = self.config;
+        let given = memory::Given::found(Path::new("/"));
+        let needs = Needs {
+            workers: api.workers,
+            input_values: model.input.values(),
+            model_bytes: model.bytes as u64,
+        };
+        let plan = memory::plan(given, needs, memory.budget.map(|size| size.as_u64()));
+        let memory::Plan { budget, margin, .. } = plan;
+        tracing::info!(budget, margin, ?given, "memory of requests");
+        if plan.is_too_large() {
+            tracing::warn!("{plan}");
+        }
+        let budget = Budget::new(usize::try_from(budget).unwrap_or(usize::MAX));
+        memory::register_budget(&self.admin.registry, budget.clone());
+        budget
+    }
+
+    fn log(&mut self, budget: &Budget) -> Result<(LogWriter, LogReader), RunError> {
         Notifier.status("opening the log");
         self.heartbeat.busy(Work::OpenLog);
         let reader = LogReader::new();
@@ -177,6 +208,7 @@ impl Start<'_> {
             dir: self.config.log_dir(),
             commit_interval: self.config.log.commit_interval.0,
             retention: self.config.log.retention(),
+            budget: budget.clone(),
         };
         let metrics = self.admin.log.clone();
         let (writer, owner) = open_log(config, self.health.clone(), metrics, reader.clone())?;
@@ -230,8 +262,11 @@ impl Start<'_> {
     }
 
     /// Without its socket the daemon does all but answer `picket log`.
-    fn control(&mut self, api: &Arc<Api>) {
-        let server = self.server("control", CONTROL_CONNECTIONS_MAX);
+    fn control(&mut self, api: &Arc<Api>, budget: &Budget) {
+        let server = Server {
+            budget: Some(budget.clone()),
+            ..self.server("control", CONTROL_CONNECTIONS_MAX)
+        };
         let heartbeat = server.heartbeat.clone();
         let log_dir = self.config.log_dir();
         let start = || {
@@ -252,12 +287,13 @@ impl Start<'_> {
         inherited: Option<Inherited>,
         api: Arc<Api>,
         secrets: &Secrets,
-        connections_max: usize,
+        room: Room,
     ) -> Result<(), RunError> {
         let server = Server {
             per_address_max: self.config.api.max_connections_per_address,
             tls: secrets.tls.clone(),
-            ..self.server("api", connections_max)
+            budget: Some(room.budget),
+            ..self.server("api", room.connections)
         };
         let listener = listener("api", inherited, &self.config.api.listen)?;
         self.serve(server.heartbeat.clone(), server.open(listener, api::api_routes(api)))
@@ -272,6 +308,7 @@ impl Start<'_> {
             heartbeat: self.health.heartbeat(name, self.deadlines.runtime),
             metrics: self.admin.metrics.clone(),
             tls: None,
+            budget: None,
         }
     }
 

@@ -106,7 +106,12 @@ impl LogApi {
             .await?
             .map_err(rejection)?;
         let stored = entries.len();
-        let unlogged = |error: Unlogged| Rejected::unavailable(error.to_string());
+        let unlogged = |error: Unlogged| match error {
+            Unlogged::TooLarge { .. } => {
+                Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+            }
+            _ => Rejected::unavailable(error.to_string()),
+        };
         let durable = durability == Durability::Strict;
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };

@@ -10,6 +10,7 @@ mod permits;
 mod routes;
 mod secret;
 mod tls;
+mod unread;
 
 pub use accept::{Opened, Server, Stop};
 pub use limits::TURNED_AWAY_MAX;
