@@ -2,7 +2,6 @@
 //! each part may use those above it, and the probe answers from the first moment to the last.
 
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -183,7 +182,7 @@ impl Start<'_> {
     /// Plans the memory of requests from what the kernel gives and what the model needs.
     fn budget(&self, model: &ModelInfo) -> Budget {
         let Config { api, memory, .. } = self.config;
-        let given = memory::Given::found(Path::new("/"));
+        let given = memory::Given::here();
         let needs = Needs {
             workers: api.workers,
             input_values: model.input.values(),

@@ -69,9 +69,14 @@ pub struct Plan {
 }
 
 impl Given {
-    /// Reads what the kernel says below `root`.
-    pub fn found(root: &Path) -> Given {
-        match os::memory_bounds(root) {
+    /// Reads what the kernel gives this process.
+    pub fn here() -> Given {
+        Given::to(Path::new("/"), &os::own_groups())
+    }
+
+    /// Reads below `root` what the kernel gives a process with this file of control groups.
+    pub fn to(root: &Path, cgroup: &str) -> Given {
+        match os::memory_bounds(root, cgroup) {
             (Some(limit), _) => Given::Limit(limit),
             (None, Some(machine)) => Given::Machine(machine),
             (None, None) => Given::Unknown,

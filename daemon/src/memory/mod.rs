@@ -3,6 +3,8 @@
 
 mod derive;
 mod metrics;
+mod wait;
 
 pub use derive::{Given, Needs, Plan, plan};
 pub use metrics::register_budget;
+pub use wait::take_within;
