@@ -1,9 +1,10 @@
-//! What every room of Picket may use: the clocks, moments as text, files and disks, values that a
-//! reload replaces, and errors in words. It knows nothing of pictures, models, records or requests. With the daemon's `os`
+//! What every room of Picket may use: the budget of memory, the clocks, moments as text, files and
+//! disks, values that a reload replaces, and errors in words. It knows nothing of pictures, models, records or requests. With the daemon's `os`
 //! it is the only place that names nix and rustix.
 
 #![deny(unsafe_code)]
 
+pub mod budget;
 pub mod clock;
 pub mod disk;
 mod error;
