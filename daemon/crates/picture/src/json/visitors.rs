@@ -37,9 +37,7 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
                 }
                 Key::Range => {
                     draft.place = Place::Range;
-                    // As a string, since a unit of an enum may be an object too: {"0..1":null}.
-                    let range: String = map.next_value()?;
-                    draft.range = Some(range.parse().map_err(|error| draft.refuse(error))?);
+                    map.next_value_seed(RangeSeed(draft))?;
                 }
                 Key::Instances => draft.ignore(Some(Foreign::KserveV1), &mut map)?,
                 Key::Inputs => draft.ignore(Some(Foreign::KserveV2), &mut map)?,
@@ -48,6 +46,32 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
             }
             draft.place = Place::Other;
         }
+        Ok(())
+    }
+}
+
+/// Takes the value of `range`, as a string that nobody keeps: a unit of an enum may be an object too,
+/// `{"0..1":null}`.
+struct RangeSeed<'a>(&'a mut Draft);
+
+impl<'de> DeserializeSeed<'de> for RangeSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for RangeSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, range: &str) -> Result<(), E> {
+        let draft = self.0;
+        draft.range = Some(range.parse().map_err(|error| draft.refuse(error))?);
         Ok(())
     }
 }
