@@ -14,7 +14,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    pub(super) fn at(address: IpAddr) -> Peer {
+    pub fn at(address: IpAddr) -> Peer {
         Peer::Network(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let host_bits = 128 - IPV6_NETWORK_BITS;
