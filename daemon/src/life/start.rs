@@ -16,14 +16,17 @@ use crate::config::{ApiConfig, Config};
 use crate::endpoint::Endpoint;
 use crate::health::{Deadlines, Health, HealthMetrics, Heartbeat, Work};
 use crate::http::HttpMetrics;
-use crate::http::api::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
+use crate::http::api::{self, Admin, Api, Bodies, LogApi, LogSetup, LogThreads, PredictApi};
 use crate::http::listener::{Listener, Opened, Server, Stop, TURNED_AWAY_MAX};
 use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
 use crate::metrics::{Registry, register_process};
+use crate::offload::Offload;
 use crate::os::{self, Inherited};
+use crate::queue::Limits;
 use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
+use picket_base::budget::Budget;
 use picket_base::clock;
 use picket_records::{self as prediction_log, Labels, LogReader, Origin};
 
@@ -31,6 +34,16 @@ use picket_records::{self as prediction_log, Labels, LogReader, Origin};
 /// listener has its own, so that a flood on one never starves another.
 const PROBE_CONNECTIONS_MAX: usize = 64;
 const CONTROL_CONNECTIONS_MAX: usize = 8;
+
+/// Threads of each kind that take what is too heavy for a listener's: while one reads a long page of
+/// somebody's, the other is there for everybody else.
+const OFFLOAD_THREADS: usize = 2;
+
+/// What requests may make live.
+const MEMORY_BYTES: usize = 512 << 20;
+
+/// Requests that may wait for each kind of them.
+const OFFLOAD_WAITING_MAX: usize = 64;
 
 /// Files that are open beside connections: the log, listeners, runtimes, standard streams.
 const OTHER_FILES_MAX: usize = 128;
@@ -82,6 +95,12 @@ pub fn start(
     };
     let workers = start.workers(pipeline, &boot_id, writer.clone())?;
     let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64()));
+    let ingest = start.offload("ingest", Work::Body)?;
+    let threads = LogThreads {
+        ingest: ingest.clone(),
+        reads: start.offload("reader", Work::Page)?,
+        control: start.offload("ctl-reader", Work::Page)?,
+    };
     let log = LogSetup {
         writer,
         reader,
@@ -90,6 +109,7 @@ pub fn start(
         boot_id,
         bodies: bodies.clone(),
         health: health.clone(),
+        threads,
     };
     let predict = PredictApi {
         workers,
@@ -97,6 +117,7 @@ pub fn start(
         model,
         durability: live.predict_durability.clone(),
         bodies,
+        ingest,
         health: health.clone(),
     };
     let api = Arc::new(Api {
@@ -218,7 +239,9 @@ impl Start<'_> {
         });
         let sample_interval = health.sample_interval.0;
         let setup = WorkerSetup { pipeline, origin, writer, sample_interval };
-        let workers = Workers::new(api.queue, self.admin.inference.clone());
+        let limits = Limits { capacity: api.queue, threads: api.workers };
+        let budget = Budget::new(MEMORY_BYTES);
+        let workers = Workers::new(limits, budget, self.admin.inference.clone());
         for index in 0..api.workers {
             let heartbeat =
                 self.health.heartbeat(&format!("worker-{index}"), self.deadlines.worker);
@@ -227,6 +250,20 @@ impl Start<'_> {
             self.parts.start(heartbeat, work, move || closed.close())?;
         }
         Ok(workers)
+    }
+
+    /// Starts threads for what is too heavy for a listener's.
+    fn offload(&mut self, threads: &str, kind: Work) -> Result<Offload, RunError> {
+        let limits = Limits { capacity: OFFLOAD_WAITING_MAX, threads: OFFLOAD_THREADS };
+        let offload = Offload::new(kind, limits, self.admin.metrics.turned_away(threads));
+        for index in 0..OFFLOAD_THREADS {
+            let name = format!("{threads}-{index}");
+            let heartbeat = self.health.heartbeat(&name, self.deadlines.runtime);
+            let (working, closed) = (offload.clone(), offload.clone());
+            let work = move |heartbeat: &Heartbeat| working.work(heartbeat);
+            self.parts.start(heartbeat, work, move || closed.close())?;
+        }
+        Ok(offload)
     }
 
     /// Without its socket the daemon does all but answer `picket log`.

@@ -14,6 +14,7 @@ use warp::http::header::{CONTENT_LENGTH, EXPECT};
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::http::listener::BodyStream;
+use crate::offload::Progress;
 
 /// Bodies in memory at the same time, over all connections, bytes.
 const BUDGET_BYTES: usize = 64 << 20;
@@ -30,8 +31,12 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// after sending; so it sees the refusal instead of a reset connection.
 const DISCARD_BYTES_MAX: usize = 128 << 20;
 
-/// So much of a compressed body is unpacked before others get their turn.
+/// So much of a compressed body is unpacked at once.
 const UNZIP_BYTES: usize = 64 << 10;
+
+/// What working through a body is expected to take, nanoseconds for each byte: parsing or unpacking on a
+/// slow board.
+const BYTE_NS: u64 = 20;
 
 /// Throwing away ends after this time.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,6 +54,11 @@ pub struct Body {
 }
 
 impl Body {
+    /// Tells what working through the body is expected to take.
+    pub fn work(&self) -> Duration {
+        Duration::from_nanos(self.bytes.len() as u64 * BYTE_NS)
+    }
+
     /// Gives the body another content, a part of what it was.
     pub fn with(self, bytes: Bytes) -> Body {
         Body { bytes, ..self }
@@ -99,11 +109,12 @@ impl Bodies {
         Ok(Body { bytes: bytes.freeze(), _share: share })
     }
 
-    /// Unpacks a body that is in gzip. What comes out counts against the limits as if it had been sent.
+    /// Unpacks a body that is in gzip, on a thread for that. What comes out counts against the limits as if
+    /// it had been sent.
     ///
     /// # Errors
     /// 413 over the limit, 503 when other bodies use up the budget, 400 when it is cut or damaged.
-    pub async fn unzip(&self, body: Body) -> Result<Body, Rejected> {
+    pub fn unzip(&self, body: Body, progress: &Progress) -> Result<Body, Rejected> {
         let mut zipped = MultiGzDecoder::new(&*body.bytes);
         let mut bytes = BytesMut::new();
         let mut share = self.share_of(0)?;
@@ -120,7 +131,7 @@ impl Bodies {
             }
             share.merge(self.share_of(read)?);
             bytes.extend_from_slice(&piece[..read]);
-            tokio::task::yield_now().await;
+            progress.beat();
         }
     }
 

@@ -5,6 +5,7 @@ use warp::http::header::{HeaderName, HeaderValue};
 use warp::reply::Response;
 
 use crate::http::listener::error_response;
+use crate::offload::Undone;
 
 /// Status and text of an error, and what some statuses say in a header of their own.
 #[derive(Debug)]
@@ -32,5 +33,16 @@ impl Rejected {
         let mut response = error_response(self.status, &self.text);
         response.headers_mut().extend(self.header);
         response
+    }
+}
+
+impl From<Undone> for Rejected {
+    fn from(undone: Undone) -> Rejected {
+        match undone {
+            Undone::Panicked => {
+                Rejected::new(StatusCode::INTERNAL_SERVER_ERROR, undone.to_string())
+            }
+            _ => Rejected::unavailable(undone.to_string()),
+        }
     }
 }
