@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ModelSettings, Settings, VerdictSettings};
 use crate::inference::{
-    ModelView, Pipeline, PredictError, Prediction, PredictionView, Shown, StageTimes, TimingView,
-    ms,
+    JudgedView, ModelView, Pipeline, PredictError, Prediction, PredictionView, ServedView, Shown,
+    StageTimes, TimingView, ms,
 };
 use crate::life::load_pipeline;
 use clap::Args;
@@ -122,18 +122,18 @@ fn json_line(
     times: StageTimes,
 ) -> String {
     let info = pipeline.model.info();
-    let view = PredictionView::unlogged(
-        prediction,
-        ModelView { name: model_name, version: &info.version, digest: &info.digest },
-        TimingView {
-            queue: 0.0,
-            decode: ms(times.decode),
-            inference: ms(times.inference),
-            commit: None,
-            total: ms(times.decode + times.inference),
-        },
-        Shown::default(),
-    );
+    let timing_ms = TimingView {
+        queue: 0.0,
+        decode: ms(times.decode),
+        inference: ms(times.inference),
+        commit: None,
+        total: ms(times.decode + times.inference),
+    };
+    let model = ModelView { name: model_name, version: &info.version, digest: &info.digest };
+    let view = PredictionView {
+        judged: JudgedView::of(prediction, None, Shown::default()),
+        served: ServedView { durable: false, model, timing_ms },
+    };
     let line = Line { file: file.to_string(), view };
     let mut text = serde_json::to_string(&line).expect("a prediction has no value that JSON lacks");
     text.push('\n');

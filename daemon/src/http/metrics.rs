@@ -1,6 +1,6 @@
 //! What is counted of requests and connections.
 
-use crate::metrics::{CounterFamily, GaugeFamily, Registry};
+use crate::metrics::{Counter, CounterFamily, GaugeFamily, Registry};
 
 /// The statuses that a client's mistake or the daemon's own limits lead to.
 const REJECTED_STATUSES: [&str; 12] =
@@ -52,6 +52,7 @@ pub struct HttpMetrics {
     rejected: CounterFamily,
     connections: GaugeFamily,
     dropped: CounterFamily,
+    turned_away: CounterFamily,
 }
 
 impl HttpMetrics {
@@ -72,6 +73,11 @@ impl HttpMetrics {
                 "Connections turned away at a limit or given up at a deadline.",
                 &["listener", "why"],
             ),
+            turned_away: registry.counters(
+                "picket_offloaded_turned_away_total",
+                "Pages, batches and packed bodies that were refused because too many were waiting.",
+                &["threads"],
+            ),
         };
         for status in REJECTED_STATUSES {
             metrics.rejected.with_label_values(&[status]);
@@ -91,6 +97,11 @@ impl HttpMetrics {
         if REJECTED_STATUSES.contains(&status.as_str()) {
             self.rejected.with_label_values(&[&status]).inc();
         }
+    }
+
+    /// Counts what waits for these threads and is turned away.
+    pub fn turned_away(&self, threads: &str) -> Counter {
+        self.turned_away.with_label_values(&[threads])
     }
 
     pub fn connected(&self, listener: &str) {

@@ -16,12 +16,14 @@ use crate::config::{ApiConfig, Config};
 use crate::endpoint::Endpoint;
 use crate::health::{Deadlines, Health, HealthMetrics, Heartbeat, Work};
 use crate::http::HttpMetrics;
-use crate::http::api::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
+use crate::http::api::{self, Admin, Api, Bodies, LogApi, LogSetup, LogThreads, PredictApi};
 use crate::http::listener::{Listener, Opened, Server, Stop, TURNED_AWAY_MAX};
 use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
 use crate::memory::{self, Needs};
 use crate::metrics::{Registry, register_process};
+use crate::offload::Offload;
 use crate::os::{self, Inherited};
+use crate::queue::Limits;
 use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
@@ -34,6 +36,13 @@ use picket_records::{self as prediction_log, Labels, LogReader, Origin};
 /// listener has its own, so that a flood on one never starves another.
 const PROBE_CONNECTIONS_MAX: usize = 64;
 const CONTROL_CONNECTIONS_MAX: usize = 8;
+
+/// Threads of each kind that take what is too heavy for a listener's: while one reads a long page of
+/// somebody's, the other is there for everybody else.
+const OFFLOAD_THREADS: usize = 2;
+
+/// Requests that may wait for each kind of them.
+const OFFLOAD_WAITING_MAX: usize = 64;
 
 /// Files that are open beside connections: the log, listeners, runtimes, standard streams.
 const OTHER_FILES_MAX: usize = 128;
@@ -84,8 +93,14 @@ pub fn start(
         reported_durability: Live::new(config.log.reported_durability),
         writer: writer.clone(),
     };
-    let workers = start.workers(pipeline, &boot_id, writer.clone())?;
+    let workers = start.workers(pipeline, &boot_id, writer.clone(), &budget)?;
     let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
+    let ingest = start.offload("ingest", Work::Body)?;
+    let threads = LogThreads {
+        ingest: ingest.clone(),
+        reads: start.offload("reader", Work::Page)?,
+        control: start.offload("ctl-reader", Work::Page)?,
+    };
     let log = LogSetup {
         writer,
         reader,
@@ -94,6 +109,8 @@ pub fn start(
         boot_id,
         bodies: bodies.clone(),
         health: health.clone(),
+        threads,
+        budget: budget.clone(),
     };
     let predict = PredictApi {
         workers,
@@ -101,6 +118,7 @@ pub fn start(
         model,
         durability: live.predict_durability.clone(),
         bodies,
+        ingest,
         health: health.clone(),
     };
     let api = Arc::new(Api {
@@ -238,6 +256,7 @@ impl Start<'_> {
         pipeline: Pipeline,
         boot_id: &str,
         writer: LogWriter,
+        budget: &Budget,
     ) -> Result<Workers, RunError> {
         let Config { api, model, device_id, health, .. } = self.config;
         let origin = Arc::new(Origin {
@@ -249,7 +268,8 @@ impl Start<'_> {
         });
         let sample_interval = health.sample_interval.0;
         let setup = WorkerSetup { pipeline, origin, writer, sample_interval };
-        let workers = Workers::new(api.queue, self.admin.inference.clone());
+        let limits = Limits { capacity: api.queue, threads: api.workers };
+        let workers = Workers::new(limits, budget.clone(), self.admin.inference.clone());
         for index in 0..api.workers {
             let heartbeat =
                 self.health.heartbeat(&format!("worker-{index}"), self.deadlines.worker);
@@ -258,6 +278,20 @@ impl Start<'_> {
             self.parts.start(heartbeat, work, move || closed.close())?;
         }
         Ok(workers)
+    }
+
+    /// Starts threads for what is too heavy for a listener's.
+    fn offload(&mut self, threads: &str, kind: Work) -> Result<Offload, RunError> {
+        let limits = Limits { capacity: OFFLOAD_WAITING_MAX, threads: OFFLOAD_THREADS };
+        let offload = Offload::new(kind, limits, self.admin.metrics.turned_away(threads));
+        for index in 0..OFFLOAD_THREADS {
+            let name = format!("{threads}-{index}");
+            let heartbeat = self.health.heartbeat(&name, self.deadlines.runtime);
+            let (working, closed) = (offload.clone(), offload.clone());
+            let work = move |heartbeat: &Heartbeat| working.work(heartbeat);
+            self.parts.start(heartbeat, work, move || closed.close())?;
+        }
+        Ok(offload)
     }
 
     /// Without its socket the daemon does all but answer `picket log`.

@@ -2,26 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use picket_base::budget::{Budget, Class, Exhausted, Taken};
+use picket_base::budget::{Exhausted, Taken};
 
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Takes bytes as soon as they are there. `beat` is called while it waits.
+/// Takes memory by `take` as soon as it is there. `beat` is called while it waits.
 ///
 /// # Errors
-/// When they are not there within `limit`, and at once when no holder ever gets so many.
+/// When it is not there within `limit`, and at once when no holder ever gets so much.
 pub fn take_within(
     limit: Duration,
-    budget: &Budget,
-    class: Class,
-    bytes: usize,
     mut beat: impl FnMut(),
+    take: impl Fn() -> Result<Taken, Exhausted>,
 ) -> Result<Taken, Exhausted> {
     let deadline = Instant::now() + limit;
     loop {
-        match budget.take(class, bytes) {
-            Err(_) if bytes <= budget.largest(class) && Instant::now() < deadline => {
+        match take() {
+            Err(full) if full.wanted <= full.floor && Instant::now() < deadline => {
                 beat();
                 std::thread::sleep(PAUSE);
             }
@@ -33,13 +31,14 @@ pub fn take_within(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use picket_base::budget::{Budget, Class};
 
     #[test]
     fn what_never_fits_is_refused_at_once_and_the_rest_waits_as_long_as_it_may() {
         let budget = Budget::new(64 << 10);
         let most = budget.largest(Class::Decode);
         let take = |bytes, beat: &mut dyn FnMut()| {
-            take_within(Duration::from_secs(60), &budget, Class::Decode, bytes, beat)
+            take_within(Duration::from_secs(60), beat, || budget.take(Class::Decode, bytes))
         };
         assert!(take(most + (64 << 10), &mut || unreachable!("nothing to wait for")).is_err());
         let mut held = Some(take(most, &mut || {}).unwrap());
@@ -47,6 +46,6 @@ mod tests {
         assert_eq!(take(most, &mut || held = None).unwrap().bytes(), most);
         let _held = take(most, &mut || {}).unwrap();
         let soon = Duration::from_millis(1);
-        assert!(take_within(soon, &budget, Class::Decode, most, || {}).is_err());
+        assert!(take_within(soon, || {}, || budget.take(Class::Decode, most)).is_err());
     }
 }

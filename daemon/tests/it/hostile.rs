@@ -24,7 +24,7 @@ fn connect_to(addr: SocketAddr) -> TcpStream {
 }
 
 /// From another address of this machine's loopback network.
-fn connect_from(source: [u8; 4], addr: SocketAddr) -> TcpStream {
+pub fn connect_from(source: [u8; 4], addr: SocketAddr) -> TcpStream {
     let SocketAddr::V4(addr) = addr else { panic!("{addr} is not IPv4") };
     let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
     let stream = TcpStream::from(fd);
@@ -37,7 +37,7 @@ fn connect_from(source: [u8; 4], addr: SocketAddr) -> TcpStream {
 }
 
 /// What comes until the daemon closes, and how long that took.
-fn rest(mut stream: &TcpStream) -> (String, Duration) {
+pub fn rest(mut stream: &TcpStream) -> (String, Duration) {
     let started = Instant::now();
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {

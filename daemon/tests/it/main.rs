@@ -22,6 +22,7 @@ mod packaging;
 mod pictures;
 mod probes;
 mod reload;
+mod shares;
 mod shutdown;
 mod support;
 mod systemd;

@@ -7,7 +7,7 @@
 //!   those of a commit in one value, `chunk` such values in the store, `keys` their names.
 //! - `position` is where the log stands; `journal` and `high_water` keep it through a power cut.
 //! - `store` is the open log, which `append` and `retire` change within the limits of `retention`;
-//!   `scan` is what it knows of its store, `stats` the counters.
+//!   `scan` is what it knows of its store, `stats` the counters, some of them by `names`.
 //! - `open` leads from a directory to an open log, by `recovery`, the ladder that `climb` limits:
 //!   `handle` opens sled, `quarantine` sets a store aside, `salvage` reads raw bytes, `restore` puts them back.
 //! - `headroom` is the room on the disk, `suspicion` whether the disk is believed, `paths` the names
@@ -27,6 +27,7 @@ mod headroom;
 mod high_water;
 mod journal;
 mod keys;
+mod names;
 mod open;
 mod origin;
 mod packed;
@@ -56,10 +57,11 @@ pub use climb::{Climb, RecoveryStep};
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record};
 pub use headroom::NoRoom;
+pub use names::Names;
 pub use origin::{Labels, Origin};
 pub use packed::read_chunk;
 pub use paths::socket_name;
-pub use reader::{LogReader, PAGE_RECORDS_MAX, Page, Query};
+pub use reader::{Item, LogReader, PAGE_RECORDS_MAX, Page, Query, Sink};
 pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Predicted, Reported};
 pub use retention::Retention;
 pub use stats::Stats;

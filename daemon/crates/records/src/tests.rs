@@ -472,7 +472,7 @@ fn what_was_committed_since_the_checkpoint_comes_from_the_journal() {
     assert_eq!(log.steps(), []);
     assert_eq!((log.size().0, log.next_id()), (kept, next_id));
     assert_eq!(bench.ids(), (next_id - kept..next_id).collect::<Vec<_>>());
-    assert_eq!(bench.reader.stats().by_device["edge-03"], 1);
+    assert_eq!(bench.reader.stats().by_device.most(9).0["edge-03"], 1);
     drop(log);
     let report = bench.verify();
     assert!(report.is_sound(), "{report:?}");

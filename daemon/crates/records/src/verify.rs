@@ -142,18 +142,32 @@ fn within(ranges: &[Range<u64>], ids: &Range<u64>) -> Vec<[u64; 2]> {
 
 impl LogReader {
     /// Reads every record that was committed when it began, and checks each against the chain.
-    /// Goes in steps, so that the writer is never held up for long.
     ///
     /// # Errors
     /// `Closed` while the log is not open, `Read` when the store fails.
     pub fn verify(&self, dir: &Path) -> Result<VerifyReport, LogError> {
+        self.verify_in_steps(dir, || ())
+    }
+
+    /// The same in steps, so that the writer is never held up for long; `step` is called before each.
+    ///
+    /// # Errors
+    /// As `verify`.
+    pub fn verify_in_steps(
+        &self,
+        dir: &Path,
+        mut step: impl FnMut(),
+    ) -> Result<VerifyReport, LogError> {
         let state = high_water::read(dir);
         let anchor = self.anchor()?;
         let newest = self.with_store(|db| {
             Ok(chunk::descending(db, u64::MAX).next().transpose()?.map(|record| record.id))
         })?;
         let mut walk = Walk::new(&anchor, newest.unwrap_or(0), state.map(|state| state.next_id));
-        while self.verify_step(&mut walk)? {}
+        step();
+        while self.verify_step(&mut walk)? {
+            step();
+        }
         let mut report = walk.finish();
         // What retention removed meanwhile is not missing.
         let anchor = self.anchor()?;

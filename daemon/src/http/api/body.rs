@@ -13,6 +13,7 @@ use warp::http::header::{CONTENT_LENGTH, EXPECT};
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::http::listener::BodyStream;
+use crate::offload::Progress;
 
 /// A body that takes longer than this is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,8 +30,12 @@ const DISCARD_BYTES_MAX: usize = 128 << 20;
 /// Room that a body begins with, bytes; what a client declares is only believed as it arrives.
 const FIRST_BYTES: usize = 16 << 10;
 
-/// So much of a compressed body is unpacked before others get their turn.
+/// So much of a compressed body is unpacked at once.
 const UNZIP_BYTES: usize = 64 << 10;
+
+/// What working through a body is expected to take, nanoseconds for each byte: parsing or unpacking on a
+/// slow board.
+const BYTE_NS: u64 = 20;
 
 /// Throwing away ends after this time.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,6 +88,13 @@ impl Growing {
     }
 }
 
+impl Body {
+    /// Tells what working through the body is expected to take.
+    pub fn work(&self) -> Duration {
+        Duration::from_nanos(self.bytes.len() as u64 * BYTE_NS)
+    }
+}
+
 impl Bodies {
     /// A body may have `bytes_max` bytes, and no more than the budget ever gives one.
     pub fn new(bytes_max: u64, budget: Budget) -> Bodies {
@@ -131,11 +143,12 @@ impl Bodies {
         Ok(body.finish())
     }
 
-    /// Unpacks a body that is in gzip. What comes out counts against the limits as if it had been sent.
+    /// Unpacks a body that is in gzip, on a thread for that. What comes out counts against the limits as if
+    /// it had been sent.
     ///
     /// # Errors
     /// 413 over the limit, 503 when other bodies use up the budget, 400 when it is cut or damaged.
-    pub async fn unzip(&self, body: Body) -> Result<Body, Rejected> {
+    pub fn unzip(&self, body: Body, progress: &Progress) -> Result<Body, Rejected> {
         let mut zipped = MultiGzDecoder::new(&*body.bytes);
         let mut unpacked = self.start(0)?;
         let mut piece = vec![0; UNZIP_BYTES];
@@ -147,7 +160,7 @@ impl Bodies {
                 return Ok(unpacked.finish());
             }
             unpacked.push(&piece[..read])?;
-            tokio::task::yield_now().await;
+            progress.beat();
         }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Headers and query are judged before the body is read. It must not decode pictures.
 
+use std::sync::Arc;
+
+use futures_util::FutureExt;
 use multer::{Constraints, Multipart, SizeLimit};
 use picket_picture::{DecodeError, DecodeFault, MediaType, RawForm};
 use warp::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -10,6 +13,7 @@ use warp::http::{HeaderMap, StatusCode};
 use super::body::{Bodies, Body};
 use super::rejected::Rejected;
 use super::request::Request;
+use crate::offload::{Offload, Progress};
 
 /// The most parts of a form that are looked at: a file and some fields.
 const PARTS_MAX: usize = 32;
@@ -51,23 +55,43 @@ impl Content {
         Ok(Content { form, kind, gzip })
     }
 
-    /// Reads the body. Returns it, and the type that was stated.
+    /// Reads the body, and has it unpacked by `ingest` where it is in something. Returns it, and the type
+    /// that was stated.
     ///
     /// # Errors
-    /// Those of [`Bodies::read`] and [`Bodies::unzip`], 400 for a form without exactly one file.
+    /// Those of [`Bodies::read`] and [`Bodies::unzip`], 400 for a form without exactly one file, 503 when
+    /// too much waits to be unpacked.
     pub(super) async fn read(
         self,
-        bodies: &Bodies,
+        bodies: &Arc<Bodies>,
+        ingest: &Offload,
         request: &mut Request,
     ) -> Result<(Body, Option<MediaType>), Rejected> {
-        let mut body = bodies.read(request).await?;
+        let body = bodies.read(request).await?;
+        match self {
+            Content { gzip: false, kind: Kind::Whole(media), .. } => Ok((body, media)),
+            packed => {
+                let (bodies, cost) = (bodies.clone(), body.work());
+                let unpack = move |progress: &Progress| packed.unpack(&bodies, body, progress);
+                ingest.run(request.peer(), cost, unpack).await?
+            }
+        }
+    }
+
+    fn unpack(
+        self,
+        bodies: &Bodies,
+        mut body: Body,
+        progress: &Progress,
+    ) -> Result<(Body, Option<MediaType>), Rejected> {
         if self.gzip {
-            body = bodies.unzip(body).await?;
+            body = bodies.unzip(body, progress)?;
         }
         match self.kind {
             Kind::Whole(media) => Ok((body, media)),
             Kind::Parts(boundary) => {
-                let (file, stated) = file(bodies, &body, boundary).await?;
+                let file = file(bodies, &body, boundary).now_or_never();
+                let (file, stated) = file.expect("all of the body is there to be read")?;
                 let media = media(stated.as_deref(), self.form)?;
                 Ok((file, media))
             }

@@ -1,76 +1,59 @@
-//! POST /log, GET /predictions, GET /stats: the prediction log over HTTP. Parsing batches and
-//! reading pages happens on the blocking threads, never on the async runtime.
+//! POST /log, GET /predictions, GET /stats: the prediction log over HTTP. Batches are parsed, and pages
+//! and counters made, on threads of their own: ingest, reads and the command line have different ones, so
+//! that none of them waits for another.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use picket_base::Live;
+use picket_base::budget::{Budget, Class, Taken};
 use picket_base::clock::Stamp;
-use picket_base::{Live, rfc3339};
 use picket_picture::MediaType;
-use picket_records::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, VerifyReport};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tokio::sync::{Semaphore, oneshot};
+use picket_records::{LogError, LogReader, Names, Query, VerifyReport};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
 use super::admin;
 use super::body::Bodies;
-use super::query::{self, bad_parameter, durability, flag};
+use super::json::json_response;
+use super::page::{PAGE_BYTES_MAX, PageJson, PageParameters, StepJson};
+use super::query::{self, durability};
 use super::rejected::Rejected;
-use super::request::Request;
+use super::request::{Asker, Request};
 use crate::health::Health;
+use crate::memory::take_within;
+use crate::offload::{Offload, Progress};
 use crate::recording::batch::{self, BatchError};
-use crate::recording::{Durability, LogWriter, Promise, Unlogged};
+use crate::recording::{Durability, LogWriter, Promise, Unlogged, parsing_bytes};
 
 /// A strict answer waits this long for its commit, an SD card's usual stall included.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Batches being parsed and pages being read at the same time, running or waiting for a thread.
-const BLOCKING_MAX: usize = 16;
+/// Work on a batch or a page waits this long for its memory.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Records in a page when the request doesn't say.
-const PAGE_RECORDS_DEFAULT: usize = 100;
+/// What a page holds while it is made, bytes: itself twice, and a record.
+const PAGE_HELD_BYTES: usize = 2 * PAGE_BYTES_MAX + (256 << 10);
+
+/// Devices and models that are named in the counters, the ones with the most records.
+const NAMES_SHOWN_MAX: usize = 100;
+
+/// What the records of all others are counted under.
+const OTHERS: &str = "other";
+
+/// What a page is expected to take of a thread's time: one of the newest records, and one that may have
+/// to look at many before it finds any.
+const PAGE_COST: Duration = Duration::from_millis(5);
+const SEARCH_COST: Duration = Duration::from_millis(200);
 
 /// Whoever answers for the log.
 pub struct LogApi {
     setup: LogSetup,
-    blocking: Arc<Semaphore>,
-}
-
-/// Parameters of `GET /predictions`; one that is there but empty counts as absent.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PageParameters {
-    limit: Option<String>,
-    edge_device_id: Option<String>,
-    defect_only: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    label: Option<String>,
-    after: Option<String>,
-}
-
-#[derive(Serialize)]
-struct PageView<'a> {
-    count: usize,
-    next: Option<u64>,
-    damaged: &'a [u64],
-    predictions: &'a [LogRecord],
-}
-
-#[derive(Serialize)]
-struct StepView {
-    records: Vec<StepItemView>,
-}
-
-#[derive(Serialize)]
-struct StepItemView {
-    id: u64,
-    record: Option<LogRecord>,
-    damage: Option<String>,
 }
 
 /// What the log's routes need.
@@ -83,6 +66,19 @@ pub struct LogSetup {
     pub boot_id: String,
     pub bodies: Arc<Bodies>,
     pub health: Arc<Health>,
+    pub threads: LogThreads,
+    /// What parsing a batch and making a page are taken from.
+    pub budget: Budget,
+}
+
+/// Where the log's work is done.
+pub struct LogThreads {
+    /// Batches are parsed here.
+    pub ingest: Offload,
+    /// Pages and counters are made here.
+    pub reads: Offload,
+    /// This is for the command line.
+    pub control: Offload,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +89,7 @@ struct StepParameters {
 
 impl LogApi {
     pub fn new(setup: LogSetup) -> LogApi {
-        LogApi { setup, blocking: Arc::new(Semaphore::new(BLOCKING_MAX)) }
+        LogApi { setup }
     }
 
     pub(super) async fn store(&self, mut request: Request) -> Result<Response, Rejected> {
@@ -101,10 +97,15 @@ impl LogApi {
         require_json(request.headers())?;
         let body = self.setup.bodies.read(&mut request).await?;
         let boot_id = self.setup.boot_id.clone();
-        let entries = self
-            .blocking(move || batch::parse(&body.bytes, &boot_id, Stamp::now()))
-            .await?
-            .map_err(rejection)?;
+        let (cost, sender) = (body.work(), request.peer());
+        let budget = self.setup.budget.clone();
+        let parse = move |progress: &Progress| {
+            // It is held until the records are in the queue, which has a share of its own.
+            let memory = memory_to_parse(&budget, &body.bytes, progress)?;
+            let entries = batch::parse(&body.bytes, &boot_id, Stamp::now()).map_err(rejection)?;
+            Ok::<_, Rejected>((entries, memory))
+        };
+        let (entries, memory) = self.setup.threads.ingest.run(sender, cost, parse).await??;
         let stored = entries.len();
         let unlogged = |error: Unlogged| match error {
             Unlogged::TooLarge { .. } => {
@@ -116,6 +117,7 @@ impl LogApi {
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
         let appended = self.setup.writer.append(entries, promise).map_err(unlogged)?;
+        drop(memory);
         if durable && !is_committed(appended.committed).await {
             let text = "the batch is not known to be on the medium; it may still get there";
             return Err(Rejected::unavailable(text));
@@ -131,74 +133,125 @@ impl LogApi {
         .into_response())
     }
 
-    pub(super) async fn predictions(&self, query: &str) -> Result<Response, Rejected> {
-        let query = page_query(query::parse(query)?)?;
+    pub(super) async fn predictions(&self, request: Request) -> Result<Response, Rejected> {
+        let query = query::parse::<PageParameters>(request.query())?.query()?;
+        let cost = if is_search(&query) { SEARCH_COST } else { PAGE_COST };
         let reader = self.setup.reader.clone();
-        let page = self.blocking(move || reader.query(&query)).await?;
-        let page = page.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))?;
-        let answer = PageView {
-            count: page.records.len(),
-            next: page.next,
-            damaged: &page.damaged,
-            predictions: &page.records,
+        let page = move |progress: &Progress| {
+            let mut page = PageJson::new(progress);
+            let next = reader.query_into(&query, &mut page)?;
+            Ok(page.finish(next))
         };
-        Ok(warp::reply::json(&answer).into_response())
+        self.read(request, cost, page).await
     }
 
     /// Answers with records from a number on, oldest first: what `picket log export` and `tail` read.
-    pub(super) async fn records(&self, query: &str) -> Result<Response, Rejected> {
-        let StepParameters { from } = query::parse(query)?;
+    pub(super) async fn records(&self, request: Request) -> Result<Response, Rejected> {
+        let StepParameters { from } = query::parse(request.query())?;
         let reader = self.setup.reader.clone();
-        let step = self.blocking(move || reader.step(from)).await?;
-        let step = step.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))?;
-        let view = |(id, record): (u64, Result<LogRecord, Damage>)| match record {
-            Ok(record) => StepItemView { id, record: Some(record), damage: None },
-            Err(damage) => StepItemView { id, record: None, damage: Some(damage.to_string()) },
+        let step = move |progress: &Progress| {
+            let mut step = StepJson::new(progress);
+            reader.step_into(from, &mut step)?;
+            Ok(step.finish())
         };
-        let records = step.into_iter().map(view).collect();
-        Ok(warp::reply::json(&StepView { records }).into_response())
+        self.read(request, PAGE_COST, step).await
     }
 
-    pub(super) async fn verify(&self) -> Result<Response, Rejected> {
+    pub(super) async fn verify(&self, request: Request) -> Result<Response, Rejected> {
         let (reader, dir) = (self.setup.reader.clone(), self.setup.dir.clone());
-        let report = self.blocking(move || reader.verify(&dir)).await?;
-        let report = report.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))?;
-        let report = VerifyReport { recovered: self.setup.health.log_history(), ..report };
-        Ok(warp::reply::json(&report).into_response())
-    }
-
-    pub(super) fn stats(&self) -> Response {
-        let stats = self.setup.reader.stats();
-        warp::reply::json(&json!({
-            "total_predictions": stats.total,
-            "defects_detected": stats.defects,
-            "normal_detections": stats.total - stats.defects,
-            "average_inference_time_ms": stats.average_inference_ms(),
-            "by_edge_device": stats.by_device,
-            "by_model": stats.by_model,
-            "complete": stats.complete,
-        }))
-        .into_response()
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Rejected> {
-        let Ok(permit) = self.blocking.clone().try_acquire_owned() else {
-            let text = format!("{BLOCKING_MAX} log requests are being worked on already");
-            return Err(Rejected::unavailable(text));
+        let health = self.setup.health.clone();
+        let verify = move |progress: &Progress| {
+            let step = || {
+                progress.beat();
+            };
+            let report = reader.verify_in_steps(&dir, step)?;
+            let report = VerifyReport { recovered: health.log_history(), ..report };
+            Ok(serde_json::to_vec(&report).expect("a report has no value that JSON lacks"))
         };
-        let done = tokio::task::spawn_blocking(move || {
-            let result = work();
-            drop(permit);
-            result
-        });
-        done.await.map_err(|error| {
-            tracing::error!(%error, "a log request panicked");
-            Rejected::new(StatusCode::INTERNAL_SERVER_ERROR, "the request panicked")
-        })
+        self.read(request, SEARCH_COST, verify).await
     }
+
+    pub(super) async fn stats(&self, request: Request) -> Result<Response, Rejected> {
+        let reader = self.setup.reader.clone();
+        let stats = move |_: &Progress| {
+            let stats = reader.stats();
+            let shown = json!({
+                "total_predictions": stats.total,
+                "defects_detected": stats.defects,
+                "normal_detections": stats.total - stats.defects,
+                "average_inference_time_ms": stats.average_inference_ms(),
+                "by_edge_device": by_name(&stats.by_device),
+                "by_model": by_name(&stats.by_model),
+                "complete": stats.complete,
+            });
+            Ok(shown.to_string().into_bytes())
+        };
+        self.read(request, PAGE_COST, stats).await
+    }
+
+    /// Answers with the JSON that is made of the log.
+    async fn read(
+        &self,
+        request: Request,
+        cost: Duration,
+        make: impl FnOnce(&Progress) -> Result<Vec<u8>, LogError> + Send + 'static,
+    ) -> Result<Response, Rejected> {
+        let threads = match request.asker() {
+            Asker::Client => &self.setup.threads.reads,
+            Asker::Operator => &self.setup.threads.control,
+        };
+        let budget = self.setup.budget.clone();
+        let page = move |progress: &Progress| {
+            let bytes = PAGE_HELD_BYTES.min(budget.largest(Class::Answer));
+            let _memory = await_memory(&budget, (Class::Answer, bytes), progress)?;
+            make(progress).map_err(|error| Rejected::unavailable(picket_base::chain(&error)))
+        };
+        threads.run(request.peer(), cost, page).await?.map(json_response)
+    }
+}
+
+/// Takes the memory that parsing a batch needs, as soon as it is there.
+fn memory_to_parse(
+    budget: &Budget,
+    body: &[u8],
+    progress: &Progress<'_>,
+) -> Result<Taken, Rejected> {
+    let (needed, most) = (parsing_bytes(body), budget.largest(Class::Decode));
+    if needed > most {
+        let text = format!("the batch needs {needed} bytes of memory, at most {most} are there");
+        return Err(Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+    }
+    await_memory(budget, (Class::Decode, needed), progress)
+}
+
+/// Takes memory for work on a thread that may wait for it.
+fn await_memory(
+    budget: &Budget,
+    (class, bytes): (Class, usize),
+    progress: &Progress<'_>,
+) -> Result<Taken, Rejected> {
+    let beat = || {
+        progress.beat();
+    };
+    take_within(MEMORY_WAIT_MAX, beat, || budget.take(class, bytes))
+        .map_err(|full| Rejected::unavailable(full.to_string()))
+}
+
+/// Whether records may have to be looked at that are not in the page.
+fn is_search(query: &Query) -> bool {
+    query.defect_only
+        || query.edge_device_id.is_some()
+        || query.label.is_some()
+        || query.since.is_some()
+        || query.until.is_some()
+}
+
+fn by_name(names: &Names) -> Value {
+    let (mut shown, others) = names.most(NAMES_SHOWN_MAX);
+    if others > 0 {
+        *shown.entry(OTHERS).or_default() += others;
+    }
+    json!(shown)
 }
 
 /// Tells whether the record reached the medium in time; false where no word of it can be given.
@@ -228,44 +281,4 @@ fn require_json(headers: &HeaderMap) -> Result<(), Rejected> {
             Err(Rejected::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
         }
     }
-}
-
-fn page_query(parameters: PageParameters) -> Result<Query, Rejected> {
-    let present = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let limit = number("limit", present(parameters.limit))?.unwrap_or(PAGE_RECORDS_DEFAULT as u64);
-    if limit == 0 || limit > PAGE_RECORDS_MAX as u64 {
-        return Err(bad_parameter("limit", &limit.to_string(), "1 to 1000 are possible"));
-    }
-    let defect_only = flag("defect_only", parameters.defect_only.as_deref())?.unwrap_or(false);
-    Ok(Query {
-        limit: limit as usize,
-        after: number("after", present(parameters.after))?,
-        edge_device_id: present(parameters.edge_device_id),
-        defect_only,
-        since: moment("since", present(parameters.since))?,
-        until: moment("until", present(parameters.until))?,
-        label: present(parameters.label),
-    })
-}
-
-fn number(name: &str, text: Option<String>) -> Result<Option<u64>, Rejected> {
-    let Some(text) = text else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| bad_parameter(name, &text, "a whole number is needed"))
-}
-
-/// Reads epoch seconds or RFC 3339 as epoch seconds.
-fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
-    let Some(text) = text else { return Ok(None) };
-    if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
-        return Ok(Some(seconds));
-    }
-    // A plus sign that nobody escaped arrives as a space.
-    let unescaped = || {
-        let (local, offset) = text.rsplit_once(' ')?;
-        rfc3339::parse(&format!("{local}+{offset}"))
-    };
-    rfc3339::parse(&text)
-        .or_else(unescaped)
-        .map(Some)
-        .ok_or_else(|| bad_parameter(name, &text, "epoch seconds or RFC 3339 is needed"))
 }

@@ -5,6 +5,7 @@ use warp::http::header::{HeaderName, HeaderValue};
 use warp::reply::Response;
 
 use crate::http::listener::error_response;
+use crate::offload::Undone;
 
 /// The longest text of an error, bytes. A parser quotes what it did not expect, whatever its length.
 const TEXT_BYTES_MAX: usize = 2 << 10;
@@ -45,5 +46,16 @@ impl Rejected {
         let mut response = error_response(self.status, &self.text);
         response.headers_mut().extend(self.header);
         response
+    }
+}
+
+impl From<Undone> for Rejected {
+    fn from(undone: Undone) -> Rejected {
+        match undone {
+            Undone::Panicked => {
+                Rejected::new(StatusCode::INTERNAL_SERVER_ERROR, undone.to_string())
+            }
+            _ => Rejected::unavailable(undone.to_string()),
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::admin::Admin;
 use super::auth::Token;
 use super::pattern::{self, Segments};
 use super::rejected::Rejected;
-use super::request::Request;
+use super::request::{Asker, Request};
 use super::state::Api;
 use crate::http::listener::{BodyStream, Head, Routes};
 
@@ -34,6 +34,15 @@ enum Surface {
     Probe,
     /// The socket that only this daemon's user may open: what the command line asks.
     Control,
+}
+
+impl Surface {
+    fn asker(self) -> Asker {
+        match self {
+            Surface::Api | Surface::Probe => Asker::Client,
+            Surface::Control => Asker::Operator,
+        }
+    }
 }
 
 /// One line of the table.
@@ -76,22 +85,26 @@ static ROUTES: [Route; 10] = [
     get(
         "/predictions",
         READERS,
-        Handler::Api(|api, request| {
-            Box::pin(async move { api.log.predictions(request.query()).await })
-        }),
+        Handler::Api(|api, request| Box::pin(async move { api.log.predictions(request).await })),
     ),
-    get("/stats", API, Handler::Api(|api, _| Box::pin(async move { Ok(api.log.stats()) }))),
+    get(
+        "/stats",
+        API,
+        Handler::Api(|api, request| Box::pin(async move { api.log.stats(request).await })),
+    ),
     get("/health", PROBES, Handler::Admin(|admin, _| admin.health())),
     get("/ready", PROBES, Handler::Admin(|admin, request| admin.ready(request.query()))),
     get("/metrics", PROBES, Handler::Admin(|admin, _| admin.render_metrics())),
     get("/openapi.yaml", API, Handler::Admin(|_, _| openapi())),
-    get("/verify", CONTROL, Handler::Api(|api, _| Box::pin(async move { api.log.verify().await }))),
+    get(
+        "/verify",
+        CONTROL,
+        Handler::Api(|api, request| Box::pin(async move { api.log.verify(request).await })),
+    ),
     get(
         "/records",
         CONTROL,
-        Handler::Api(|api, request| {
-            Box::pin(async move { api.log.records(request.query()).await })
-        }),
+        Handler::Api(|api, request| Box::pin(async move { api.log.records(request).await })),
     ),
 ];
 
@@ -153,7 +166,7 @@ impl Router {
     async fn respond(&self, head: Arc<Head>, body: BodyStream) -> Result<Response, Rejected> {
         self.admit(&head.headers)?;
         let (route, segments) = self.find(&head)?;
-        let request = Request::new(head, segments, body);
+        let request = Request::new(head, self.surface.asker(), segments, body);
         match (&route.handler, &self.api) {
             (Handler::Admin(answer), _) => Ok(answer(&self.admin, &request)),
             (Handler::Api(answer), Some(api)) => answer(api.clone(), request).await,
@@ -222,6 +235,7 @@ mod tests {
     use crate::http::HttpMetrics;
     use crate::inference::InferenceMetrics;
     use crate::metrics::Registry;
+    use crate::peer::Peer;
     use crate::recording::LogMetrics;
 
     /// Answers with what the path has for its named segments.
@@ -276,7 +290,8 @@ mod tests {
         let request = warp::http::Request::builder().method(method).uri(path).body(()).unwrap();
         let (head, ()) = request.into_parts();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let answer = runtime.block_on(router.answer(Arc::new(head), Box::pin(Nothing)));
+        let answer = runtime
+            .block_on(router.answer(Arc::new(Head::new(head, Peer::Local)), Box::pin(Nothing)));
         let allow = answer.headers().get(ALLOW).map_or("", |allow| allow.to_str().unwrap());
         let (status, allow) = (answer.status().as_u16(), allow.to_string());
         let body = http_body_util::BodyExt::collect(answer.into_body());

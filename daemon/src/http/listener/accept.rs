@@ -178,7 +178,7 @@ fn admit(
         Ok(held) => {
             let counted = Counted::new(serving.clone());
             tokio::spawn(async move {
-                serving.connection(stream).await;
+                serving.connection(stream, peer).await;
                 drop((counted, held, open));
             });
         }

@@ -12,6 +12,8 @@ mod secret;
 mod tls;
 mod unread;
 
+use crate::peer;
+
 pub use accept::{Opened, Server, Stop};
 pub use limits::TURNED_AWAY_MAX;
 pub use listen::{BindError, Listener};
