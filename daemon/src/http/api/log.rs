@@ -28,6 +28,7 @@ use super::request::{Asker, Request};
 use crate::health::Health;
 use crate::memory::take_within;
 use crate::offload::{Offload, Progress};
+use crate::os::SmallPieces;
 use crate::recording::batch::{self, BatchError};
 use crate::recording::{Durability, LogWriter, Promise, Unlogged, parsing_bytes};
 
@@ -98,26 +99,24 @@ impl LogApi {
         let body = self.setup.bodies.read(&mut request).await?;
         let boot_id = self.setup.boot_id.clone();
         let (cost, sender) = (body.work(), request.peer());
-        let budget = self.setup.budget.clone();
-        let parse = move |progress: &Progress| {
-            // It is held until the records are in the queue, which has a share of its own.
-            let memory = memory_to_parse(&budget, &body.bytes, progress)?;
-            let entries = batch::parse(&body.bytes, &boot_id, Stamp::now()).map_err(rejection)?;
-            Ok::<_, Rejected>((entries, memory))
-        };
-        let (entries, memory) = self.setup.threads.ingest.run(sender, cost, parse).await??;
-        let stored = entries.len();
-        let unlogged = |error: Unlogged| match error {
-            Unlogged::TooLarge { .. } => {
-                Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
-            }
-            _ => Rejected::unavailable(error.to_string()),
-        };
         let durable = durability == Durability::Strict;
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
-        let appended = self.setup.writer.append(entries, promise).map_err(unlogged)?;
-        drop(memory);
+        let (budget, writer) = (self.setup.budget.clone(), self.setup.writer.clone());
+        let append = move |progress: &Progress| {
+            // It is held until the records are in the queue, which has a share of its own.
+            let memory = memory_to_parse(&budget, &body.bytes, progress)?;
+            let parsed = batch::parse(&body.bytes, &boot_id, Stamp::now()).map_err(rejection);
+            let appended = parsed.and_then(|entries| {
+                let stored = entries.len();
+                Ok((stored, writer.append(entries, promise).map_err(unlogged)?))
+            });
+            if appended.is_err() {
+                SmallPieces::default().freed(memory.bytes());
+            }
+            appended
+        };
+        let (stored, appended) = self.setup.threads.ingest.run(sender, cost, append).await??;
         if durable && !is_committed(appended.committed).await {
             let text = "the batch is not known to be on the medium; it may still get there";
             return Err(Rejected::unavailable(text));
@@ -207,6 +206,15 @@ impl LogApi {
             make(progress).map_err(|error| Rejected::unavailable(picket_base::chain(&error)))
         };
         threads.run(request.peer(), cost, page).await?.map(json_response)
+    }
+}
+
+fn unlogged(error: Unlogged) -> Rejected {
+    match error {
+        Unlogged::TooLarge { .. } => {
+            Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+        }
+        _ => Rejected::unavailable(error.to_string()),
     }
 }
 
