@@ -164,7 +164,7 @@ settings! {
     budget: Option<ByteSize> {
         unset: "the limit of the control group less what the daemon needs, or half of the machine's memory",
         example: "160MiB",
-        limit: AtLeast("16MiB"),
+        limit: AtLeast("8MiB"),
         device: "Follows from the unit's MemoryMax.",
         cluster: "Follows from the pod's limit of memory."
     },

@@ -8,10 +8,10 @@ use bytesize::ByteSize;
 
 use crate::os;
 
-/// The daemon itself with its log at work, bytes: its code that is in use, the store's cache, the
-/// listeners, the heap's holes. 24 to 31 MiB were measured after 300,000 records and 100,000 predictions;
-/// docs/memory.md.
-const DAEMON_BYTES: u64 = 36 << 20;
+/// The daemon itself with its log at work, bytes: the store's cache, the listeners, the heap's holes. The
+/// cache is the most of it: sled keeps 256 pages of up to 16 values, and 74 MiB in all were measured with
+/// reported records at their limits; docs/memory.md.
+const DAEMON_BYTES: u64 = 78 << 20;
 
 /// A worker beside its model's values, bytes: its stack, and what its heap keeps of a job that is done.
 const WORKER_BYTES: u64 = 1 << 20;
@@ -36,7 +36,7 @@ const DERIVED_MAX: u64 = 1 << 30;
 
 /// Less than this is never derived, bytes: one picture of a few megapixels and its body. Where not even
 /// that fits, the limit and the workers don't, and the start says so.
-pub const DERIVED_MIN: u64 = 16 << 20;
+const DERIVED_MIN: u64 = 8 << 20;
 
 /// What the kernel lets the daemon have, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ mod tests {
             assert!(decode >= 73_000_000, "{workers} workers: {decode}");
         }
         let small = plan(Given::Limit(96 * MIB), embedded(1), None);
-        assert!(small.budget > 48 * MIB && !small.is_too_large(), "{small:?}");
+        assert!(small.budget > 10 * MIB && !small.is_too_large(), "{small:?}");
     }
 
     #[test]

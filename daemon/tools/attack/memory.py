@@ -95,6 +95,7 @@ def requests():
     progressive, scans, plain = jpeg(6000, 4000, True), jpeg(6000, 4000, False), png(6000, 4000)
     full = record(image_id="\1" * 256, processing_notes="\1" * 4096, confidence_scores=[0.1234567890123456] * 1000,
                   detections=[{"class": "\1" * 128, "confidence": 0.1234567890123456, "bbox": [1.2345678901234567e-300] * 4}] * 100)
+    largest = dict(full, detections=[{"class": "\1" * 128, "confidence": 0.1234567890123456, "bbox": [1.2345678901234567e-300] * 20}] * 100)
     middle = record(processing_notes="n" * 4096, confidence_scores=[0.5] * 1000, detections=[{"class": "c" * 120, "confidence": 0.5, "bbox": [1, 2, 3, 4]}] * 45)
     numbers = json.dumps({"x": "\n", "data": [17] * 3072}).encode()
     zeros = b'{"batch_size":1,"timestamp":1,"predictions":[' + b"0," * 8388000 + b"0]}"
@@ -122,6 +123,7 @@ def requests():
         "batch of 20,000": post("/log", batch(record(), 20000), JSON),
         "batch of 990": post("/log?durable=false", batch(middle, 990), JSON),
         "large records": post("/log", batch(full, 114), JSON),
+        "largest records": post("/log", batch(largest, 5), JSON),
         "batch of zeros": post("/log", zeros, JSON),
         "batch of text": post("/log", b'{"batch_size":"' + b"a" * (15 * MIB) + b'"}', JSON),
         "page": ("GET", "/predictions?limit=1000", None, {}),
@@ -135,7 +137,7 @@ def requests():
 CLIENTS = [
     ["progressive jpeg"], ["progressive jpeg"], ["progressive jpeg"], ["jpeg of three scans", "interlaced png"], ["png", "16-bit png"],
     ["tiff", "ppm"], ["json", "json of brackets", "json text"], ["gzip bomb", "gzipped jpeg"], ["form", "large form"],
-    ["batch of 20,000"], ["batch of 990"], ["batch of 990"], ["large records"], ["batch of zeros", "batch of text"],
+    ["batch of 20,000"], ["batch of 990"], ["batch of 990"], ["large records"], ["largest records"], ["batch of zeros", "batch of text"],
     ["page"], ["page"], ["page of defects", "stats"], ["all probabilities", "small", "metrics"],
 ]
 SLOW_READERS, SLOW_SENDERS, SILENT = 12, 8, 40

@@ -54,9 +54,10 @@ impl Class {
     /// Returns the parts of the budget that are this class's alone. They leave a tenth to be borrowed.
     const fn floor_parts(self) -> usize {
         match self {
-            Class::Connection | Class::Answer => 4,
-            Class::Body => 12,
-            Class::Decode => 28,
+            Class::Connection => 4,
+            Class::Body => 10,
+            Class::Decode => 30,
+            Class::Answer => 3,
             Class::LogQueue => 8,
             Class::Maintenance => 1,
         }

@@ -10,7 +10,7 @@ use crate::os::control_groups;
 use picket_base::budget::{Budget, Class};
 
 /// What decoding the largest picture takes, bytes: 24 megapixels, progressive; docs/memory.md.
-const LARGEST_PICTURE: usize = 73 << 20;
+const LARGEST_PICTURE: usize = 73_000_000;
 
 /// The values of a model's input that only its file could tell: three channels of 224×224 pixels.
 const VALUES_USUAL: usize = 3 * 224 * 224;
