@@ -1,5 +1,6 @@
 //! The configuration file: TOML in which every key must be known, by its present or a former name.
 
+use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -20,7 +21,10 @@ pub fn read(path: &Path) -> Result<(Settings, Vec<Former>), ConfigError> {
     if bytes > FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge { path: path.to_path_buf(), bytes });
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    // No more than that, should it grow meanwhile or be no ordinary file.
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
     let wrong = |error| syntax(path, &text, &error);
     let mut root = DeTable::parse(&text).map_err(wrong)?;
     let former = rename(root.get_mut())

@@ -123,7 +123,7 @@ impl Workers {
                 proven = Instant::now();
             }
             heartbeat.beat();
-            let reserve = |job: &Job| self.budget.take(Class::Decode, job.cost.bytes).ok();
+            let reserve = |job: &Job| self.budget.try_take(Class::Decode, job.cost.bytes).ok();
             match self.queue.pop(BEAT_INTERVAL.min(setup.sample_interval), reserve) {
                 Popped::Work(job, memory, turn) => {
                     self.metrics.show_depth(self.queue.depth());

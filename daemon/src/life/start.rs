@@ -83,10 +83,11 @@ pub fn start(
     start.probe(sockets.probe)?;
     start.watchdog()?;
     start.registry()?;
+    let budget = start.budget();
+    let (writer, reader) = start.log(&budget)?;
     let pipeline = start.model()?;
     let model = pipeline.model.info().clone();
-    let budget = start.budget(&model);
-    let (writer, reader) = start.log(&budget)?;
+    start.leave_room(&model, &budget);
     let live = LiveSettings {
         rules: pipeline.rules.clone(),
         predict_durability: Live::new(config.log.predict_durability),
@@ -197,24 +198,31 @@ impl Start<'_> {
         Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
     }
 
-    /// Plans the memory of requests from what the kernel gives and what the model needs.
-    fn budget(&self, model: &ModelInfo) -> Budget {
-        let Config { api, memory, .. } = self.config;
-        let given = memory::Given::here();
-        let needs = Needs {
-            workers: api.workers,
+    /// Plans the memory of requests before the model is known.
+    fn budget(&self) -> Budget {
+        let needs = Needs { workers: self.config.api.workers, input_values: 0, model_bytes: 0 };
+        let budget = Budget::new(saturating(self.plan(needs).budget));
+        memory::register_budget(&self.admin.registry, budget.clone());
+        budget
+    }
+
+    /// Leaves the memory that the model needs out of that of requests.
+    fn leave_room(&self, model: &ModelInfo, budget: &Budget) {
+        let plan = self.plan(Needs {
+            workers: self.config.api.workers,
             input_values: model.input.values(),
             model_bytes: model.bytes as u64,
-        };
-        let plan = memory::plan(given, needs, memory.budget.map(|size| size.as_u64()));
-        let memory::Plan { budget, margin, .. } = plan;
-        tracing::info!(budget, margin, ?given, "memory of requests");
+        });
+        budget.lower_to(saturating(plan.budget));
+        tracing::info!(budget = plan.budget, margin = plan.margin, "memory of requests");
         if plan.is_too_large() {
             tracing::warn!("{plan}");
         }
-        let budget = Budget::new(usize::try_from(budget).unwrap_or(usize::MAX));
-        memory::register_budget(&self.admin.registry, budget.clone());
-        budget
+    }
+
+    fn plan(&self, needs: Needs) -> memory::Plan {
+        let stated = self.config.memory.budget.map(|size| size.as_u64());
+        memory::plan(memory::Given::here(), needs, stated)
     }
 
     fn log(&mut self, budget: &Budget) -> Result<(LogWriter, LogReader), RunError> {
@@ -356,6 +364,10 @@ impl Start<'_> {
             opened.map_err(|source| RunError::Listener { name: name(), source })?;
         Ok(self.parts.start(heartbeat, |_| opened.serve(), move || stop.stop())?)
     }
+}
+
+fn saturating(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The service manager's socket where it hands one over, else one of our own.

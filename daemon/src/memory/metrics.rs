@@ -11,7 +11,6 @@ pub fn register_budget(registry: &Registry, budget: Budget) {
         "Memory that requests may take together.",
         &[],
     );
-    whole.set(gauge_value(budget.bytes() as u64));
     let taken = registry.gauges(
         "picket_memory_taken_bytes",
         "Memory of the budget that is taken now.",
@@ -27,6 +26,7 @@ pub fn register_budget(registry: &Registry, budget: Budget) {
         (class, taken.with_label_values(&labels), refused.with_label_values(&labels))
     });
     registry.before_scrape(move || {
+        whole.set(gauge_value(budget.bytes() as u64));
         for (class, taken, refused) in &families {
             taken.set(gauge_value(budget.taken(*class) as u64));
             refused.inc_by(budget.refused(*class).saturating_sub(refused.get()));

@@ -106,17 +106,17 @@ pub struct Budget {
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Budget({} bytes)", self.shared.bytes)
+        write!(f, "Budget({} bytes)", self.bytes())
     }
 }
 
 struct Shared {
-    bytes: usize,
     counts: Mutex<Counts>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Counts {
+    bytes: usize,
     taken: [usize; Class::ALL.len()],
     refused: [u64; Class::ALL.len()],
 }
@@ -132,7 +132,15 @@ pub struct Taken {
 impl Budget {
     /// A budget of so many bytes; the floors of the classes are parts of it.
     pub fn new(bytes: usize) -> Budget {
-        Budget { shared: Arc::new(Shared { bytes, counts: Mutex::default() }) }
+        let counts = Counts { bytes, taken: Default::default(), refused: Default::default() };
+        Budget { shared: Arc::new(Shared { counts: Mutex::new(counts) }) }
+    }
+
+    /// Makes the budget smaller, once more is known of what else needs memory; nothing if it is no
+    /// larger. Who holds more than is left keeps it, and nobody gets more until it is given back.
+    pub fn lower_to(&self, bytes: usize) {
+        let mut counts = self.shared.lock();
+        counts.bytes = counts.bytes.min(bytes);
     }
 
     /// Takes bytes now or not at all.
@@ -140,6 +148,14 @@ impl Budget {
     /// # Errors
     /// [`Exhausted`], counted for the class; nothing is taken then.
     pub fn take(&self, class: Class, bytes: usize) -> Result<Taken, Exhausted> {
+        self.try_take(class, bytes).inspect_err(|_| self.shared.count_refusal(class))
+    }
+
+    /// Takes bytes like `take`, for one who will look again: not having them yet is no refusal.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; nothing is taken then, and nothing counted.
+    pub fn try_take(&self, class: Class, bytes: usize) -> Result<Taken, Exhausted> {
         self.shared.add(class, bytes)?;
         Ok(Taken { shared: self.shared.clone(), class, bytes })
     }
@@ -147,12 +163,12 @@ impl Budget {
     /// Returns the most that one holder can ever get, bytes: the class's floor. A holder of that much
     /// waits for its own class only, never for another, so that its turn surely comes.
     pub fn largest(&self, class: Class) -> usize {
-        self.shared.floor(class)
+        self.shared.lock().floor(class)
     }
 
     /// Returns the whole budget, bytes.
     pub fn bytes(&self) -> usize {
-        self.shared.bytes
+        self.shared.lock().bytes
     }
 
     /// Returns what is taken by a class now, bytes.
@@ -172,7 +188,8 @@ impl Taken {
     /// # Errors
     /// [`Exhausted`]; what was taken before stays taken.
     pub fn grow(&mut self, more: usize) -> Result<(), Exhausted> {
-        self.shared.add(self.class, more)?;
+        let added = self.shared.add(self.class, more);
+        added.inspect_err(|_| self.shared.count_refusal(self.class))?;
         self.bytes += more;
         Ok(())
     }
@@ -203,34 +220,19 @@ impl fmt::Debug for Taken {
 }
 
 impl Shared {
-    fn floor(&self, class: Class) -> usize {
-        self.bytes / PARTS * class.floor_parts()
-    }
-
     fn add(&self, class: Class, more: usize) -> Result<(), Exhausted> {
         let mut counts = self.lock();
         let taken = counts.taken[class as usize];
-        if self.fits(&counts, class, more) {
+        if counts.fits(class, more) {
             counts.taken[class as usize] = taken + more;
             return Ok(());
         }
-        counts.refused[class as usize] += 1;
-        let (floor, budget) = (self.floor(class), self.bytes);
+        let (floor, budget) = (counts.floor(class), counts.bytes);
         Err(Exhausted { class, wanted: more, taken, floor, budget })
     }
 
-    /// Tells whether a class can have more while every other keeps what it holds, and its floor.
-    fn fits(&self, counts: &Counts, class: Class, more: usize) -> bool {
-        let Some(wanted) = counts.taken[class as usize].checked_add(more) else { return false };
-        if wanted <= self.floor(class) {
-            return true;
-        }
-        let others: usize = Class::ALL
-            .iter()
-            .filter(|other| **other != class)
-            .map(|&other| counts.taken[other as usize].max(self.floor(other)))
-            .sum();
-        class.borrows() && wanted <= self.bytes - others
+    fn count_refusal(&self, class: Class) {
+        self.lock().refused[class as usize] += 1;
     }
 
     fn give_back(&self, class: Class, bytes: usize) {
@@ -239,6 +241,26 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().expect("nothing panics while it counts")
+    }
+}
+
+impl Counts {
+    fn floor(&self, class: Class) -> usize {
+        self.bytes / PARTS * class.floor_parts()
+    }
+
+    /// Tells whether a class can have more while every other keeps what it holds, and its floor.
+    fn fits(&self, class: Class, more: usize) -> bool {
+        let Some(wanted) = self.taken[class as usize].checked_add(more) else { return false };
+        if wanted <= self.floor(class) {
+            return true;
+        }
+        let others: usize = Class::ALL
+            .iter()
+            .filter(|other| **other != class)
+            .map(|&other| self.taken[other as usize].max(self.floor(other)))
+            .sum();
+        class.borrows() && wanted <= self.bytes.saturating_sub(others)
     }
 }
 
@@ -286,8 +308,22 @@ mod tests {
             let _all = budget.take(class, floor).unwrap();
             let error = budget.take(class, 1).unwrap_err();
             assert_eq!((error.taken, error.floor, error.wanted), (floor, floor, 1));
+            assert!(budget.try_take(class, 1).is_err());
             assert_eq!(budget.refused(class), 1);
         }
+    }
+
+    #[test]
+    fn a_lowered_budget_gives_no_more_until_enough_is_back() {
+        let budget = Budget::new(BUDGET);
+        let held = budget.take(Class::Body, budget.largest(Class::Body)).unwrap();
+        budget.lower_to(BUDGET / 10);
+        assert_eq!(budget.bytes(), BUDGET / 10);
+        assert!(budget.take(Class::Body, 1).is_err());
+        drop(held);
+        let _all = budget.take(Class::Body, budget.largest(Class::Body)).unwrap();
+        budget.lower_to(BUDGET);
+        assert_eq!(budget.bytes(), BUDGET / 10);
     }
 
     #[test]

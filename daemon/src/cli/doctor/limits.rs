@@ -63,7 +63,8 @@ fn memory(root: &Path, cgroup: &str, whose: &str, config: &Config) -> Finding {
             "raise MemoryMax=, 256M are shipped, or lower [api] workers or [memory] budget";
         return Finding::fail("memory_limit", fact, advice);
     }
-    if budget.largest(Class::Decode) < LARGEST_PICTURE {
+    let is_limited = matches!(given, Given::Limit(_));
+    if is_limited && budget.largest(Class::Decode) < LARGEST_PICTURE {
         let advice = "the largest pictures get 413: raise MemoryMax=, 256M are shipped";
         return Finding::warn("memory_limit", fact, advice);
     }

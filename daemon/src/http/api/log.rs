@@ -241,7 +241,9 @@ fn await_memory(
     let beat = || {
         progress.beat();
     };
-    take_within(MEMORY_WAIT_MAX, beat, || budget.take(class, bytes))
+    take_within(MEMORY_WAIT_MAX, beat, || budget.try_take(class, bytes))
+        // Once more, so that it counts as refused.
+        .or_else(|_| budget.take(class, bytes))
         .map_err(|full| Rejected::unavailable(full.to_string()))
 }
 
