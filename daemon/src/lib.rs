@@ -10,6 +10,7 @@
 //!   and drains them. Only these two name [`config`].
 //! - What is too heavy for a listener's thread goes to the threads of [`offload`]; what waits for any
 //!   thread waits in a [`queue`], which shares the threads between senders.
+//! - [`memory`] plans what requests may take together; every room takes from that budget.
 //! - [`health`], [`metrics`], [`os`], [`endpoint`] and [`peer`] are leaves that any room may use;
 //!   [`registry`] watches a neighbour, [`diagnostics`] takes what the daemon has to say.
 
@@ -24,6 +25,7 @@ pub mod health;
 pub mod http;
 pub mod inference;
 pub mod life;
+pub mod memory;
 pub mod metrics;
 pub mod offload;
 pub mod os;

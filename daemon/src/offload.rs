@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use picket_base::budget::{Budget, Class};
 use tokio::sync::oneshot;
 
 use crate::health::{Heartbeat, Work};
@@ -24,7 +25,26 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Offload {
     queue: Arc<Queue<Box<dyn Errand>>>,
     kind: Work,
+    reserve: Reserve,
     turned_away: Counter,
+}
+
+/// What the memory of work is taken from.
+#[derive(Clone)]
+pub struct Reserve {
+    pub budget: Budget,
+    pub class: Class,
+}
+
+/// What work needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// Whose turn it takes.
+    pub peer: Peer,
+    /// What it is expected to take of a thread's time.
+    pub time: Duration,
+    /// The memory that it takes at most: it begins when there is so much.
+    pub bytes: usize,
 }
 
 /// Why work was not done.
@@ -62,22 +82,28 @@ impl Progress<'_> {
 
 impl Offload {
     /// Work of one kind; it is done by each thread that calls `work`.
-    pub fn new(kind: Work, limits: Limits, turned_away: Counter) -> Offload {
-        Offload { queue: Arc::new(Queue::new(limits)), kind, turned_away }
+    pub fn new(kind: Work, limits: Limits, reserve: Reserve, turned_away: Counter) -> Offload {
+        Offload { queue: Arc::new(Queue::new(limits)), kind, reserve, turned_away }
     }
 
-    /// Has work done that will take about `cost`.
+    /// The most memory that work ever gets, bytes.
+    pub fn largest(&self) -> usize {
+        self.reserve.budget.largest(self.reserve.class)
+    }
+
+    /// Has work done. What would need more memory than there ever is gets that much.
     ///
     /// # Errors
     /// Whatever kept it from being done.
     pub async fn run<T: Send + 'static>(
         &self,
-        sender: Peer,
-        cost: Duration,
+        needs: Needs,
         work: impl FnOnce(&Progress) -> T + Send + 'static,
     ) -> Result<T, Undone> {
         let (reply, done) = oneshot::channel();
-        match self.queue.push(Box::new(Asked { work, reply }), sender, cost) {
+        let bytes = needs.bytes.min(self.largest());
+        let errand = Box::new(Asked { work, bytes, reply });
+        match self.queue.push(errand, needs.peer, needs.time) {
             Ok(None) => {}
             Ok(Some(evicted)) => self.turn_away(evicted, Undone::Evicted(self.queue.capacity())),
             Err(Full(_)) => {
@@ -97,8 +123,10 @@ impl Offload {
     pub fn work(&self, heartbeat: &Heartbeat) {
         loop {
             heartbeat.beat();
-            match self.queue.pop(BEAT_INTERVAL, |_| Some(())) {
-                Popped::Work(errand, (), _turn) => {
+            let Reserve { budget, class } = &self.reserve;
+            let reserve = |errand: &Box<dyn Errand>| budget.take(*class, errand.bytes()).ok();
+            match self.queue.pop(BEAT_INTERVAL, reserve) {
+                Popped::Work(errand, memory, turn) => {
                     heartbeat.busy(self.kind);
                     let beaten = Cell::new(Instant::now());
                     let progress = Progress { heartbeat, kind: self.kind, beaten };
@@ -106,6 +134,9 @@ impl Offload {
                     if catch_unwind(AssertUnwindSafe(|| errand.run(&progress))).is_err() {
                         tracing::error!(thread = heartbeat.name(), "a request panicked");
                     }
+                    // The memory before the turn, whose end wakes those who wait for memory.
+                    drop(memory);
+                    drop(turn);
                 }
                 Popped::Late(errand) => self.turn_away(errand, Undone::Late),
                 Popped::Idle => {}
@@ -123,6 +154,7 @@ impl Offload {
 /// Work of any result, with whoever waits for that.
 trait Errand: Send {
     fn is_abandoned(&self) -> bool;
+    fn bytes(&self) -> usize;
     fn run(self: Box<Self>, progress: &Progress);
     fn turn_away(self: Box<Self>, why: Undone);
 }
@@ -135,6 +167,7 @@ impl Pending for Box<dyn Errand> {
 
 struct Asked<T, F> {
     work: F,
+    bytes: usize,
     reply: oneshot::Sender<Result<T, Undone>>,
 }
 
@@ -143,8 +176,12 @@ impl<T: Send, F: FnOnce(&Progress) -> T + Send> Errand for Asked<T, F> {
         self.reply.is_closed()
     }
 
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn run(self: Box<Self>, progress: &Progress) {
-        let Asked { work, reply } = *self;
+        let Asked { work, reply, .. } = *self;
         // Its client may have gone meanwhile.
         let _ = reply.send(Ok(work(progress)));
     }
@@ -162,7 +199,12 @@ mod tests {
 
     fn offload(capacity: usize) -> Offload {
         let turned_away = Registry::new().counter("turned_away", "Turned away.", &[]);
-        Offload::new(Work::Page, Limits { capacity, threads: 1 }, turned_away)
+        let reserve = Reserve { budget: Budget::new(1 << 20), class: Class::Answer };
+        Offload::new(Work::Page, Limits { capacity, threads: 1 }, reserve, turned_away)
+    }
+
+    fn needs(peer: Peer) -> Needs {
+        Needs { peer, time: Duration::ZERO, bytes: usize::MAX }
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -176,9 +218,7 @@ mod tests {
         let thread = std::thread::Builder::new().name("reader-0".into());
         let working = offload.clone();
         let thread = thread.spawn(move || working.work(&heartbeat)).unwrap();
-        let run = |work: fn(&Progress) -> String| {
-            block_on(offload.run(Peer::Local, Duration::ZERO, work))
-        };
+        let run = |work: fn(&Progress) -> String| block_on(offload.run(needs(Peer::Local), work));
         assert_eq!(run(|_| panic!("as it must not")), Err(Undone::Panicked));
         let name = run(|progress| {
             progress.beat();
@@ -194,9 +234,9 @@ mod tests {
         let (offload, health) = (offload(2), Health::new());
         let other = Peer::at(std::net::Ipv4Addr::LOCALHOST.into());
         block_on(async {
-            let ask = |sender| {
+            let ask = |peer| {
                 let offload = offload.clone();
-                tokio::spawn(async move { offload.run(sender, Duration::ZERO, |_| ()).await })
+                tokio::spawn(async move { offload.run(needs(peer), |_| ()).await })
             };
             let asked = [Peer::Local, Peer::Local, Peer::Local, other].map(ask);
             tokio::task::yield_now().await;

@@ -26,6 +26,7 @@ settings! {
     log: LogSettings LogConfig,
     verdict: VerdictSettings VerdictConfig,
     health: HealthSettings HealthConfig,
+    memory: MemorySettings MemoryConfig,
 } {
     /// Directory that holds the prediction log, in log/.
     state_dir: PathBuf {
@@ -154,6 +155,18 @@ settings! {
         example: "[0.4, 0.7]",
         limit: Shares,
         live: true
+    },
+}
+
+// Within it the daemon refuses; beyond it the kernel kills.
+["memory"] MemorySettings MemoryConfig {} {
+    /// Memory that requests may take together: connections, bodies, pictures at work, answers, queued records.
+    budget: Option<ByteSize> {
+        unset: "the limit of the control group less what the daemon needs, or half of the machine's memory",
+        example: "160MiB",
+        limit: AtLeast("16MiB"),
+        device: "Follows from the unit's MemoryMax.",
+        cluster: "Follows from the pod's limit of memory."
     },
 }
 

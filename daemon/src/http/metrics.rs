@@ -16,6 +16,8 @@ pub enum Dropped {
     Limit,
     /// The client's address has as many as it may.
     AddressLimit,
+    /// Connections hold all the memory that they may.
+    Memory,
     /// The TLS handshake did not end in time.
     Handshake,
     /// A request's head did not arrive in time.
@@ -25,13 +27,20 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Dropped; 5] =
-        [Dropped::Limit, Dropped::AddressLimit, Dropped::Handshake, Dropped::Head, Dropped::Write];
+    const ALL: [Dropped; 6] = [
+        Dropped::Limit,
+        Dropped::AddressLimit,
+        Dropped::Memory,
+        Dropped::Handshake,
+        Dropped::Head,
+        Dropped::Write,
+    ];
 
     fn label(self) -> &'static str {
         match self {
             Dropped::Limit => "limit",
             Dropped::AddressLimit => "address_limit",
+            Dropped::Memory => "memory",
             Dropped::Handshake => "handshake",
             Dropped::Head => "head",
             Dropped::Write => "write",

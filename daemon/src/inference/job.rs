@@ -9,12 +9,15 @@ use super::answer::{Judged, Shown};
 use super::pipeline::{PredictError, StageTimes};
 use crate::queue::{Pending, QUEUE_WAIT_MAX};
 use crate::recording::{Appended, Promise};
+use picket_base::budget::Taken;
 use picket_classifier::ModelError;
 use picket_picture::{Cost, DecodeError, MediaType};
 
 /// An image on its way to a prediction.
 pub struct Job {
     pub body: Bytes,
+    /// The memory of its body.
+    pub held: Taken,
     /// The type that the sender stated; without it, the type is guessed from the bytes.
     pub media: Option<MediaType>,
     /// What its header says of the work and the memory that it needs.

@@ -19,6 +19,7 @@ use crate::queue::{Full, Limits, Popped, Queue};
 use crate::recording::LogWriter;
 use picket_base::budget::{Budget, Class};
 use picket_base::clock::{Stamp, micros};
+use picket_picture::DecodeError;
 use picket_records::{Body, Entry, Origin, Predicted, top};
 
 /// A worker beats at least this often while it waits.
@@ -36,8 +37,8 @@ pub struct Workers {
 /// Why a picture is not queued.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    #[error("the picture needs {needed} bytes of memory, at most {largest} are there for one")]
-    Memory { needed: usize, largest: usize },
+    #[error(transparent)]
+    Memory(DecodeError),
     #[error(
         "the picture is {} megapixels over all its scans, which takes about {:.1} s here, at most {} s \
          are there for one",
@@ -76,7 +77,8 @@ impl Workers {
     pub fn submit(&self, job: Job, sender: Peer) -> Result<(), Refusal> {
         let (needed, largest) = (job.cost.bytes, self.budget.largest(Class::Decode));
         if needed > largest {
-            return Err(Refusal::Memory { needed, largest });
+            let (needed, most) = (needed as u64, largest as u64);
+            return Err(Refusal::Memory(DecodeError::Memory { needed, most }));
         }
         if let Some(time) = self.rate.excess(job.cost) {
             return Err(Refusal::Work { work: job.cost.work, time });
@@ -133,7 +135,7 @@ impl Workers {
                         Some(why) => Err(Failure::Distrusted(why.to_string())),
                     };
                     // The memory before the turn, whose end wakes those who wait for memory.
-                    drop(memory);
+                    drop((job.body, job.held, memory));
                     drop(turn);
                     let _ = job.reply.send(answer);
                 }
@@ -213,6 +215,7 @@ mod tests {
             dir: dir.path().join("log"),
             commit_interval: Duration::from_millis(1),
             retention: Retention { max_records: 10, max_bytes: 1 << 20, max_age: None },
+            budget: Budget::new(1 << 20),
         };
         let log_metrics = Arc::new(LogMetrics::new(&registry));
         let (writer, _owner) =
@@ -251,9 +254,10 @@ mod tests {
 
         let (reply, answer) = oneshot::channel();
         let body = Bytes::from(vec![121; 3072]);
+        let held = Budget::new(1 << 20).take(Class::Body, body.len()).unwrap();
         let (media, promise) = (Some(MediaType::Raw), Promise::Unneeded);
         let (cost, shown) = (Cost { bytes: 0, work: 1024 }, Shown::default());
-        let job = Job { body, media, cost, promise, shown, queued: Instant::now(), reply };
+        let job = Job { body, held, media, cost, promise, shown, queued: Instant::now(), reply };
         workers.submit(job, Peer::Local).unwrap();
         let failure = answer.blocking_recv().unwrap().err().unwrap();
         let expected = format!("this worker's answers can't be trusted: {damaged}");

@@ -19,15 +19,17 @@ use crate::http::HttpMetrics;
 use crate::http::api::{self, Admin, Api, Bodies, LogApi, LogSetup, LogThreads, PredictApi};
 use crate::http::listener::{Listener, Opened, Server, Stop, TURNED_AWAY_MAX};
 use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
+use crate::memory::{self, Needs};
 use crate::metrics::{Registry, register_process};
-use crate::offload::Offload;
+use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
 use crate::queue::Limits;
 use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
-use picket_base::budget::Budget;
+use picket_base::budget::{Budget, Class};
 use picket_base::clock;
+use picket_classifier::ModelInfo;
 use picket_records::{self as prediction_log, Labels, LogReader, Origin};
 
 /// Connections that the probes and `picket log` may open; how many the API may is a setting. Each
@@ -38,9 +40,6 @@ const CONTROL_CONNECTIONS_MAX: usize = 8;
 /// Threads of each kind that take what is too heavy for a listener's: while one reads a long page of
 /// somebody's, the other is there for everybody else.
 const OFFLOAD_THREADS: usize = 2;
-
-/// What requests may make live.
-const MEMORY_BYTES: usize = 512 << 20;
 
 /// Requests that may wait for each kind of them.
 const OFFLOAD_WAITING_MAX: usize = 64;
@@ -84,23 +83,20 @@ pub fn start(
     start.probe(sockets.probe)?;
     start.watchdog()?;
     start.registry()?;
-    let (writer, reader) = start.log()?;
     let pipeline = start.model()?;
     let model = pipeline.model.info().clone();
+    let budget = start.budget(&model);
+    let (writer, reader) = start.log(&budget)?;
     let live = LiveSettings {
         rules: pipeline.rules.clone(),
         predict_durability: Live::new(config.log.predict_durability),
         reported_durability: Live::new(config.log.reported_durability),
         writer: writer.clone(),
     };
-    let workers = start.workers(pipeline, &boot_id, writer.clone())?;
-    let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64()));
-    let ingest = start.offload("ingest", Work::Body)?;
-    let threads = LogThreads {
-        ingest: ingest.clone(),
-        reads: start.offload("reader", Work::Page)?,
-        control: start.offload("ctl-reader", Work::Page)?,
-    };
+    let workers = start.workers(pipeline, &boot_id, writer.clone(), &budget)?;
+    let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
+    let threads = start.log_threads(&budget)?;
+    let ingest = threads.ingest.clone();
     let log = LogSetup {
         writer,
         reader,
@@ -126,8 +122,8 @@ pub fn start(
         log: LogApi::new(log),
         token: secrets.token.clone(),
     });
-    start.control(&api);
-    start.api(sockets.api, api, &secrets, api_connections_max)?;
+    start.control(&api, &budget);
+    start.api(sockets.api, api, &secrets, Room { connections: api_connections_max, budget })?;
     health.serving();
     Notifier.status("serving predictions");
     Notifier.ready();
@@ -149,6 +145,12 @@ fn admin(config: &Config, health: &Arc<Health>) -> Arc<Admin> {
         log,
         registry,
     })
+}
+
+/// What the API's connections may take.
+struct Room {
+    connections: usize,
+    budget: Budget,
 }
 
 struct Start<'a> {
@@ -190,7 +192,27 @@ impl Start<'_> {
         Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
     }
 
-    fn log(&mut self) -> Result<(LogWriter, LogReader), RunError> {
+    /// Plans the memory of requests from what the kernel gives and what the model needs.
+    fn budget(&self, model: &ModelInfo) -> Budget {
+        let Config { api, memory, .. } = self.config;
+        let given = memory::Given::here();
+        let needs = Needs {
+            workers: api.workers,
+            input_values: model.input.values(),
+            model_bytes: model.bytes as u64,
+        };
+        let plan = memory::plan(given, needs, memory.budget.map(|size| size.as_u64()));
+        let memory::Plan { budget, margin, .. } = plan;
+        tracing::info!(budget, margin, ?given, "memory of requests");
+        if plan.is_too_large() {
+            tracing::warn!("{plan}");
+        }
+        let budget = Budget::new(usize::try_from(budget).unwrap_or(usize::MAX));
+        memory::register_budget(&self.admin.registry, budget.clone());
+        budget
+    }
+
+    fn log(&mut self, budget: &Budget) -> Result<(LogWriter, LogReader), RunError> {
         Notifier.status("opening the log");
         self.heartbeat.busy(Work::OpenLog);
         let reader = LogReader::new();
@@ -198,6 +220,7 @@ impl Start<'_> {
             dir: self.config.log_dir(),
             commit_interval: self.config.log.commit_interval.0,
             retention: self.config.log.retention(),
+            budget: budget.clone(),
         };
         let metrics = self.admin.log.clone();
         let (writer, owner) = open_log(config, self.health.clone(), metrics, reader.clone())?;
@@ -228,6 +251,7 @@ impl Start<'_> {
         pipeline: Pipeline,
         boot_id: &str,
         writer: LogWriter,
+        budget: &Budget,
     ) -> Result<Workers, RunError> {
         let Config { api, model, device_id, health, .. } = self.config;
         let origin = Arc::new(Origin {
@@ -240,8 +264,7 @@ impl Start<'_> {
         let sample_interval = health.sample_interval.0;
         let setup = WorkerSetup { pipeline, origin, writer, sample_interval };
         let limits = Limits { capacity: api.queue, threads: api.workers };
-        let budget = Budget::new(MEMORY_BYTES);
-        let workers = Workers::new(limits, budget, self.admin.inference.clone());
+        let workers = Workers::new(limits, budget.clone(), self.admin.inference.clone());
         for index in 0..api.workers {
             let heartbeat =
                 self.health.heartbeat(&format!("worker-{index}"), self.deadlines.worker);
@@ -253,9 +276,24 @@ impl Start<'_> {
     }
 
     /// Starts threads for what is too heavy for a listener's.
-    fn offload(&mut self, threads: &str, kind: Work) -> Result<Offload, RunError> {
+    fn log_threads(&mut self, budget: &Budget) -> Result<LogThreads, RunError> {
+        let from = |class| Reserve { budget: budget.clone(), class };
+        Ok(LogThreads {
+            ingest: self.offload("ingest", Work::Body, from(Class::Decode))?,
+            reads: self.offload("reader", Work::Page, from(Class::Answer))?,
+            control: self.offload("ctl-reader", Work::Page, from(Class::Answer))?,
+        })
+    }
+
+    fn offload(
+        &mut self,
+        threads: &str,
+        kind: Work,
+        reserve: Reserve,
+    ) -> Result<Offload, RunError> {
         let limits = Limits { capacity: OFFLOAD_WAITING_MAX, threads: OFFLOAD_THREADS };
-        let offload = Offload::new(kind, limits, self.admin.metrics.turned_away(threads));
+        let turned_away = self.admin.metrics.turned_away(threads);
+        let offload = Offload::new(kind, limits, reserve, turned_away);
         for index in 0..OFFLOAD_THREADS {
             let name = format!("{threads}-{index}");
             let heartbeat = self.health.heartbeat(&name, self.deadlines.runtime);
@@ -267,8 +305,11 @@ impl Start<'_> {
     }
 
     /// Without its socket the daemon does all but answer `picket log`.
-    fn control(&mut self, api: &Arc<Api>) {
-        let server = self.server("control", CONTROL_CONNECTIONS_MAX);
+    fn control(&mut self, api: &Arc<Api>, budget: &Budget) {
+        let server = Server {
+            budget: Some(budget.clone()),
+            ..self.server("control", CONTROL_CONNECTIONS_MAX)
+        };
         let heartbeat = server.heartbeat.clone();
         let log_dir = self.config.log_dir();
         let start = || {
@@ -289,12 +330,13 @@ impl Start<'_> {
         inherited: Option<Inherited>,
         api: Arc<Api>,
         secrets: &Secrets,
-        connections_max: usize,
+        room: Room,
     ) -> Result<(), RunError> {
         let server = Server {
             per_address_max: self.config.api.max_connections_per_address,
             tls: secrets.tls.clone(),
-            ..self.server("api", connections_max)
+            budget: Some(room.budget),
+            ..self.server("api", room.connections)
         };
         let listener = listener("api", inherited, &self.config.api.listen)?;
         self.serve(server.heartbeat.clone(), server.open(listener, api::api_routes(api)))
@@ -309,6 +351,7 @@ impl Start<'_> {
             heartbeat: self.health.heartbeat(name, self.deadlines.runtime),
             metrics: self.admin.metrics.clone(),
             tls: None,
+            budget: None,
         }
     }
 

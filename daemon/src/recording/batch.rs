@@ -59,11 +59,43 @@ struct BatchWire<'a> {
 }
 
 /// When a batch was sent: epoch seconds, or text in the manner of ISO 8601.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Moment {
     Seconds(f64),
+    /// As much of it as an error repeats.
     Text(String),
+}
+
+/// By a visitor of its own: one that tries several types keeps whatever is there until then.
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
+        struct Either;
+
+        impl Visitor<'_> for Either {
+            type Value = Moment;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("epoch seconds or ISO 8601")
+            }
+
+            fn visit_f64<E>(self, seconds: f64) -> Result<Moment, E> {
+                Ok(Moment::Seconds(seconds))
+            }
+
+            fn visit_u64<E>(self, seconds: u64) -> Result<Moment, E> {
+                Ok(Moment::Seconds(seconds as f64))
+            }
+
+            fn visit_i64<E>(self, seconds: i64) -> Result<Moment, E> {
+                Ok(Moment::Seconds(seconds as f64))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Moment, E> {
+                Ok(Moment::Text(text.chars().take(TEXT_SHOWN_MAX).collect()))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 impl Moment {
@@ -71,7 +103,6 @@ impl Moment {
         match self {
             Moment::Seconds(seconds) => Ok(seconds),
             Moment::Text(text) => rfc3339::parse(&text).ok_or_else(|| {
-                let text: String = text.chars().take(TEXT_SHOWN_MAX).collect();
                 format!("timestamp is {text:?}, epoch seconds or ISO 8601 is needed")
             }),
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use picket_base::budget::{Budget, Class, Exhausted, Taken};
 use tokio::sync::oneshot;
 
 use super::durability::Promise;
@@ -12,17 +13,18 @@ use super::metrics::LogMetrics;
 use crate::health::LogState;
 use picket_records::{Entry, Retention};
 
-/// The most records that may wait for the disk: several seconds of full load, about 10 MB.
-const QUEUE_RECORDS_MAX: usize = 16_384;
-
 /// The most records in one commit, so that no commit takes long.
 pub(super) const GROUP_RECORDS_MAX: usize = 2_048;
 
 /// Why records were not taken; each of them has been counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unlogged {
-    #[error("the log's queue is full: {QUEUE_RECORDS_MAX} records are waiting for the disk")]
-    Full,
+    /// The queue's share of memory is used up.
+    #[error("the log's queue is full: {0}")]
+    Full(Exhausted),
+    /// No queue of this size takes them, however empty it is.
+    #[error("the records take {bytes} bytes of memory, the log's queue has {most} in all")]
+    TooLarge { bytes: usize, most: usize },
     #[error("the log takes no records: {0}")]
     Unavailable(String),
     #[error("the log can promise no durability: {0}")]
@@ -47,6 +49,7 @@ pub(super) struct Shared {
     backlog: Mutex<Backlog>,
     /// Wakes the thread that owns the log.
     arrived: Condvar,
+    budget: Budget,
     pub metrics: Arc<LogMetrics>,
 }
 
@@ -76,11 +79,13 @@ pub(super) struct Bundle {
     pub entries: Vec<Entry>,
     pub queued: Instant,
     pub committed: Option<oneshot::Sender<()>>,
+    /// Their memory, which the budget gets back with them.
+    pub _taken: Taken,
 }
 
 impl LogWriter {
     /// A handle on a log that is not open yet.
-    pub(super) fn new(metrics: Arc<LogMetrics>) -> LogWriter {
+    pub(super) fn new(metrics: Arc<LogMetrics>, budget: Budget) -> LogWriter {
         let backlog = Backlog {
             bundles: VecDeque::new(),
             records: 0,
@@ -91,7 +96,7 @@ impl LogWriter {
             closing: false,
         };
         let (backlog, arrived) = (Mutex::new(backlog), Condvar::new());
-        LogWriter { shared: Arc::new(Shared { backlog, arrived, metrics }) }
+        LogWriter { shared: Arc::new(Shared { backlog, arrived, budget, metrics }) }
     }
 
     /// Gives the entries contiguous numbers and queues them, to be stored all or none.
@@ -114,6 +119,7 @@ impl LogWriter {
     }
 
     fn enqueue(&self, entries: Vec<Entry>, promise: Promise) -> Result<Appended, Unlogged> {
+        let bytes = held_bytes(&entries);
         let mut backlog = self.shared.lock();
         if let Some(why) = backlog.state.refusal() {
             return Err(Unlogged::Unavailable(why.to_string()));
@@ -121,9 +127,11 @@ impl LogWriter {
         if backlog.closing {
             return Err(Unlogged::Unavailable("the daemon is shutting down".into()));
         }
-        if backlog.records + entries.len() > QUEUE_RECORDS_MAX {
-            return Err(Unlogged::Full);
+        let most = self.shared.budget.largest(Class::LogQueue);
+        if bytes > most {
+            return Err(Unlogged::TooLarge { bytes, most });
         }
+        let taken = self.shared.budget.take(Class::LogQueue, bytes).map_err(Unlogged::Full)?;
         let first_id = backlog.next_id;
         if let (LogState::Suspect(why), Promise::Required) = (&backlog.state, promise) {
             return Err(Unlogged::Suspect(why.clone()));
@@ -137,7 +145,7 @@ impl LogWriter {
         let wake =
             sender.is_some() || backlog.bundles.is_empty() || backlog.records >= GROUP_RECORDS_MAX;
         let (queued, committed) = (Instant::now(), sender);
-        backlog.bundles.push_back(Bundle { first_id, entries, queued, committed });
+        backlog.bundles.push_back(Bundle { first_id, entries, queued, committed, _taken: taken });
         drop(backlog);
         if wake {
             self.shared.arrived.notify_one();
@@ -156,6 +164,20 @@ impl LogWriter {
         self.shared.lock().closing = true;
         self.shared.arrived.notify_one();
     }
+}
+
+/// Returns the memory of entries in a queue, bytes. An origin that the one before has too is counted once.
+fn held_bytes(entries: &[Entry]) -> usize {
+    let mut last: Option<&Entry> = None;
+    let mut bytes = size_of::<Bundle>();
+    for entry in entries {
+        bytes += entry.held_bytes();
+        if last.is_none_or(|last| !Arc::ptr_eq(&last.origin, &entry.origin)) {
+            bytes += entry.origin.held_bytes();
+        }
+        last = Some(entry);
+    }
+    bytes
 }
 
 impl Shared {

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use picket_base::budget::Budget;
+
 use super::handle::{Bundle, GROUP_RECORDS_MAX, LogWriter, Shared};
 use super::metrics::LogMetrics;
 use crate::health::{Health, Heartbeat, LogState, Work};
@@ -32,6 +34,8 @@ pub struct WriterConfig {
     pub dir: PathBuf,
     pub commit_interval: Duration,
     pub retention: Retention,
+    /// What the records that wait are taken from.
+    pub budget: Budget,
 }
 
 /// Opens the log: its owner, to be run on a thread of its own, and the handle for everybody else.
@@ -47,7 +51,7 @@ pub fn open_log(
 ) -> Result<(LogWriter, Owner), LogError> {
     metrics.show_retention(config.retention);
     let opened = PredictionLog::open(&config.dir, config.retention, &reader, Climb::Quarantine);
-    let writer = LogWriter::new(metrics);
+    let writer = LogWriter::new(metrics, config.budget.clone());
     let suspicion = Suspicion::of(&config.dir);
     let mut owner = Owner {
         shared: writer.shared.clone(),

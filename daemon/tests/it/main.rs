@@ -6,6 +6,7 @@
 mod activation;
 mod api;
 mod bad_input;
+mod batch_memory;
 mod cli;
 mod crash;
 mod damage;

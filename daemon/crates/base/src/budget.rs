@@ -54,11 +54,11 @@ impl Class {
     /// Returns the parts of the budget that are this class's alone. They leave a tenth to be borrowed.
     const fn floor_parts(self) -> usize {
         match self {
-            Class::Connection | Class::LogQueue => 4,
+            Class::Connection | Class::Answer => 4,
             Class::Body => 12,
             Class::Decode => 28,
-            Class::Answer => 6,
-            Class::Maintenance => 3,
+            Class::LogQueue => 8,
+            Class::Maintenance => 1,
         }
     }
 
@@ -101,6 +101,12 @@ pub struct Exhausted {
 #[derive(Clone)]
 pub struct Budget {
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Budget({} bytes)", self.shared.bytes)
+    }
 }
 
 struct Shared {

@@ -41,7 +41,7 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), CliError> {
     checks.extend(store::check(&config));
     checks.extend(ports::check(&config, root));
     checks.extend(unit.check());
-    checks.extend(limits::check(root, daemon));
+    checks.extend(limits::check(root, daemon, &config));
     checks.extend(machine::check(root));
     let failed = checks.iter().filter(|finding| finding.status == Status::Fail).count();
     let report = Report { checks, failed };

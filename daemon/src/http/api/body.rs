@@ -1,12 +1,11 @@
-//! Request bodies: read whole, within a size, a time and a common memory budget.
+//! Request bodies: read whole, within a size, a time and the budget of memory.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use picket_base::budget::{Budget, Class, Exhausted, Taken};
 use tokio::time::{Instant, timeout_at};
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_LENGTH, EXPECT};
@@ -14,10 +13,8 @@ use warp::http::header::{CONTENT_LENGTH, EXPECT};
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::http::listener::BodyStream;
-use crate::offload::Progress;
-
-/// Bodies in memory at the same time, over all connections, bytes.
-const BUDGET_BYTES: usize = 64 << 20;
+use crate::offload::{Needs, Progress};
+use crate::peer::Peer;
 
 /// A body that takes longer than this is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,6 +28,9 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// after sending; so it sees the refusal instead of a reset connection.
 const DISCARD_BYTES_MAX: usize = 128 << 20;
 
+/// Room that a body begins with, bytes; what a client declares is only believed as it arrives.
+const FIRST_BYTES: usize = 16 << 10;
+
 /// So much of a compressed body is unpacked at once.
 const UNZIP_BYTES: usize = 64 << 10;
 
@@ -43,32 +43,80 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads bodies for all routes of a listener.
 pub struct Bodies {
-    budget: Arc<Semaphore>,
+    budget: Budget,
     bytes_max: usize,
 }
 
 /// A body in memory. It gives its share of the budget back when dropped.
+#[derive(Debug)]
 pub struct Body {
     pub bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    share: Taken,
 }
 
 impl Body {
-    /// Tells what working through the body is expected to take.
-    pub fn work(&self) -> Duration {
-        Duration::from_nanos(self.bytes.len() as u64 * BYTE_NS)
+    /// Takes the body apart: its bytes, and what holds their memory.
+    pub fn split(self) -> (Bytes, Taken) {
+        (self.bytes, self.share)
     }
 
-    /// Gives the body another content, a part of what it was.
-    pub fn with(self, bytes: Bytes) -> Body {
-        Body { bytes, ..self }
+    /// Tells what working through a peer's body is expected to take. What it leads to has its own memory.
+    pub(super) fn needs(&self, peer: Peer) -> Needs {
+        let time = Duration::from_nanos(self.bytes.len() as u64 * BYTE_NS);
+        Needs { peer, time, bytes: 0 }
+    }
+}
+
+/// A body that grows: its memory is taken from the budget before it is there.
+pub(super) struct Growing {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    /// What it will be in all, if its sender is right.
+    expected: usize,
+    share: Taken,
+}
+
+impl Growing {
+    /// Takes another piece.
+    ///
+    /// # Errors
+    /// 413 over the limit of a body, 503 when others use the budget up.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), Rejected> {
+        let length = self.bytes.len() + piece.len();
+        if length > self.bytes_max {
+            return Err(too_large(self.bytes_max));
+        }
+        if length > self.bytes.capacity() {
+            let doubled = (2 * self.bytes.capacity()).max(FIRST_BYTES);
+            let most = if length > self.expected { self.bytes_max } else { self.expected };
+            let capacity = doubled.min(most).max(length);
+            self.share.grow(capacity - self.share.bytes()).map_err(|full| unavailable(&full))?;
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+
+    pub fn finish(self) -> Body {
+        Body { bytes: self.bytes.into(), share: self.share }
     }
 }
 
 impl Bodies {
-    pub fn new(bytes_max: u64) -> Bodies {
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(BUDGET_BYTES);
-        Bodies { budget: Arc::new(Semaphore::new(BUDGET_BYTES)), bytes_max }
+    /// A body may have `bytes_max` bytes, and no more than the budget ever gives one.
+    pub fn new(bytes_max: u64, budget: Budget) -> Bodies {
+        let most = budget.largest(Class::Body);
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(most).min(most);
+        Bodies { budget, bytes_max }
+    }
+
+    /// Starts a body of so many bytes, as far as is known.
+    ///
+    /// # Errors
+    /// 503 when others use the budget up.
+    pub(super) fn start(&self, expected: usize) -> Result<Growing, Rejected> {
+        let share = self.budget.take(Class::Body, 0).map_err(|full| unavailable(&full))?;
+        Ok(Growing { bytes: Vec::new(), bytes_max: self.bytes_max, expected, share })
     }
 
     /// Reads the whole body of a request.
@@ -89,24 +137,17 @@ impl Bodies {
             if !asks_first {
                 discard(pieces).await;
             }
-            return Err(self.too_large());
+            return Err(too_large(self.bytes_max));
         }
-        // What the client declares is only believed as it arrives.
-        let mut bytes = BytesMut::with_capacity(declared.unwrap_or(0).min(64 << 10));
-        let mut share: Option<OwnedSemaphorePermit> = None;
+        let mut body = self.start(declared.unwrap_or(0))?;
         while let Some(piece) = next(pieces, &mut arrival).await? {
-            if bytes.len() + piece.len() > self.bytes_max {
+            if let Err(refusal) = body.push(&piece) {
+                drop(body);
                 discard(pieces).await;
-                return Err(self.too_large());
+                return Err(refusal);
             }
-            let more = self.share_of(piece.len())?;
-            match &mut share {
-                Some(share) => share.merge(more),
-                None => share = Some(more),
-            }
-            bytes.extend_from_slice(&piece);
         }
-        Ok(Body { bytes: bytes.freeze(), _share: share })
+        Ok(body.finish())
     }
 
     /// Unpacks a body that is in gzip, on a thread for that. What comes out counts against the limits as if
@@ -116,37 +157,28 @@ impl Bodies {
     /// 413 over the limit, 503 when other bodies use up the budget, 400 when it is cut or damaged.
     pub fn unzip(&self, body: Body, progress: &Progress) -> Result<Body, Rejected> {
         let mut zipped = MultiGzDecoder::new(&*body.bytes);
-        let mut bytes = BytesMut::new();
-        let mut share = self.share_of(0)?;
+        let mut unpacked = self.start(0)?;
         let mut piece = vec![0; UNZIP_BYTES];
         loop {
             let read = zipped.read(&mut piece).map_err(|error| {
                 Rejected::new(StatusCode::BAD_REQUEST, format!("gzip body: {error}"))
             })?;
             if read == 0 {
-                return Ok(Body { bytes: bytes.freeze(), _share: Some(share) });
+                return Ok(unpacked.finish());
             }
-            if bytes.len() + read > self.bytes_max {
-                return Err(self.too_large());
-            }
-            share.merge(self.share_of(read)?);
-            bytes.extend_from_slice(&piece[..read]);
+            unpacked.push(&piece[..read])?;
             progress.beat();
         }
     }
+}
 
-    fn share_of(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Rejected> {
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.budget.clone().try_acquire_many_owned(permits).map_err(|_| {
-            let budget = BUDGET_BYTES >> 20;
-            Rejected::unavailable(format!("{budget} MiB of request bodies are in memory already"))
-        })
-    }
+fn unavailable(full: &Exhausted) -> Rejected {
+    Rejected::unavailable(full.to_string())
+}
 
-    fn too_large(&self) -> Rejected {
-        let text = format!("body is larger than {} bytes, the limit", self.bytes_max);
-        Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text)
-    }
+fn too_large(bytes_max: usize) -> Rejected {
+    let text = format!("body is larger than {bytes_max} bytes, the limit");
+    Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text)
 }
 
 /// How far a body has come, and how long it may take.

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use multer::{Constraints, Multipart, SizeLimit};
 use picket_picture::{DecodeError, DecodeFault, MediaType, RawForm};
@@ -18,6 +17,9 @@ use crate::offload::{Offload, Progress};
 
 /// The most parts of a form that are looked at: a file and some fields.
 const PARTS_MAX: usize = 32;
+
+/// Bytes of a form that are looked at together.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// What headers and query say of a body.
 pub(super) struct Content {
@@ -69,9 +71,9 @@ impl Content {
         match self {
             Content { gzip: false, kind: Kind::Whole(media), .. } => Ok((body, media)),
             packed => {
-                let (bodies, cost) = (bodies.clone(), body.work());
+                let (bodies, needs) = (bodies.clone(), body.needs(request.peer()));
                 let unpack = move |progress: &Progress| packed.unpack(&bodies, body, progress);
-                ingest.run(request.peer(), cost, unpack).await?
+                ingest.run(needs, unpack).await?
             }
         }
     }
@@ -88,10 +90,10 @@ impl Content {
         match self.kind {
             Kind::Whole(media) => Ok((body, media)),
             Kind::Parts(boundary) => {
-                let file = file(body.bytes.clone(), boundary).now_or_never();
-                let (bytes, stated) = file.expect("all of the body is there to be read")?;
+                let file = file(bodies, &body, boundary).now_or_never();
+                let (file, stated) = file.expect("all of the body is there to be read")?;
                 let media = media(stated.as_deref(), self.form)?;
-                Ok((body.with(bytes), media))
+                Ok((file, media))
             }
         }
     }
@@ -147,15 +149,24 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Rejected> {
 }
 
 /// Finds the one file of a form; fields without a file name are ignored. Returns its content, and the type
-/// that its part states.
-async fn file(body: Bytes, boundary: String) -> Result<(Bytes, Option<String>), Rejected> {
-    let limits = SizeLimit::new().whole_stream(body.len() as u64);
+/// that its part states. The form is read in pieces, so that its memory beside the file's is small.
+async fn file(
+    bodies: &Bodies,
+    form: &Body,
+    boundary: String,
+) -> Result<(Body, Option<String>), Rejected> {
+    let whole = form.bytes.clone();
+    let limits = SizeLimit::new().whole_stream(whole.len() as u64);
     let constraints = Constraints::new().size_limit(limits);
-    let stream = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(body)]);
+    let pieces = (0..whole.len()).step_by(PIECE_BYTES).map(move |start| {
+        let end = whole.len().min(start + PIECE_BYTES);
+        Ok::<_, std::convert::Infallible>(whole.slice(start..end))
+    });
+    let stream = futures_util::stream::iter(pieces);
     let mut parts = Multipart::with_constraints(stream, boundary, constraints);
     let mut files = Vec::new();
     for _ in 0..=PARTS_MAX {
-        let Some(part) = parts.next_field().await.map_err(|error| malformed(&error))? else {
+        let Some(mut part) = parts.next_field().await.map_err(|error| malformed(&error))? else {
             return match (files.pop(), files.len()) {
                 (Some(file), 0) => Ok(file),
                 (file, others) => {
@@ -166,9 +177,14 @@ async fn file(body: Bytes, boundary: String) -> Result<(Bytes, Option<String>), 
         };
         let stated = part.content_type().map(ToString::to_string);
         let is_file = part.file_name().is_some();
-        let content = part.bytes().await.map_err(|error| malformed(&error))?;
+        let mut content = bodies.start(0)?;
+        while let Some(piece) = part.chunk().await.map_err(|error| malformed(&error))? {
+            if is_file {
+                content.push(&piece)?;
+            }
+        }
         if is_file {
-            files.push((content, stated));
+            files.push((content.finish(), stated));
         }
     }
     Err(malformed(&format!("it has more than {PARTS_MAX} parts, the limit")))

@@ -18,16 +18,17 @@ use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
 use super::admin;
-use super::body::Bodies;
+use super::body::{Bodies, Body};
 use super::json::json_response;
-use super::page::{PageJson, PageParameters, StepJson};
+use super::page::{PAGE_MEMORY_BYTES, PageJson, PageParameters, StepJson};
 use super::query::{self, durability};
 use super::rejected::Rejected;
 use super::request::{Asker, Request};
 use crate::health::Health;
-use crate::offload::{Offload, Progress};
+use crate::offload::{Needs, Offload, Progress};
+use crate::peer::Peer;
 use crate::recording::batch::{self, BatchError};
-use crate::recording::{Durability, LogWriter, Promise, Unlogged};
+use crate::recording::{Durability, LogWriter, Promise, Unlogged, parsing_bytes};
 
 /// A strict answer waits this long for its commit, an SD card's usual stall included.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -40,8 +41,11 @@ const OTHERS: &str = "other";
 
 /// What a page is expected to take of a thread's time: one of the newest records, and one that may have
 /// to look at many before it finds any.
-const PAGE_COST: Duration = Duration::from_millis(5);
-const SEARCH_COST: Duration = Duration::from_millis(200);
+const PAGE_TIME: Duration = Duration::from_millis(5);
+const SEARCH_TIME: Duration = Duration::from_millis(200);
+
+/// What parsing a larger batch will take is found out on a thread of its own, too.
+const WEIGHED_BYTES_MAX: usize = 64 << 10;
 
 /// Whoever answers for the log.
 pub struct LogApi {
@@ -87,12 +91,23 @@ impl LogApi {
         require_json(request.headers())?;
         let body = self.setup.bodies.read(&mut request).await?;
         let boot_id = self.setup.boot_id.clone();
-        let (cost, sender) = (body.work(), request.peer());
+        let ingest = &self.setup.threads.ingest;
+        let (bytes, body) = self.weigh(body, request.peer()).await?;
+        if bytes > ingest.largest() {
+            let most = ingest.largest();
+            let text = format!("parsing takes {bytes} bytes of memory, at most {most} are there");
+            return Err(Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        let needs = Needs { bytes, ..body.needs(request.peer()) };
         let parse = move |_: &Progress| batch::parse(&body.bytes, &boot_id, Stamp::now());
-        let entries = self.setup.threads.ingest.run(sender, cost, parse).await?;
-        let entries = entries.map_err(rejection)?;
+        let entries = ingest.run(needs, parse).await?.map_err(rejection)?;
         let stored = entries.len();
-        let unlogged = |error: Unlogged| Rejected::unavailable(error.to_string());
+        let unlogged = |error: Unlogged| match error {
+            Unlogged::TooLarge { .. } => {
+                Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+            }
+            _ => Rejected::unavailable(error.to_string()),
+        };
         let durable = durability == Durability::Strict;
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
@@ -112,16 +127,26 @@ impl LogApi {
         .into_response())
     }
 
+    /// Finds out what memory parsing a batch will take, bytes.
+    async fn weigh(&self, body: Body, peer: Peer) -> Result<(usize, Body), Rejected> {
+        if body.bytes.len() <= WEIGHED_BYTES_MAX {
+            return Ok((parsing_bytes(&body.bytes), body));
+        }
+        let needs = body.needs(peer);
+        let weigh = move |_: &Progress| (parsing_bytes(&body.bytes), body);
+        Ok(self.setup.threads.ingest.run(needs, weigh).await?)
+    }
+
     pub(super) async fn predictions(&self, request: Request) -> Result<Response, Rejected> {
         let query = query::parse::<PageParameters>(request.query())?.query()?;
-        let cost = if is_search(&query) { SEARCH_COST } else { PAGE_COST };
+        let time = if is_search(&query) { SEARCH_TIME } else { PAGE_TIME };
         let reader = self.setup.reader.clone();
         let page = move |progress: &Progress| {
             let mut page = PageJson::new(progress);
             let next = reader.query_into(&query, &mut page)?;
             Ok(page.finish(next))
         };
-        self.read(request, cost, page).await
+        self.read(request, time, page).await
     }
 
     /// Answers with records from a number on, oldest first: what `picket log export` and `tail` read.
@@ -133,7 +158,7 @@ impl LogApi {
             reader.step_into(from, &mut step)?;
             Ok(step.finish())
         };
-        self.read(request, PAGE_COST, step).await
+        self.read(request, PAGE_TIME, step).await
     }
 
     pub(super) async fn verify(&self, request: Request) -> Result<Response, Rejected> {
@@ -147,7 +172,7 @@ impl LogApi {
             let report = VerifyReport { recovered: health.log_history(), ..report };
             Ok(serde_json::to_vec(&report).expect("a report has no value that JSON lacks"))
         };
-        self.read(request, SEARCH_COST, verify).await
+        self.read(request, SEARCH_TIME, verify).await
     }
 
     pub(super) async fn stats(&self, request: Request) -> Result<Response, Rejected> {
@@ -165,21 +190,22 @@ impl LogApi {
             });
             Ok(shown.to_string().into_bytes())
         };
-        self.read(request, PAGE_COST, stats).await
+        self.read(request, PAGE_TIME, stats).await
     }
 
     /// Answers with the JSON that is made of the log.
     async fn read(
         &self,
         request: Request,
-        cost: Duration,
+        time: Duration,
         make: impl FnOnce(&Progress) -> Result<Vec<u8>, LogError> + Send + 'static,
     ) -> Result<Response, Rejected> {
         let threads = match request.asker() {
             Asker::Client => &self.setup.threads.reads,
             Asker::Operator => &self.setup.threads.control,
         };
-        let made = threads.run(request.peer(), cost, make).await?;
+        let needs = Needs { peer: request.peer(), time, bytes: PAGE_MEMORY_BYTES };
+        let made = threads.run(needs, make).await?;
         made.map(json_response).map_err(|error| Rejected::unavailable(picket_base::chain(&error)))
     }
 }

@@ -19,6 +19,9 @@ pub(super) const PAGE_BYTES_MAX: usize = 1 << 20;
 /// A page ends with what was found after this time.
 pub(super) const PAGE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// What a page takes of memory while it is made, at most, bytes: itself, and a record with its own JSON.
+pub(super) const PAGE_MEMORY_BYTES: usize = PAGE_BYTES_MAX + (512 << 10);
+
 /// Records in a page when the request doesn't say.
 const PAGE_RECORDS_DEFAULT: usize = 100;
 
@@ -81,14 +84,18 @@ fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
         .ok_or_else(|| bad_parameter(name, &text, "epoch seconds or RFC 3339 is needed"))
 }
 
-/// The items of a JSON array, as long as there is room.
-#[derive(Default)]
+/// The items of a JSON array, as long as there is room. All of that is there from the start: a list that
+/// grows is twice in memory.
 struct Listing {
     json: Vec<u8>,
     items: usize,
 }
 
 impl Listing {
+    fn new() -> Listing {
+        Listing { json: Vec::with_capacity(PAGE_BYTES_MAX), items: 0 }
+    }
+
     /// Adds an item if it fits beside so many other bytes. The first of a page always does.
     fn push(&mut self, item: &impl Serialize, beside: usize) -> bool {
         let end = self.json.len();
@@ -105,8 +112,12 @@ impl Listing {
         true
     }
 
-    fn between(&self, head: &str) -> Vec<u8> {
-        [head.as_bytes(), &self.json, b"]}"].concat()
+    /// Completes the JSON with what comes before the list.
+    fn behind(mut self, head: &str) -> Vec<u8> {
+        self.json.splice(..0, head.bytes());
+        self.json.extend(b"]}");
+        self.json.shrink_to_fit();
+        self.json
     }
 }
 
@@ -121,7 +132,7 @@ pub(super) struct PageJson<'a> {
 impl<'a> PageJson<'a> {
     pub(super) fn new(progress: &'a Progress<'a>) -> PageJson<'a> {
         let until = progress.beat() + PAGE_TIME_MAX;
-        PageJson { progress, until, listing: Listing::default(), damaged: Vec::new() }
+        PageJson { progress, until, listing: Listing::new(), damaged: Vec::new() }
     }
 
     pub(super) fn finish(self, next: Option<u64>) -> Vec<u8> {
@@ -129,7 +140,7 @@ impl<'a> PageJson<'a> {
         let next = json!(next);
         let head =
             format!("{{\"count\":{count},\"next\":{next},\"damaged\":{damaged},\"predictions\":[");
-        self.listing.between(&head)
+        self.listing.behind(&head)
     }
 }
 
@@ -171,11 +182,11 @@ struct StepItemView {
 impl<'a> StepJson<'a> {
     pub(super) fn new(progress: &'a Progress<'a>) -> StepJson<'a> {
         let until = progress.beat() + PAGE_TIME_MAX;
-        StepJson { progress, until, listing: Listing::default() }
+        StepJson { progress, until, listing: Listing::new() }
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
-        self.listing.between("{\"records\":[")
+        self.listing.behind("{\"records\":[")
     }
 }
 
@@ -199,17 +210,17 @@ mod tests {
 
     #[test]
     fn a_listing_ends_before_what_does_not_fit_and_takes_a_single_item_of_any_length() {
-        let mut listing = Listing::default();
+        let mut listing = Listing::new();
         let item = "x".repeat(300_000);
         let taken = (0..9).take_while(|_| listing.push(&item, 0)).count();
         assert_eq!((taken, listing.items), (3, 3));
         let whole: serde_json::Value =
-            serde_json::from_slice(&listing.between("{\"items\":[")).unwrap();
+            serde_json::from_slice(&listing.behind("{\"items\":[")).unwrap();
         assert_eq!(whole["items"].as_array().unwrap().len(), 3);
-        let mut listing = Listing::default();
+        let mut listing = Listing::new();
         assert!(listing.push(&"x".repeat(3 << 20), 0));
         assert!(!listing.push(&"y", 0));
-        let mut listing = Listing::default();
+        let mut listing = Listing::new();
         assert!(!listing.push(&item, PAGE_BYTES_MAX - 300_000), "beside others");
     }
 }

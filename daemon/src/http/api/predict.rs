@@ -64,17 +64,18 @@ impl PredictApi {
         let shown = parameters.shown()?;
         let content = Content::stated(request.headers(), parameters.raw_form()?)?;
         let (body, media) = content.read(&self.bodies, &self.ingest, &mut request).await?;
-        let cost = self.cost(&body, media, sender).await?.map_err(|error| refusal(&error))?;
+        let (cost, body) = self.cost(body, media, sender).await?;
+        let cost = cost.map_err(|error| refusal(&error))?;
         let (reply, answer) = oneshot::channel();
         let queued = Instant::now();
         let promise = match durability {
             Durability::Strict => Promise::Preferred,
             Durability::Relaxed => Promise::Unneeded,
         };
-        let job = Job { body: body.bytes.clone(), media, cost, promise, shown, queued, reply };
+        let (body, held) = body.split();
+        let job = Job { body, held, media, cost, promise, shown, queued, reply };
         workers.submit(job, sender).map_err(|refused| self.refused(refused, sender))?;
         let answer = answer.await.unwrap_or(Err(Failure::Panicked));
-        drop(body);
         let answer = answer.map_err(|failure| self.failed(&failure, sender))?;
         workers.metrics().predicted();
         health.record(sender, Outcome::Served);
@@ -84,16 +85,17 @@ impl PredictApi {
     /// Reads what the header of a body says of the work that is in it.
     async fn cost(
         &self,
-        body: &Body,
+        body: Body,
         media: Option<MediaType>,
         sender: Peer,
-    ) -> Result<Result<Cost, DecodeError>, Rejected> {
+    ) -> Result<(Result<Cost, DecodeError>, Body), Rejected> {
+        let spec = self.model.input;
         if body.bytes.len() <= HEADER_BYTES_MAX {
-            return Ok(picture::cost(&body.bytes, media, &self.model.input));
+            return Ok((picture::cost(&body.bytes, media, &spec), body));
         }
-        let (bytes, spec) = (body.bytes.clone(), self.model.input);
-        let read = move |_: &Progress| picture::cost(&bytes, media, &spec);
-        Ok(self.ingest.run(sender, body.work(), read).await?)
+        let needs = body.needs(sender);
+        let read = move |_: &Progress| (picture::cost(&body.bytes, media, &spec), body);
+        Ok(self.ingest.run(needs, read).await?)
     }
 
     async fn respond(&self, answer: Answer, arrived: Instant) -> Response {
@@ -120,7 +122,8 @@ impl PredictApi {
     fn refused(&self, refused: Refusal, sender: Peer) -> Rejected {
         match refused {
             Refusal::TurnedAway(why) => self.turned_away(why, sender),
-            Refusal::Memory { .. } | Refusal::Work { .. } => {
+            Refusal::Memory(error) => refusal(&error),
+            Refusal::Work { .. } => {
                 Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, refused.to_string())
             }
         }

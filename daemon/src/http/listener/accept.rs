@@ -5,11 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use picket_base::budget::{Budget, Class, Exhausted, Taken};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::connection::{Counted, Serving};
-use super::limits::TURNED_AWAY_MAX;
+use super::limits::{CONNECTION_BYTES, TLS_BYTES, TURNED_AWAY_MAX};
 use super::listen::{Accepted, AsyncListener, Listener};
 use super::permits::{Full, Permits};
 use super::routes::Routes;
@@ -50,6 +51,9 @@ pub struct Server {
     pub heartbeat: Arc<Heartbeat>,
     pub metrics: Arc<HttpMetrics>,
     pub tls: Option<Arc<Tls>>,
+    /// What connections and answers are taken from; none for a listener that is part of the daemon's own
+    /// memory.
+    pub budget: Option<Budget>,
 }
 
 /// A listener that accepts as soon as it is served.
@@ -116,6 +120,7 @@ impl Server {
             metrics: self.metrics.clone(),
             stopped: stopped.clone(),
             turning_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+            budget: self.budget.clone(),
         });
         // Each connection holds a sender: the receiver is told when the last has gone.
         let (open, mut all_closed) = mpsc::channel::<()>(1);
@@ -167,16 +172,17 @@ fn admit(
     open: &mpsc::Sender<()>,
 ) {
     let (serving, open) = (serving.clone(), open.clone());
-    match permits.take(peer) {
-        Ok(permit) => {
+    let admitted = permits.take(peer).map_err(refusal);
+    let admitted = admitted.and_then(|permit| Ok((permit, serving.memory().map_err(no_memory)?)));
+    match admitted {
+        Ok(held) => {
             let counted = Counted::new(serving.clone());
             tokio::spawn(async move {
                 serving.connection(stream, peer).await;
-                drop((counted, permit, open));
+                drop((counted, held, open));
             });
         }
-        Err(full) => {
-            let (why, text) = refusal(full);
+        Err((why, text)) => {
             serving.metrics.dropped(serving.name, why);
             tokio::spawn(async move {
                 serving.turn_away(stream, &text).await;
@@ -184,6 +190,19 @@ fn admit(
             });
         }
     }
+}
+
+impl Serving {
+    /// Takes a connection's memory; none where none is counted.
+    fn memory(&self) -> Result<Option<Taken>, Exhausted> {
+        let tls = if self.tls.is_some() { TLS_BYTES } else { 0 };
+        let budget = self.budget.as_ref();
+        budget.map(|budget| budget.take(Class::Connection, CONNECTION_BYTES + tls)).transpose()
+    }
+}
+
+fn no_memory(full: Exhausted) -> (Dropped, String) {
+    (Dropped::Memory, full.to_string())
 }
 
 /// Gives the reason as the metrics and as the client are told.

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use picket_base::budget::Budget;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -28,6 +30,7 @@ use super::pace::{DRAIN_HEAD_TIMEOUT, Overdue, Pace, Paced};
 use super::peer::Peer;
 use super::routes::{Head, Routes};
 use super::tls::Tls;
+use super::unread::Unread;
 use crate::http::metrics::{Dropped, HttpMetrics};
 
 /// A TLS handshake must end within this time.
@@ -48,6 +51,8 @@ pub(super) struct Serving {
     pub metrics: Arc<HttpMetrics>,
     pub stopped: watch::Receiver<bool>,
     pub turning_away: Arc<Semaphore>,
+    /// What answers are taken from; none where they are never refused.
+    pub budget: Option<Budget>,
 }
 
 /// A connection in the count of those that are open, however it ends.
@@ -154,7 +159,10 @@ impl Serving {
         pace: &Pace,
         peer: Peer,
         request: Request<Incoming>,
-    ) -> Result<Response, Infallible> {
+    ) -> Result<
+        warp::http::Response<impl Body<Data = Bytes, Error = warp::Error> + use<>>,
+        Infallible,
+    > {
         let (head, body) = request.into_parts();
         let mut answer = if head.uri.path_and_query().is_some() {
             unwound(self.routes.answer(Head::new(head, peer), body))
@@ -167,7 +175,24 @@ impl Serving {
         if pace.is_stopping() {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(answer)
+        Ok(self.unread(answer))
+    }
+
+    /// Takes the memory of an answer until its client has read it.
+    fn unread(
+        &self,
+        answer: Response,
+    ) -> warp::http::Response<impl Body<Data = Bytes, Error = warp::Error> + use<>> {
+        let (head, body) = answer.into_parts();
+        match Unread::new(body, self.budget.as_ref()) {
+            Ok(body) => warp::http::Response::from_parts(head, body),
+            Err(full) => {
+                let refusal = self.refuse(StatusCode::SERVICE_UNAVAILABLE, &full.to_string());
+                let (head, body) = refusal.into_parts();
+                let body = Unread::new(body, None).expect("what takes no memory is not refused");
+                warp::http::Response::from_parts(head, body)
+            }
+        }
     }
 
     /// Gives what is still to be said to a client whose connection ends. None for one that is left
@@ -265,6 +290,7 @@ mod tests {
             metrics: Arc::new(HttpMetrics::new(&crate::metrics::Registry::new())),
             stopped,
             turning_away: Arc::new(Semaphore::new(1)),
+            budget: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (mut client, server) = tokio::io::duplex(1 << 16);

@@ -10,6 +10,7 @@ mod permits;
 mod routes;
 mod secret;
 mod tls;
+mod unread;
 
 use crate::peer;
 

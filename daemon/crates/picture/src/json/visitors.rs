@@ -19,6 +19,11 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
         f.write_str("an object")
     }
 
+    /// Whose text is not repeated in an error that nobody reads.
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        Err(self.0.refuse(DecodeError::NotAnObject))
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let draft = self.0;
         draft.place = Place::Other;
@@ -108,7 +113,7 @@ impl<'de> DeserializeSeed<'de> for ArraySeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_seq(self)
+        json.deserialize_any(self)
     }
 }
 
@@ -117,6 +122,11 @@ impl<'de> Visitor<'de> for ArraySeed<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array")
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        let needed = self.0.needed;
+        Err(self.0.refuse(DecodeError::DataNotArray { needed }))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
