@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::answer::{Judged, Shown};
 use super::pipeline::{PredictError, StageTimes};
+use crate::memory::Share;
 use crate::queue::{Pending, QUEUE_WAIT_MAX};
 use crate::recording::{Appended, Promise};
-use picket_base::budget::Taken;
 use picket_classifier::ModelError;
 use picket_picture::{Cost, DecodeError, MediaType};
 
@@ -17,7 +17,7 @@ use picket_picture::{Cost, DecodeError, MediaType};
 pub struct Job {
     pub body: Bytes,
     /// The memory of its body.
-    pub held: Taken,
+    pub held: Share,
     /// The type that the sender stated; without it, the type is guessed from the bytes.
     pub media: Option<MediaType>,
     /// What its header says of the work and the memory that it needs.

@@ -195,6 +195,7 @@ mod tests {
     use crate::health::Health;
     use crate::inference::Shown;
     use crate::inference::{Rules, Verdict, VerdictOverrides};
+    use crate::memory::Shares;
     use crate::metrics::Registry;
     use crate::recording::{LogMetrics, Promise, WriterConfig, open_log};
     use bytes::Bytes;
@@ -254,7 +255,8 @@ mod tests {
 
         let (reply, answer) = oneshot::channel();
         let body = Bytes::from(vec![121; 3072]);
-        let held = Budget::new(1 << 20).take(Class::Body, body.len()).unwrap();
+        let shares = Shares::new(Budget::new(1 << 20), Class::Body);
+        let held = shares.take(Peer::Local, body.len()).unwrap();
         let (media, promise) = (Some(MediaType::Raw), Promise::Unneeded);
         let (cost, shown) = (Cost { bytes: 0, work: 1024 }, Shown::default());
         let job = Job { body, held, media, cost, promise, shown, queued: Instant::now(), reply };

@@ -1,11 +1,12 @@
 //! Request bodies: read whole, within a size, a time and the budget of memory.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use picket_base::budget::{Budget, Class, Exhausted, Taken};
+use picket_base::budget::{Budget, Class};
 use tokio::time::{Instant, timeout_at};
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_LENGTH, EXPECT};
@@ -13,6 +14,7 @@ use warp::http::header::{CONTENT_LENGTH, EXPECT};
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::http::listener::BodyStream;
+use crate::memory::{NoShare, Share, Shares};
 use crate::offload::{Needs, Progress};
 use crate::peer::Peer;
 
@@ -43,27 +45,31 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads bodies for all routes of a listener.
 pub struct Bodies {
-    budget: Budget,
+    shares: Arc<Shares>,
     bytes_max: usize,
 }
 
 /// A body in memory. It gives its share of the budget back when dropped.
-#[derive(Debug)]
 pub struct Body {
     pub bytes: Bytes,
-    share: Taken,
+    share: Share,
 }
 
 impl Body {
     /// Takes the body apart: its bytes, and what holds their memory.
-    pub fn split(self) -> (Bytes, Taken) {
+    pub fn split(self) -> (Bytes, Share) {
         (self.bytes, self.share)
     }
 
-    /// Tells what working through a peer's body is expected to take. What it leads to has its own memory.
-    pub(super) fn needs(&self, peer: Peer) -> Needs {
+    /// Tells whose body it is.
+    pub(super) fn peer(&self) -> Peer {
+        self.share.peer()
+    }
+
+    /// Tells what working through the body is expected to take. What it leads to has its own memory.
+    pub(super) fn needs(&self) -> Needs {
         let time = Duration::from_nanos(self.bytes.len() as u64 * BYTE_NS);
-        Needs { peer, time, bytes: 0 }
+        Needs { peer: self.peer(), time, bytes: 0 }
     }
 }
 
@@ -73,7 +79,7 @@ pub(super) struct Growing {
     bytes_max: usize,
     /// What it will be in all, if its sender is right.
     expected: usize,
-    share: Taken,
+    share: Share,
 }
 
 impl Growing {
@@ -105,17 +111,18 @@ impl Growing {
 impl Bodies {
     /// A body may have `bytes_max` bytes, and no more than the budget ever gives one.
     pub fn new(bytes_max: u64, budget: Budget) -> Bodies {
-        let most = budget.largest(Class::Body);
+        let shares = Shares::new(budget, Class::Body);
+        let most = shares.largest();
         let bytes_max = usize::try_from(bytes_max).unwrap_or(most).min(most);
-        Bodies { budget, bytes_max }
+        Bodies { shares, bytes_max }
     }
 
-    /// Starts a body of so many bytes, as far as is known.
+    /// Starts a peer's body of so many bytes, as far as is known.
     ///
     /// # Errors
     /// 503 when others use the budget up.
-    pub(super) fn start(&self, expected: usize) -> Result<Growing, Rejected> {
-        let share = self.budget.take(Class::Body, 0).map_err(|full| unavailable(&full))?;
+    pub(super) fn start(&self, peer: Peer, expected: usize) -> Result<Growing, Rejected> {
+        let share = self.shares.take(peer, 0).map_err(|full| unavailable(&full))?;
         Ok(Growing { bytes: Vec::new(), bytes_max: self.bytes_max, expected, share })
     }
 
@@ -131,6 +138,7 @@ impl Bodies {
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         let asks_first = headers.contains_key(EXPECT);
+        let peer = request.peer();
         let pieces = request.body();
         if declared.is_some_and(|declared| declared > self.bytes_max) {
             // Who asks first has sent nothing yet.
@@ -139,7 +147,7 @@ impl Bodies {
             }
             return Err(too_large(self.bytes_max));
         }
-        let mut body = self.start(declared.unwrap_or(0))?;
+        let mut body = self.start(peer, declared.unwrap_or(0))?;
         while let Some(piece) = next(pieces, &mut arrival).await? {
             if let Err(refusal) = body.push(&piece) {
                 drop(body);
@@ -157,7 +165,7 @@ impl Bodies {
     /// 413 over the limit, 503 when other bodies use up the budget, 400 when it is cut or damaged.
     pub fn unzip(&self, body: Body, progress: &Progress) -> Result<Body, Rejected> {
         let mut zipped = MultiGzDecoder::new(&*body.bytes);
-        let mut unpacked = self.start(0)?;
+        let mut unpacked = self.start(body.peer(), 0)?;
         let mut piece = vec![0; UNZIP_BYTES];
         loop {
             let read = zipped.read(&mut piece).map_err(|error| {
@@ -172,7 +180,7 @@ impl Bodies {
     }
 }
 
-fn unavailable(full: &Exhausted) -> Rejected {
+fn unavailable(full: &NoShare) -> Rejected {
     Rejected::unavailable(full.to_string())
 }
 

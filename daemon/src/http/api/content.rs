@@ -71,7 +71,7 @@ impl Content {
         match self {
             Content { gzip: false, kind: Kind::Whole(media), .. } => Ok((body, media)),
             packed => {
-                let (bodies, needs) = (bodies.clone(), body.needs(request.peer()));
+                let (bodies, needs) = (bodies.clone(), body.needs());
                 let unpack = move |progress: &Progress| packed.unpack(&bodies, body, progress);
                 ingest.run(needs, unpack).await?
             }
@@ -177,7 +177,7 @@ async fn file(
         };
         let stated = part.content_type().map(ToString::to_string);
         let is_file = part.file_name().is_some();
-        let mut content = bodies.start(0)?;
+        let mut content = bodies.start(form.peer(), 0)?;
         while let Some(piece) = part.chunk().await.map_err(|error| malformed(&error))? {
             if is_file {
                 content.push(&piece)?;

@@ -26,7 +26,6 @@ use super::rejected::Rejected;
 use super::request::{Asker, Request};
 use crate::health::Health;
 use crate::offload::{Needs, Offload, Progress};
-use crate::peer::Peer;
 use crate::recording::batch::{self, BatchError};
 use crate::recording::{Durability, LogWriter, Promise, Unlogged, parsing_bytes};
 
@@ -92,13 +91,13 @@ impl LogApi {
         let body = self.setup.bodies.read(&mut request).await?;
         let boot_id = self.setup.boot_id.clone();
         let ingest = &self.setup.threads.ingest;
-        let (bytes, body) = self.weigh(body, request.peer()).await?;
+        let (bytes, body) = self.weigh(body).await?;
         if bytes > ingest.largest() {
             let most = ingest.largest();
             let text = format!("parsing takes {bytes} bytes of memory, at most {most} are there");
             return Err(Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        let needs = Needs { bytes, ..body.needs(request.peer()) };
+        let needs = Needs { bytes, ..body.needs() };
         let parse = move |_: &Progress| batch::parse(&body.bytes, &boot_id, Stamp::now());
         let entries = ingest.run(needs, parse).await?.map_err(rejection)?;
         let stored = entries.len();
@@ -128,11 +127,11 @@ impl LogApi {
     }
 
     /// Finds out what memory parsing a batch will take, bytes.
-    async fn weigh(&self, body: Body, peer: Peer) -> Result<(usize, Body), Rejected> {
+    async fn weigh(&self, body: Body) -> Result<(usize, Body), Rejected> {
         if body.bytes.len() <= WEIGHED_BYTES_MAX {
             return Ok((parsing_bytes(&body.bytes), body));
         }
-        let needs = body.needs(peer);
+        let needs = body.needs();
         let weigh = move |_: &Progress| (parsing_bytes(&body.bytes), body);
         Ok(self.setup.threads.ingest.run(needs, weigh).await?)
     }

@@ -64,7 +64,7 @@ impl PredictApi {
         let shown = parameters.shown()?;
         let content = Content::stated(request.headers(), parameters.raw_form()?)?;
         let (body, media) = content.read(&self.bodies, &self.ingest, &mut request).await?;
-        let (cost, body) = self.cost(body, media, sender).await?;
+        let (cost, body) = self.cost(body, media).await?;
         let cost = cost.map_err(|error| refusal(&error))?;
         let (reply, answer) = oneshot::channel();
         let queued = Instant::now();
@@ -87,13 +87,12 @@ impl PredictApi {
         &self,
         body: Body,
         media: Option<MediaType>,
-        sender: Peer,
     ) -> Result<(Result<Cost, DecodeError>, Body), Rejected> {
         let spec = self.model.input;
         if body.bytes.len() <= HEADER_BYTES_MAX {
             return Ok((picture::cost(&body.bytes, media, &spec), body));
         }
-        let needs = body.needs(sender);
+        let needs = body.needs();
         let read = move |_: &Progress| (picture::cost(&body.bytes, media, &spec), body);
         Ok(self.ingest.run(needs, read).await?)
     }

@@ -17,6 +17,7 @@ use super::routes::Routes;
 use super::tls::Tls;
 use crate::health::Heartbeat;
 use crate::http::metrics::{Dropped, HttpMetrics};
+use crate::memory::Shares;
 
 /// Pause after a failed accept, as when file descriptors run out: the next would fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -120,6 +121,7 @@ impl Server {
             metrics: self.metrics.clone(),
             stopped: stopped.clone(),
             turning_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+            answers: self.budget.clone().map(|budget| Shares::new(budget, Class::Answer)),
             budget: self.budget.clone(),
         });
         // Each connection holds a sender: the receiver is told when the last has gone.

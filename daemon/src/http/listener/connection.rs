@@ -32,6 +32,7 @@ use super::routes::{Head, Routes};
 use super::tls::Tls;
 use super::unread::Unread;
 use crate::http::metrics::{Dropped, HttpMetrics};
+use crate::memory::Shares;
 
 /// A TLS handshake must end within this time.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,6 +54,8 @@ pub(super) struct Serving {
     pub turning_away: Arc<Semaphore>,
     /// What answers are taken from; none where they are never refused.
     pub budget: Option<Budget>,
+    /// What the memory of answers is taken from, where it is counted.
+    pub answers: Option<Arc<Shares>>,
 }
 
 /// A connection in the count of those that are open, however it ends.
@@ -175,21 +178,23 @@ impl Serving {
         if pace.is_stopping() {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(self.unread(answer))
+        Ok(self.unread(answer, peer))
     }
 
     /// Takes the memory of an answer until its client has read it.
     fn unread(
         &self,
         answer: Response,
+        peer: Peer,
     ) -> warp::http::Response<impl Body<Data = Bytes, Error = warp::Error> + use<>> {
         let (head, body) = answer.into_parts();
-        match Unread::new(body, self.budget.as_ref()) {
+        match Unread::new(body, self.answers.as_ref(), peer) {
             Ok(body) => warp::http::Response::from_parts(head, body),
             Err(full) => {
                 let refusal = self.refuse(StatusCode::SERVICE_UNAVAILABLE, &full.to_string());
                 let (head, body) = refusal.into_parts();
-                let body = Unread::new(body, None).expect("what takes no memory is not refused");
+                let body =
+                    Unread::new(body, None, peer).expect("what takes no memory is not refused");
                 warp::http::Response::from_parts(head, body)
             }
         }
@@ -291,6 +296,7 @@ mod tests {
             stopped,
             turning_away: Arc::new(Semaphore::new(1)),
             budget: None,
+            answers: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (mut client, server) = tokio::io::duplex(1 << 16);

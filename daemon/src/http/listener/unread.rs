@@ -2,11 +2,14 @@
 //! last of it is handed to the socket. Knows no route.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use picket_base::budget::{Budget, Class, Exhausted, Taken};
+
+use crate::memory::{NoShare, Share, Shares};
+use crate::peer::Peer;
 
 /// An answer up to this length is part of its connection's flat sum, bytes.
 const FLAT_BYTES: u64 = 8 << 10;
@@ -19,23 +22,21 @@ pub(super) struct Unread<B> {
     body: B,
     /// What the body has given and hyper has not asked for.
     rest: Bytes,
-    _taken: Option<Taken>,
+    _share: Option<Share>,
 }
 
 impl<B: Body<Data = Bytes>> Unread<B> {
-    /// Takes the memory of an answer. Without a budget nothing is counted.
+    /// Takes the memory of a peer's answer. Without shares nothing is counted.
     ///
     /// # Errors
-    /// When unread answers use their share up.
-    pub fn new(body: B, budget: Option<&Budget>) -> Result<Unread<B>, Exhausted> {
+    /// When unread answers, or those of this peer, use their share up.
+    pub fn new(body: B, shares: Option<&Arc<Shares>>, peer: Peer) -> Result<Unread<B>, NoShare> {
         let length = body.size_hint().exact().unwrap_or(0);
-        let taken = match budget.filter(|_| length > FLAT_BYTES) {
-            Some(budget) => {
-                Some(budget.take(Class::Answer, usize::try_from(length).unwrap_or(usize::MAX))?)
-            }
+        let share = match shares.filter(|_| length > FLAT_BYTES) {
+            Some(shares) => Some(shares.take(peer, usize::try_from(length).unwrap_or(usize::MAX))?),
             None => None,
         };
-        Ok(Unread { body, rest: Bytes::new(), _taken: taken })
+        Ok(Unread { body, rest: Bytes::new(), _share: share })
     }
 }
 
@@ -80,6 +81,7 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
+    use picket_base::budget::{Budget, Class};
     use warp::Reply;
 
     fn answer(bytes: usize) -> impl Body<Data = Bytes, Error = warp::Error> + Unpin {
@@ -89,7 +91,8 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_taken_whole_and_given_in_pieces_until_it_is_dropped() {
         let budget = Budget::new(64 << 20);
-        let mut unread = Unread::new(answer(100_000), Some(&budget)).ok().unwrap();
+        let shares = Shares::new(budget.clone(), Class::Answer);
+        let mut unread = Unread::new(answer(100_000), Some(&shares), Peer::Local).ok().unwrap();
         assert_eq!(budget.taken(Class::Answer), 100_000);
         assert_eq!(unread.size_hint().exact(), Some(100_000));
         let mut seen = 0;
@@ -108,10 +111,12 @@ mod tests {
     #[test]
     fn a_short_answer_is_free_and_one_beyond_the_share_is_refused() {
         let budget = Budget::new(64 << 10);
-        let short = Unread::new(answer(FLAT_BYTES as usize), Some(&budget)).ok().unwrap();
+        let shares = Shares::new(budget.clone(), Class::Answer);
+        let new = |bytes, shares| Unread::new(answer(bytes), shares, Peer::Local);
+        let short = new(FLAT_BYTES as usize, Some(&shares)).ok().unwrap();
         assert_eq!(budget.taken(Class::Answer), 0);
-        assert!(Unread::new(answer(60_000), Some(&budget)).is_err());
-        assert!(Unread::new(answer(60_000), None).is_ok());
+        assert!(new(60_000, Some(&shares)).is_err());
+        assert!(new(60_000, None).is_ok());
         drop(short);
     }
 }
