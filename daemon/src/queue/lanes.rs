@@ -235,10 +235,6 @@ impl<T: Pending> Lanes<T> {
     fn lane_of(&mut self, sender: Peer) -> usize {
         self.turns += 1;
         if let Some(found) = self.lane(sender) {
-            let lane = &mut self.lanes[found];
-            if !lane.is_busy() {
-                lane.used = lane.used.max(self.clock);
-            }
             return found;
         }
         if self.lanes.len() >= 2 * (self.limits.capacity + self.limits.threads) {
@@ -380,6 +376,17 @@ mod tests {
     }
 
     #[test]
+    fn who_has_had_much_is_not_forgotten_while_others_wait() {
+        let mut bench = Bench::new(200, 1);
+        bench.fill(1, "a", 50, SHORT);
+        bench.fill(2, "b", 1, LONG);
+        assert_eq!(bench.run(2), ["a", "b"]);
+        bench.fill(2, "b", 1, SHORT);
+        let order = bench.run(25);
+        assert_eq!(order.iter().position(|name| name == "b"), Some(19), "{order:?}");
+    }
+
+    #[test]
     fn long_work_of_one_sender_leaves_a_thread_to_others() {
         for threads in [2, 4] {
             let mut bench = Bench::new(64, threads);
@@ -432,6 +439,9 @@ mod tests {
         bench.fill(1, "b", 1, SHORT);
         assert_eq!(bench.run(9), ["a", "b"]);
         assert_eq!(bench.lanes.waiting(), 0);
+        bench.push(1, Job { abandoned: true, ..job("gone") }, LONG).unwrap();
+        bench.fill(1, "c", 1, SHORT);
+        assert_eq!(bench.run(9), ["c"]);
     }
 
     #[test]
@@ -450,9 +460,9 @@ mod tests {
             names.push(job.name);
         }
         assert_eq!(names, ["behind", "small"]);
-        assert!(bench.lanes.is_starved());
         let next = bench.lanes.next(aged, fits(50));
         assert!(matches!(next, Next::Nothing), "{next:?}");
+        assert!(bench.lanes.is_starved());
         let Next::Work(job, ..) = bench.lanes.next(aged, fits(100)) else { panic!() };
         assert_eq!(job.name, "large");
         assert!(!bench.lanes.is_starved());
