@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use picket_base::budget::{Budget, Class};
@@ -27,6 +28,7 @@ pub struct Offload {
     kind: Work,
     reserve: Reserve,
     turned_away: Counter,
+    stopping: Arc<AtomicBool>,
 }
 
 /// What the memory of work is taken from.
@@ -65,11 +67,17 @@ pub enum Undone {
 pub struct Progress<'a> {
     heartbeat: &'a Heartbeat,
     kind: Work,
+    stopping: &'a AtomicBool,
     beaten: Cell<Instant>,
 }
 
 impl Progress<'_> {
-    /// Says that the work goes on, and how late it is.
+    /// Whether the daemon stops: long work ends early then.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Says that the work goes on. Returns the time.
     pub fn beat(&self) -> Instant {
         let now = Instant::now();
         if now - self.beaten.get() >= PROGRESS_INTERVAL {
@@ -83,7 +91,8 @@ impl Progress<'_> {
 impl Offload {
     /// Work of one kind; it is done by each thread that calls `work`.
     pub fn new(kind: Work, limits: Limits, reserve: Reserve, turned_away: Counter) -> Offload {
-        Offload { queue: Arc::new(Queue::new(limits)), kind, reserve, turned_away }
+        let (queue, stopping) = (Arc::new(Queue::new(limits)), Arc::default());
+        Offload { queue, kind, reserve, turned_away, stopping }
     }
 
     /// The most memory that work ever gets, bytes.
@@ -114,8 +123,9 @@ impl Offload {
         done.await.unwrap_or(Err(Undone::Panicked))
     }
 
-    /// Lets the threads finish what waits and end.
+    /// Lets the threads finish what waits and end; what takes long is cut short.
     pub fn close(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.queue.close();
     }
 
@@ -129,7 +139,8 @@ impl Offload {
                 Popped::Work(errand, memory, turn) => {
                     heartbeat.busy(self.kind);
                     let beaten = Cell::new(Instant::now());
-                    let progress = Progress { heartbeat, kind: self.kind, beaten };
+                    let (kind, stopping) = (self.kind, &*self.stopping);
+                    let progress = Progress { heartbeat, kind, stopping, beaten };
                     // Whoever asked is told by its reply, which is dropped.
                     if catch_unwind(AssertUnwindSafe(|| errand.run(&progress))).is_err() {
                         tracing::error!(thread = heartbeat.name(), "a request panicked");

@@ -146,17 +146,18 @@ impl LogReader {
     /// # Errors
     /// `Closed` while the log is not open, `Read` when the store fails.
     pub fn verify(&self, dir: &Path) -> Result<VerifyReport, LogError> {
-        self.verify_in_steps(dir, || ())
+        self.verify_in_steps(dir, || true)
     }
 
-    /// The same in steps, so that the writer is never held up for long; `step` is called before each.
+    /// The same in steps, so that the writer is never held up for long; `goes_on` is asked between
+    /// two of them.
     ///
     /// # Errors
-    /// As `verify`.
+    /// As `verify`, and `Closed` when it was not to go on.
     pub fn verify_in_steps(
         &self,
         dir: &Path,
-        mut step: impl FnMut(),
+        mut goes_on: impl FnMut() -> bool,
     ) -> Result<VerifyReport, LogError> {
         let state = high_water::read(dir);
         let anchor = self.anchor()?;
@@ -164,9 +165,10 @@ impl LogReader {
             Ok(chunk::descending(db, u64::MAX).next().transpose()?.map(|record| record.id))
         })?;
         let mut walk = Walk::new(&anchor, newest.unwrap_or(0), state.map(|state| state.next_id));
-        step();
         while self.verify_step(&mut walk)? {
-            step();
+            if !goes_on() {
+                return Err(LogError::Closed);
+            }
         }
         let mut report = walk.finish();
         // What retention removed meanwhile is not missing.

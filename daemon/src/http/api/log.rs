@@ -164,10 +164,11 @@ impl LogApi {
         let (reader, dir) = (self.setup.reader.clone(), self.setup.dir.clone());
         let health = self.setup.health.clone();
         let verify = move |progress: &Progress| {
-            let step = || {
+            let goes_on = || {
                 progress.beat();
+                !progress.is_stopping()
             };
-            let report = reader.verify_in_steps(&dir, step)?;
+            let report = reader.verify_in_steps(&dir, goes_on)?;
             let report = VerifyReport { recovered: health.log_history(), ..report };
             Ok(serde_json::to_vec(&report).expect("a report has no value that JSON lacks"))
         };

@@ -84,18 +84,14 @@ fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
         .ok_or_else(|| bad_parameter(name, &text, "epoch seconds or RFC 3339 is needed"))
 }
 
-/// The items of a JSON array, as long as there is room. All of that is there from the start: a list that
-/// grows is twice in memory.
+/// The items of a JSON array, as long as there is room.
+#[derive(Default)]
 struct Listing {
     json: Vec<u8>,
     items: usize,
 }
 
 impl Listing {
-    fn new() -> Listing {
-        Listing { json: Vec::with_capacity(PAGE_BYTES_MAX), items: 0 }
-    }
-
     /// Adds an item if it fits beside so many other bytes. The first of a page always does.
     fn push(&mut self, item: &impl Serialize, beside: usize) -> bool {
         let end = self.json.len();
@@ -132,7 +128,7 @@ pub(super) struct PageJson<'a> {
 impl<'a> PageJson<'a> {
     pub(super) fn new(progress: &'a Progress<'a>) -> PageJson<'a> {
         let until = progress.beat() + PAGE_TIME_MAX;
-        PageJson { progress, until, listing: Listing::new(), damaged: Vec::new() }
+        PageJson { progress, until, listing: Listing::default(), damaged: Vec::new() }
     }
 
     pub(super) fn finish(self, next: Option<u64>) -> Vec<u8> {
@@ -146,7 +142,7 @@ impl<'a> PageJson<'a> {
 
 impl Sink for PageJson<'_> {
     fn goes_on(&mut self) -> bool {
-        self.progress.beat() < self.until
+        self.progress.beat() < self.until && !self.progress.is_stopping()
     }
 
     fn take(&mut self, id: u64, record: Result<LogRecord, Damage>) -> bool {
@@ -182,7 +178,7 @@ struct StepItemView {
 impl<'a> StepJson<'a> {
     pub(super) fn new(progress: &'a Progress<'a>) -> StepJson<'a> {
         let until = progress.beat() + PAGE_TIME_MAX;
-        StepJson { progress, until, listing: Listing::new() }
+        StepJson { progress, until, listing: Listing::default() }
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
@@ -192,7 +188,7 @@ impl<'a> StepJson<'a> {
 
 impl Sink for StepJson<'_> {
     fn goes_on(&mut self) -> bool {
-        self.progress.beat() < self.until
+        self.progress.beat() < self.until && !self.progress.is_stopping()
     }
 
     fn take(&mut self, id: u64, record: Result<LogRecord, Damage>) -> bool {
@@ -210,17 +206,17 @@ mod tests {
 
     #[test]
     fn a_listing_ends_before_what_does_not_fit_and_takes_a_single_item_of_any_length() {
-        let mut listing = Listing::new();
+        let mut listing = Listing::default();
         let item = "x".repeat(300_000);
         let taken = (0..9).take_while(|_| listing.push(&item, 0)).count();
         assert_eq!((taken, listing.items), (3, 3));
         let whole: serde_json::Value =
             serde_json::from_slice(&listing.behind("{\"items\":[")).unwrap();
         assert_eq!(whole["items"].as_array().unwrap().len(), 3);
-        let mut listing = Listing::new();
+        let mut listing = Listing::default();
         assert!(listing.push(&"x".repeat(3 << 20), 0));
         assert!(!listing.push(&"y", 0));
-        let mut listing = Listing::new();
+        let mut listing = Listing::default();
         assert!(!listing.push(&item, PAGE_BYTES_MAX - 300_000), "beside others");
     }
 }

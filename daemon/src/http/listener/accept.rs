@@ -34,12 +34,6 @@ const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// The runtime beats this often.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Threads for work that may block: parsing batches, reading pages.
-const BLOCKING_THREADS: usize = 2;
-
-/// These threads are kept for so long when idle.
-const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(10);
-
 /// A listener before its start.
 pub struct Server {
     /// `api` or `probe`: the thread's name and the log's `listener`.
@@ -80,8 +74,6 @@ impl Opened {
     pub fn serve(self) {
         let Opened { runtime, server, listener, routes, stopped } = self;
         runtime.block_on(server.serve(listener, routes, stopped));
-        // A page being read is not worth waiting for.
-        runtime.shutdown_background();
     }
 }
 
@@ -91,13 +83,8 @@ impl Server {
     /// # Errors
     /// When the runtime can't be built or the listener not be registered with it.
     pub fn open(self, listener: Listener, routes: Routes) -> io::Result<(Opened, Stop)> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .max_blocking_threads(BLOCKING_THREADS)
-            .thread_keep_alive(BLOCKING_KEEP_ALIVE)
-            .thread_name(format!("{}-blocking", self.name))
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (stop, stopped) = watch::channel(false);
         tracing::info!(listener = self.name, addr = %listener.address(), "listening");
         let listener = {
