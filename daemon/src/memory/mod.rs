@@ -4,9 +4,7 @@
 mod derive;
 mod metrics;
 mod shares;
-mod wait;
 
 pub use derive::{Given, Needs, Plan, plan};
 pub use metrics::register_budget;
 pub use shares::{NoShare, Share, Shares};
-pub use wait::take_within;

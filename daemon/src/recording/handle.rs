@@ -80,7 +80,7 @@ pub(super) struct Bundle {
     pub queued: Instant,
     pub committed: Option<oneshot::Sender<()>>,
     /// Their memory, which the budget gets back with them.
-    pub _taken: Taken,
+    pub taken: Taken,
 }
 
 impl LogWriter {
@@ -145,7 +145,7 @@ impl LogWriter {
         let wake =
             sender.is_some() || backlog.bundles.is_empty() || backlog.records >= GROUP_RECORDS_MAX;
         let (queued, committed) = (Instant::now(), sender);
-        backlog.bundles.push_back(Bundle { first_id, entries, queued, committed, _taken: taken });
+        backlog.bundles.push_back(Bundle { first_id, entries, queued, committed, taken });
         drop(backlog);
         if wake {
             self.shared.arrived.notify_one();

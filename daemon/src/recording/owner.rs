@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use picket_base::budget::Budget;
+use picket_base::budget::{Budget, Taken};
 
 use super::handle::{Bundle, GROUP_RECORDS_MAX, LogWriter, Shared};
 use super::metrics::LogMetrics;
 use crate::health::{Health, Heartbeat, LogState, Work};
 use crate::metrics::gauge_value;
+use crate::os::SmallPieces;
 use picket_records::{
     Climb, Entry, LogError, LogReader, PredictionLog, Retention, StoreFault, Suspicion,
 };
@@ -64,6 +65,7 @@ pub fn open_log(
         was_read_only: false,
         unreadable_attempts: 0,
         commit_took: Duration::ZERO,
+        pieces: SmallPieces::default(),
     };
     match opened {
         Ok(log) => owner.opened(log),
@@ -88,6 +90,8 @@ pub struct Owner {
     unreadable_attempts: u32,
     /// How long the last commit took: a relaxed one starts that much before it is due.
     commit_took: Duration,
+    /// What the heap holds of records that are committed.
+    pieces: SmallPieces,
 }
 
 /// What the owner does next.
@@ -219,16 +223,25 @@ impl Owner {
         log.append(&groups)?;
         log.commit()?;
         self.shared.lock().records -= records_of(&self.unacknowledged);
+        self.commit_took = started.elapsed();
+        self.shared.metrics.commit.observe(self.commit_took.as_secs_f64());
+        self.shared.metrics.show_size(log);
+        self.acknowledge();
+        Ok(())
+    }
+
+    /// Tells who waits for the medium, and gives back the records' memory: to the kernel, then to the
+    /// budget.
+    fn acknowledge(&mut self) {
+        let mut taken = Vec::with_capacity(self.unacknowledged.len());
         for bundle in self.unacknowledged.drain(..) {
             if let Some(committed) = bundle.committed {
                 // The asker may have given up; its record is kept all the same.
                 let _ = committed.send(());
             }
+            taken.push(bundle.taken);
         }
-        self.commit_took = started.elapsed();
-        self.shared.metrics.commit.observe(self.commit_took.as_secs_f64());
-        self.shared.metrics.show_size(log);
-        Ok(())
+        self.pieces.freed(taken.iter().map(Taken::bytes).sum());
     }
 
     fn opened(&mut self, mut log: PredictionLog) {

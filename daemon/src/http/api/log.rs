@@ -26,6 +26,7 @@ use super::rejected::Rejected;
 use super::request::{Asker, Request};
 use crate::health::Health;
 use crate::offload::{Needs, Offload, Progress};
+use crate::os::SmallPieces;
 use crate::recording::batch::{self, BatchError};
 use crate::recording::{Durability, LogWriter, Promise, Unlogged, parsing_bytes};
 
@@ -94,23 +95,26 @@ impl LogApi {
         let (bytes, body) = self.weigh(body).await?;
         if bytes > ingest.largest() {
             let most = ingest.largest();
-            let text = format!("parsing takes {bytes} bytes of memory, at most {most} are there");
+            let text = format!("the batch needs {bytes} bytes of memory, at most {most} are there");
             return Err(Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        let needs = Needs { bytes, ..body.needs() };
-        let parse = move |_: &Progress| batch::parse(&body.bytes, &boot_id, Stamp::now());
-        let entries = ingest.run(needs, parse).await?.map_err(rejection)?;
-        let stored = entries.len();
-        let unlogged = |error: Unlogged| match error {
-            Unlogged::TooLarge { .. } => {
-                Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
-            }
-            _ => Rejected::unavailable(error.to_string()),
-        };
         let durable = durability == Durability::Strict;
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
-        let appended = self.setup.writer.append(entries, promise).map_err(unlogged)?;
+        let (needs, writer) = (Needs { bytes, ..body.needs() }, self.setup.writer.clone());
+        // Its memory is held until the records are in the queue, which has a share of its own.
+        let append = move |_: &Progress| {
+            let parsed = batch::parse(&body.bytes, &boot_id, Stamp::now()).map_err(rejection);
+            let appended = parsed.and_then(|entries| {
+                let stored = entries.len();
+                Ok((stored, writer.append(entries, promise).map_err(unlogged)?))
+            });
+            if appended.is_err() {
+                SmallPieces::default().freed(bytes);
+            }
+            appended
+        };
+        let (stored, appended) = ingest.run(needs, append).await??;
         if durable && !is_committed(appended.committed).await {
             let text = "the batch is not known to be on the medium; it may still get there";
             return Err(Rejected::unavailable(text));
@@ -207,6 +211,15 @@ impl LogApi {
         let needs = Needs { peer: request.peer(), time, bytes: PAGE_MEMORY_BYTES };
         let made = threads.run(needs, make).await?;
         made.map(json_response).map_err(|error| Rejected::unavailable(picket_base::chain(&error)))
+    }
+}
+
+fn unlogged(error: Unlogged) -> Rejected {
+    match error {
+        Unlogged::TooLarge { .. } => {
+            Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+        }
+        _ => Rejected::unavailable(error.to_string()),
     }
 }
 

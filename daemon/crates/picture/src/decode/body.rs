@@ -63,13 +63,18 @@ pub fn settle(body: &[u8], declared: MediaType) -> Result<MediaType, DecodeError
     }
 }
 
-/// A JPEG is decoded at a part of its size where the resize would average the rest away.
-fn jpeg(body: &[u8], spec: &Spec) -> Result<Picture, DecodeError> {
+/// Reads the headers of what is declared as a JPEG.
+pub(super) fn open_jpeg(body: &[u8]) -> Result<Jpeg<'_>, DecodeError> {
     if !body.starts_with(JPEG_START) {
         let reason = "its signature is missing".to_owned();
         return Err(DecodeError::Damaged { format: "jpeg", reason });
     }
-    let jpeg = Jpeg::open(body)?;
+    Jpeg::open(body)
+}
+
+/// A JPEG is decoded at a part of its size where the resize would average the rest away.
+fn jpeg(body: &[u8], spec: &Spec) -> Result<Picture, DecodeError> {
+    let jpeg = open_jpeg(body)?;
     let header = jpeg.header();
     let reduction = reduction(spec, &header);
     let picture = draw(spec, header, reduction, |row| jpeg.read(reduction, row))?;

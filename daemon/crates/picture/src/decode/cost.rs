@@ -2,10 +2,9 @@
 //! nothing and allocates next to nothing; tests/cost.rs holds the formulas against an allocator that
 //! counts.
 
-use super::body::{check_memory, settle};
+use super::body::{check_memory, open_jpeg, settle};
 use crate::bmp::Bmp;
 use crate::error::DecodeError;
-use crate::jpeg::Jpeg;
 use crate::json;
 use crate::media::MediaType;
 use crate::png::Png;
@@ -51,7 +50,7 @@ pub fn cost(body: &[u8], media: Option<MediaType>, spec: &Spec) -> Result<Cost, 
             painted(spec, &header, held, 1)?
         }
         MediaType::Jpeg => {
-            let jpeg = Jpeg::open(body)?;
+            let jpeg = open_jpeg(body)?;
             let header = jpeg.header();
             painted(spec, &header, header.working_bytes, jpeg.scans() as u64)?
         }
