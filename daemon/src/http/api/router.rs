@@ -220,6 +220,7 @@ mod tests {
 
     use crate::health::Health;
     use crate::http::HttpMetrics;
+    use crate::http::listener::Peer;
     use crate::inference::InferenceMetrics;
     use crate::metrics::Registry;
     use crate::recording::LogMetrics;
@@ -276,7 +277,8 @@ mod tests {
         let request = warp::http::Request::builder().method(method).uri(path).body(()).unwrap();
         let (head, ()) = request.into_parts();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let answer = runtime.block_on(router.answer(Arc::new(head), Box::pin(Nothing)));
+        let answer = runtime
+            .block_on(router.answer(Arc::new(Head::new(head, Peer::Local)), Box::pin(Nothing)));
         let allow = answer.headers().get(ALLOW).map_or("", |allow| allow.to_str().unwrap());
         let (status, allow) = (answer.status().as_u16(), allow.to_string());
         let body = http_body_util::BodyExt::collect(answer.into_body());

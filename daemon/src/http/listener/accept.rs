@@ -171,7 +171,7 @@ fn admit(
         Ok(permit) => {
             let counted = Counted::new(serving.clone());
             tokio::spawn(async move {
-                serving.connection(stream).await;
+                serving.connection(stream, peer).await;
                 drop((counted, permit, open));
             });
         }

@@ -25,7 +25,8 @@ use super::fixed::{self, error_response};
 use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::listen::Stream;
 use super::pace::{DRAIN_HEAD_TIMEOUT, Overdue, Pace, Paced};
-use super::routes::Routes;
+use super::peer::Peer;
+use super::routes::{Head, Routes};
 use super::tls::Tls;
 use crate::http::metrics::{Dropped, HttpMetrics};
 
@@ -85,8 +86,8 @@ async fn unwound<A, E>(answer: impl Future<Output = Result<A, E>>) -> Option<A> 
 }
 
 impl Serving {
-    pub async fn connection(&self, stream: Box<dyn Stream>) {
-        let Some(tls) = &self.tls else { return self.requests(stream).await };
+    pub async fn connection(&self, stream: Box<dyn Stream>, peer: Peer) {
+        let Some(tls) = &self.tls else { return self.requests(stream, peer).await };
         let mut stopped = self.stopped.clone();
         let handshake = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
         let drain = async {
@@ -98,17 +99,17 @@ impl Serving {
             () = drain => return,
         };
         match secured {
-            Ok(Ok(stream)) => self.requests(stream).await,
+            Ok(Ok(stream)) => self.requests(stream, peer).await,
             Ok(Err(error)) => tracing::debug!(listener = self.name, %error, "no TLS"),
             Err(_) => self.metrics.dropped(self.name, Dropped::Handshake),
         }
     }
 
-    async fn requests(&self, stream: Box<dyn Stream>) {
+    async fn requests(&self, stream: Box<dyn Stream>, peer: Peer) {
         let pace = Pace::start();
         let service = service_fn(|request| {
             pace.request_arrived();
-            self.answer(&pace, request)
+            self.answer(&pace, peer, request)
         });
         let paced = Paced::new(stream, pace.clone(), self.metrics.clone());
         let mut connection = http1::Builder::new()
@@ -151,11 +152,14 @@ impl Serving {
     async fn answer(
         &self,
         pace: &Pace,
+        peer: Peer,
         request: Request<Incoming>,
     ) -> Result<Response, Infallible> {
         let (head, body) = request.into_parts();
         let mut answer = if head.uri.path_and_query().is_some() {
-            unwound(self.routes.answer(head, body)).await.unwrap_or_else(|| self.fault())
+            unwound(self.routes.answer(Head::new(head, peer), body))
+                .await
+                .unwrap_or_else(|| self.fault())
         } else {
             self.refuse(StatusCode::BAD_REQUEST, "the request's target is no path")
         };
@@ -268,7 +272,7 @@ mod tests {
             let requests =
                 b"GET /panic HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n";
             client.write_all(requests).await.unwrap();
-            serving.connection(Box::new(server)).await;
+            serving.connection(Box::new(server), Peer::Local).await;
             let mut answers = String::new();
             client.read_to_string(&mut answers).await.unwrap();
             answers

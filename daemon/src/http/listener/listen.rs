@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{self as unix, UnixListener, UnixStream};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::peer::Peer;
 use crate::endpoint::Endpoint;
 use crate::os::{self, Inherited};
 
@@ -201,10 +202,10 @@ enum AsyncSocket {
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Who has connected; a Unix socket's peer has no address.
+/// Who has connected.
 pub(super) struct Accepted {
     pub stream: Box<dyn Stream>,
-    pub peer: Option<IpAddr>,
+    pub peer: Peer,
 }
 
 impl AsyncListener {
@@ -213,11 +214,11 @@ impl AsyncListener {
             AsyncSocket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                Ok(Accepted { stream: Box::new(stream), peer: Some(peer.ip()) })
+                Ok(Accepted { stream: Box::new(stream), peer: Peer::at(peer.ip()) })
             }
             AsyncSocket::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok(Accepted { stream: Box::new(stream), peer: None })
+                Ok(Accepted { stream: Box::new(stream), peer: Peer::Local })
             }
             AsyncSocket::Private(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -225,7 +226,7 @@ impl AsyncListener {
                 if peer != 0 && peer != os::effective_user() {
                     return Err(io::Error::other(format!("user {peer} may not ask")));
                 }
-                Ok(Accepted { stream: Box::new(stream), peer: None })
+                Ok(Accepted { stream: Box::new(stream), peer: Peer::Local })
             }
         }
     }

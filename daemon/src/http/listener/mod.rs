@@ -6,6 +6,7 @@ mod fixed;
 mod limits;
 mod listen;
 mod pace;
+mod peer;
 mod permits;
 mod routes;
 mod secret;
@@ -14,6 +15,7 @@ mod tls;
 pub use accept::{Opened, Server, Stop};
 pub use limits::TURNED_AWAY_MAX;
 pub use listen::{BindError, Listener};
+pub use peer::Peer;
 pub use routes::{BodyStream, Head, Routes};
 pub use tls::{Tls, TlsError};
 

@@ -13,10 +13,27 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use warp::Filter;
 use warp::filters::BoxedFilter;
+use warp::http::request::Parts;
+use warp::http::{HeaderMap, Method, Uri};
 use warp::reply::Response;
 
+use super::peer::Peer;
+
 /// A request without its body. It is moved from hyper to the route: nobody copies its headers.
-pub type Head = warp::http::request::Parts;
+#[derive(Debug)]
+pub struct Head {
+    pub method: Method,
+    pub uri: Uri,
+    pub headers: HeaderMap,
+    /// Whose shares the request counts against.
+    pub peer: Peer,
+}
+
+impl Head {
+    pub fn new(parts: Parts, peer: Peer) -> Head {
+        Head { method: parts.method, uri: parts.uri, headers: parts.headers, peer }
+    }
+}
 
 /// The pieces of a request's body, as they arrive.
 pub type BodyStream = Pin<Box<dyn Pieces>>;
