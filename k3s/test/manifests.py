@@ -121,6 +121,8 @@ def coherent(objects: list[dict]):
                     for port in service["spec"]["ports"] if port["targetPort"] not in ports)
         if not service["spec"]["selector"].items() <= labels.items():
             yield f"Service {name} finds no pod"
+        if service["spec"].get("ipFamilyPolicy") != "PreferDualStack":
+            yield f"Service {name} does without one of the cluster's IP families"
     for policy in of_kind(objects, "NetworkPolicy"):
         for rule in policy["spec"]["ingress"]:
             yield from (f"NetworkPolicy: no port {port['port']}" for port in rule["ports"] if port["port"] not in ports)
@@ -171,6 +173,7 @@ def breaks(objects: list[dict]):
     yield "no ConfigMap", broken(lambda o: of_kind(o, "ConfigMap")[0]["metadata"].update(name="other"))
     yield "no port htpp", broken(lambda o: service(o)["ports"][0].update(targetPort="htpp"))
     yield "finds no pod", broken(lambda o: service(o).update(selector={"app.kubernetes.io/name": "pickets"}))
+    yield "IP families", broken(lambda o: service(o).pop("ipFamilyPolicy"))
     yield "livenessProbe asks", broken(lambda o: container(o)["livenessProbe"].update(failureThreshold=1))
     yield "readinessProbe waits", broken(lambda o: container(o)["readinessProbe"].pop("timeoutSeconds"))
     yield "of drain", broken(lambda o: spec(o).update(terminationGracePeriodSeconds=10))

@@ -153,6 +153,22 @@ mod tests {
     }
 
     #[test]
+    fn both_listeners_take_ipv6_where_it_exists_unless_told_otherwise() {
+        let listeners = |ipv6, flags: Settings| {
+            let surroundings =
+                Surroundings { hostname: "box".into(), cores: 1, ipv6, ..Surroundings::default() };
+            let config = Config::load(flags, None, &surroundings).unwrap().0;
+            (config.api.listen.to_string(), config.probe.listen.to_string())
+        };
+        let pair = |api: &str, probe: &str| (api.to_string(), probe.to_string());
+        assert_eq!(listeners(true, Settings::default()), pair("[::]:8000", "[::]:8001"));
+        assert_eq!(listeners(false, Settings::default()), pair("0.0.0.0:8000", "0.0.0.0:8001"));
+        let mut told = Settings::default();
+        told.api.listen = Some("[::]:80".parse().unwrap());
+        assert_eq!(listeners(false, told), pair("[::]:80", "0.0.0.0:8001"));
+    }
+
+    #[test]
     fn a_former_name_in_the_file_works_and_is_reported_and_two_names_are_refused() {
         let (config, former) = load("[log]\nlog_durability = 'relaxed'\n").unwrap();
         assert_eq!(config.log.reported_durability, crate::recording::Durability::Relaxed);

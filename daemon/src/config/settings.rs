@@ -46,7 +46,9 @@ settings! {
 
 ["api"] ApiSettings ApiConfig {} {
     /// Address of the API listener, or unix:/path.
-    listen: Endpoint = "0.0.0.0:8000" {
+    listen: Endpoint {
+        unset: "[::]:8000, which includes IPv4; 0.0.0.0:8000 where there is no IPv6",
+        example: "[::]:8000",
         device: "Not used while picket.socket is active.",
         cluster: "Services and NetworkPolicy go by the pod's port names: change both."
     },
@@ -74,8 +76,12 @@ settings! {
     // Each takes a file and some 100 kB of the kernel.
     /// Open connections.
     max_connections: usize = 512 { limit: Between("1", "16384") },
-    /// Open connections from one address, at most max_connections.
+    /// Open connections from one address, at most max_connections; it gets seven eighths of them at most.
     max_connections_per_address: usize = 128 {},
+    // Whoever keeps connections must be the first to close one, or it sends a request into a closed one:
+    // nginx and the balancers of clouds keep theirs for 60 s, Traefik and Go for 90 s.
+    /// How long any listener keeps an idle connection.
+    idle_timeout: Span = "2min" { limit: Between("1s", "1h") },
     /// File with the bearer token that requests must show.
     token_file: Option<PathBuf> {
         unset: "the credential picket-api-token, else none",
@@ -98,7 +104,9 @@ settings! {
 
 ["probe"] ProbeSettings ProbeConfig {} {
     /// Address of the listener for /health, /ready and /metrics only, or unix:/path.
-    listen: Endpoint = "0.0.0.0:8001" {
+    listen: Endpoint {
+        unset: "[::]:8001, which includes IPv4; 0.0.0.0:8001 where there is no IPv6",
+        example: "[::]:8001",
         device: "Not used while picket-probe.socket is active.",
         cluster: "The kubelet asks the pod's address: not loopback."
     },

@@ -16,6 +16,10 @@ pub enum Dropped {
     Limit,
     /// The client's address has as many as it may.
     AddressLimit,
+    /// It made room for another.
+    Displaced,
+    /// Its process is another user's.
+    Stranger,
     /// The TLS handshake did not end in time.
     Handshake,
     /// A request's head did not arrive in time.
@@ -25,13 +29,22 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Dropped; 5] =
-        [Dropped::Limit, Dropped::AddressLimit, Dropped::Handshake, Dropped::Head, Dropped::Write];
+    const ALL: [Dropped; 7] = [
+        Dropped::Limit,
+        Dropped::AddressLimit,
+        Dropped::Displaced,
+        Dropped::Stranger,
+        Dropped::Handshake,
+        Dropped::Head,
+        Dropped::Write,
+    ];
 
     fn label(self) -> &'static str {
         match self {
             Dropped::Limit => "limit",
             Dropped::AddressLimit => "address_limit",
+            Dropped::Displaced => "displaced",
+            Dropped::Stranger => "stranger",
             Dropped::Handshake => "handshake",
             Dropped::Head => "head",
             Dropped::Write => "write",
@@ -60,7 +73,7 @@ impl HttpMetrics {
             ),
             dropped: registry.counters(
                 "picket_http_dropped_connections_total",
-                "Connections turned away at a limit or given up at a deadline.",
+                "Connections turned away or closed at a limit, or given up at a deadline.",
                 &["listener", "why"],
             ),
         };

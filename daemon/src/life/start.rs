@@ -17,7 +17,9 @@ use crate::endpoint::Endpoint;
 use crate::health::{Deadlines, Health, HealthMetrics, Heartbeat, Work};
 use crate::http::HttpMetrics;
 use crate::http::api::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
-use crate::http::listener::{Listener, Opened, Server, Stop, TURNED_AWAY_MAX};
+use crate::http::listener::{
+    LEAVING_MAX, Listener, Opened, Patience, Server, Stop, TURNED_AWAY_MAX,
+};
 use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
 use crate::metrics::{Registry, register_process};
 use crate::os::{self, Inherited};
@@ -31,6 +33,19 @@ use picket_records::{self as prediction_log, Labels, LogReader, Origin};
 /// listener has its own, so that a flood on one never starves another.
 const PROBE_CONNECTIONS_MAX: usize = 64;
 const CONTROL_CONNECTIONS_MAX: usize = 8;
+
+/// Connections to the probes from one address. A scraper, a kubelet and a balancer keep a few.
+const PROBE_CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
+
+/// A request's head must be there so long after its beginning. The probes' clients are near, and
+/// their questions short.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const PROBE_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Who reads an answer slowly keeps its place for so long while others want it. A probe's answer fits
+/// into the socket.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+const PROBE_ANSWER_PATIENCE: Duration = Duration::ZERO;
 
 /// Files that are open beside connections: the log, listeners, runtimes, standard streams.
 const OTHER_FILES_MAX: usize = 128;
@@ -142,7 +157,15 @@ struct Start<'a> {
 
 impl Start<'_> {
     fn probe(&mut self, inherited: Option<Inherited>) -> Result<(), RunError> {
-        let server = self.server("probe", PROBE_CONNECTIONS_MAX);
+        let server = Server {
+            per_address_max: PROBE_CONNECTIONS_PER_ADDRESS_MAX,
+            patience: Patience {
+                head: PROBE_HEAD_TIMEOUT,
+                answer: PROBE_ANSWER_PATIENCE,
+                ..self.patience()
+            },
+            ..self.server("probe", PROBE_CONNECTIONS_MAX)
+        };
         let listener = listener("probe", inherited, &self.config.probe.listen)?;
         let routes = api::probe_routes(self.admin.clone());
         self.serve(server.heartbeat.clone(), server.open(listener, routes))
@@ -267,12 +290,19 @@ impl Start<'_> {
         Server {
             name,
             connections_max,
-            per_address_max: connections_max,
+            // Who comes by the control socket has no address, and no share.
+            per_address_max: 1,
+            patience: self.patience(),
             drain_timeout: self.config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
             heartbeat: self.health.heartbeat(name, self.deadlines.runtime),
             metrics: self.admin.metrics.clone(),
             tls: None,
         }
+    }
+
+    fn patience(&self) -> Patience {
+        let idle = self.config.api.idle_timeout.0;
+        Patience { head: HEAD_TIMEOUT, idle, answer: ANSWER_PATIENCE }
     }
 
     /// Serves a listener in a part of its own.
@@ -303,8 +333,8 @@ fn listener(
 
 /// How many API connections there are files for, once as many are asked of the kernel as needed.
 fn room_for_connections(api: &ApiConfig) -> usize {
-    let turned_away = 3 * TURNED_AWAY_MAX;
-    let others = OTHER_FILES_MAX + PROBE_CONNECTIONS_MAX + CONTROL_CONNECTIONS_MAX + turned_away;
+    let going = 3 * (TURNED_AWAY_MAX + LEAVING_MAX);
+    let others = OTHER_FILES_MAX + PROBE_CONNECTIONS_MAX + CONTROL_CONNECTIONS_MAX + going;
     let files = os::raise_open_files(others + api.max_connections).unwrap_or(usize::MAX);
     let possible = files.saturating_sub(others).max(1);
     if possible < api.max_connections {

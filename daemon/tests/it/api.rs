@@ -319,7 +319,7 @@ fn what_other_clients_write_is_understood() {
         assert_eq!(answer.json()["durable"], query != "durable=False", "{query}");
     }
     for since in
-        ["1971-01-01T00:00:10+01:00", "1971-01-01T00:00:10-0500", "1971-01-01 00:00:10+01:00"]
+        ["1971-01-01T00:00:10.123+01:00", "1971-01-01T00:00:10-0500", "1971-01-01 00:00:10+01:00"]
     {
         let answer = daemon.get(&format!("/predictions?since={}", since.replace(' ', "%20")));
         assert_eq!(answer.status, 200, "{since}");

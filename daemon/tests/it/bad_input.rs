@@ -155,6 +155,7 @@ fn unknown_routes_methods_and_parameters_are_named() {
         ("/predictions?limit=x", "limit is x: a whole number"),
         ("/predictions?after=-1", "after is -1: a whole number"),
         ("/predictions?defect_only=maybe", "defect_only is maybe: true or false"),
+        ("/predictions?until=1795000010123", "until is 1795000010123: epoch seconds are needed"),
         ("/predictions?since=yesterday", "since is yesterday: epoch seconds or RFC 3339"),
         ("/predictions?untl=5", "untl"),
     ] {

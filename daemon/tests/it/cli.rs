@@ -261,7 +261,9 @@ fn flags_come_before_the_environment_and_that_before_the_file() {
     assert_eq!(config["log"]["max_records"].as_integer(), Some(31), "the flag");
     assert_eq!(config["api"]["queue"].as_integer(), Some(22), "the environment");
     assert_eq!(config["api"]["workers"].as_integer(), Some(13), "the file");
-    assert_eq!(config["probe"]["listen"].as_str(), Some("0.0.0.0:8001"), "the default");
+    let has_ipv6 = std::net::TcpListener::bind("[::]:0").is_ok();
+    let listen = if has_ipv6 { "[::]:8001" } else { "0.0.0.0:8001" };
+    assert_eq!(config["probe"]["listen"].as_str(), Some(listen), "the default");
 }
 
 #[test]

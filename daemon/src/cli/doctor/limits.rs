@@ -16,7 +16,7 @@ const MEMORY_MIN: u64 = 64 << 20;
 const CORES_MIN: f64 = 0.2;
 
 /// The connections of all listeners, the store and the rest need so many.
-const FILES_NEEDED: u64 = 700;
+const FILES_NEEDED: u64 = 960;
 
 /// The limits of the running daemon where there is one, else those of this process, which a daemon
 /// started from here would inherit.

@@ -225,6 +225,9 @@ fn require_json(headers: &HeaderMap) -> Result<(), Rejected> {
     }
 }
 
+/// The year 5138: a larger number is a mix-up with milliseconds, and would find nothing.
+const EPOCH_SECONDS_MAX: f64 = 1e11;
+
 fn page_query(parameters: PageParameters) -> Result<Query, Rejected> {
     let present = |text: Option<String>| text.filter(|text| !text.is_empty());
     let limit = number("limit", present(parameters.limit))?.unwrap_or(PAGE_RECORDS_DEFAULT as u64);
@@ -252,6 +255,10 @@ fn number(name: &str, text: Option<String>) -> Result<Option<u64>, Rejected> {
 fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
     let Some(text) = text else { return Ok(None) };
     if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
+        if seconds > EPOCH_SECONDS_MAX {
+            let needed = "epoch seconds are needed, and it looks like milliseconds";
+            return Err(bad_parameter(name, &text, needed));
+        }
         return Ok(Some(seconds));
     }
     // A plus sign that nobody escaped arrives as a space.

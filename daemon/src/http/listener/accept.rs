@@ -10,14 +10,16 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::connection::{Counted, Serving};
 use super::limits::TURNED_AWAY_MAX;
-use super::listen::{Accepted, AsyncListener, Listener};
-use super::permits::{Full, Permits};
+use super::listen::{Accepted, AsyncListener, Connected, Listener};
+use super::pace::{Pace, Patience};
+use super::permits::{Full, Permits, share};
 use super::routes::Routes;
 use super::tls::Tls;
 use crate::health::Heartbeat;
 use crate::http::metrics::{Dropped, HttpMetrics};
 
-/// Pause after a failed accept, as when file descriptors run out: the next would fail as well.
+/// Pause after an accept that fails for want of something, as of file descriptors: the next would
+/// fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Connections that the kernel may keep for us to accept: what std asks for.
@@ -43,8 +45,9 @@ pub struct Server {
     /// `api` or `probe`: the thread's name and the log's `listener`.
     pub name: &'static str,
     pub connections_max: usize,
-    /// Connections from one address, of these.
+    /// Connections from one address, of these. It never has all.
     pub per_address_max: usize,
+    pub patience: Patience,
     /// Longest wait for open requests after `stop`.
     pub drain_timeout: Duration,
     pub heartbeat: Arc<Heartbeat>,
@@ -94,6 +97,16 @@ impl Server {
             .thread_name(format!("{}-blocking", self.name))
             .build()?;
         let (stop, stopped) = watch::channel(false);
+        let (asked, share) =
+            (self.per_address_max, share(self.connections_max, self.per_address_max));
+        if share < asked {
+            tracing::info!(
+                listener = self.name,
+                asked,
+                share,
+                "one address gets fewer connections"
+            );
+        }
         tracing::info!(listener = self.name, addr = %listener.address(), "listening");
         let listener = {
             let _guard = runtime.enter();
@@ -119,14 +132,17 @@ impl Server {
         });
         // Each connection holds a sender: the receiver is told when the last has gone.
         let (open, mut all_closed) = mpsc::channel::<()>(1);
+        let door = Door { permits, serving, open, patience: self.patience };
         let mut beat = tokio::time::interval(BEAT_INTERVAL);
-        let mut warned: Option<Instant> = None;
+        let mut complaints = Complaints { listener: self.name, last: None };
+        let mut paused_until = None;
         // After the stop whoever had connected before is let in: the kernel would reset them.
         let mut backlog = None;
         while backlog != Some(0) {
             let accepted = tokio::select! {
                 _ = stopped.changed(), if backlog.is_none() => {
                     backlog = Some(BACKLOG_MAX);
+                    paused_until = None;
                     continue;
                 }
                 () = tokio::time::sleep(BACKLOG_PAUSE), if backlog.is_some() => break,
@@ -134,24 +150,34 @@ impl Server {
                     self.heartbeat.beat();
                     continue;
                 }
-                accepted = listener.accept() => accepted,
+                () = until(paused_until), if paused_until.is_some() => {
+                    paused_until = None;
+                    continue;
+                }
+                accepted = listener.accept(), if paused_until.is_none() => accepted,
             };
             backlog = backlog.map(|left| left - 1);
             match accepted {
-                Ok(accepted) => admit(accepted, &permits, &serving, &open),
+                Ok(Accepted::Connection(connected)) => door.admit(connected),
+                Ok(Accepted::Stranger(user)) => {
+                    door.serving.metrics.dropped(self.name, Dropped::Stranger);
+                    complaints.warn(&format!("user {user} may not ask"));
+                }
                 Err(error) => {
-                    if warned.is_none_or(|at| at.elapsed() > ACCEPT_WARNING_INTERVAL) {
-                        tracing::warn!(listener = self.name, %error, "accept failed");
-                        warned = Some(Instant::now());
+                    if is_of_one_connection(&error) {
+                        continue;
                     }
+                    complaints.warn(&error.to_string());
                     if backlog.is_none() {
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        paused_until = Some(tokio::time::Instant::now() + ACCEPT_PAUSE);
                     }
                 }
             }
+            // Those that are open get their turn: who has sent a request is not taken for silent.
+            tokio::task::yield_now().await;
         }
+        drop(door);
         drop(listener);
-        drop(open);
         self.heartbeat.retire();
         if tokio::time::timeout(self.drain_timeout, all_closed.recv()).await.is_err() {
             tracing::warn!(listener = self.name, "requests were still open at the drain deadline");
@@ -159,29 +185,78 @@ impl Server {
     }
 }
 
-/// Serves a connection on a task of its own. At the limit it is turned away at once, never queued.
-fn admit(
-    Accepted { stream, peer }: Accepted,
-    permits: &Arc<Permits>,
-    serving: &Arc<Serving>,
-    open: &mpsc::Sender<()>,
-) {
-    let (serving, open) = (serving.clone(), open.clone());
-    match permits.take(peer) {
-        Ok(permit) => {
-            let counted = Counted::new(serving.clone());
-            tokio::spawn(async move {
-                serving.connection(stream, peer).await;
-                drop((counted, permit, open));
-            });
+/// Comes at that time.
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells a failure that concerns the connection that was to be accepted, and none behind it
+/// (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, PermissionDenied,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | PermissionDenied
+    )
+}
+
+/// Warns of what is refused before it is a connection, now and then.
+struct Complaints {
+    listener: &'static str,
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    fn warn(&mut self, error: &str) {
+        if self.last.is_none_or(|at| at.elapsed() > ACCEPT_WARNING_INTERVAL) {
+            tracing::warn!(listener = self.listener, error, "accept failed");
+            self.last = Some(Instant::now());
         }
-        Err(full) => {
-            let (why, text) = refusal(full);
-            serving.metrics.dropped(serving.name, why);
-            tokio::spawn(async move {
-                serving.turn_away(stream, &text).await;
-                drop(open);
-            });
+    }
+}
+
+/// Where connections come in.
+struct Door {
+    permits: Arc<Permits>,
+    serving: Arc<Serving>,
+    open: mpsc::Sender<()>,
+    patience: Patience,
+}
+
+impl Door {
+    /// Serves a connection on a task of its own. Where there is no place it is turned away at once,
+    /// never queued.
+    fn admit(&self, connected: Connected) {
+        let (serving, open) = (self.serving.clone(), self.open.clone());
+        let pace = Pace::start(self.patience);
+        match self.permits.take(connected.peer, &pace) {
+            Ok(permit) => {
+                let counted = Counted::new(serving.clone());
+                tokio::spawn(async move {
+                    serving.connection(connected, pace).await;
+                    drop((counted, permit, open));
+                });
+            }
+            Err(full) => {
+                let (why, text) = refusal(full);
+                serving.metrics.dropped(serving.name, why);
+                tokio::spawn(async move {
+                    serving.turn_away(connected.stream, &text).await;
+                    drop(open);
+                });
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::peer::Peer;
+use super::tcp::{Tcp, Vanishing};
 use crate::endpoint::Endpoint;
 use crate::os::{self, Inherited};
 
@@ -56,7 +57,7 @@ impl Listener {
     /// text lacks.
     pub fn bind(endpoint: &Endpoint) -> Result<Listener, BindError> {
         let bound = match endpoint {
-            Endpoint::Tcp(addr) => TcpListener::bind(addr).and_then(Listener::tcp),
+            Endpoint::Tcp(addr) => os::listen(*addr).and_then(Listener::tcp),
             Endpoint::Unix(path) => SocketFile::bind(path).map(|(socket, file)| Listener {
                 socket: Socket::Unix(socket),
                 address: endpoint.to_string(),
@@ -202,10 +203,25 @@ enum AsyncSocket {
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// What a listener's queue held.
+pub(super) enum Accepted {
+    Connection(Connected),
+    /// Another user's process at a socket that answers its own user only.
+    Stranger(u32),
+}
+
 /// Who has connected.
-pub(super) struct Accepted {
+pub(super) struct Connected {
     pub stream: Box<dyn Stream>,
     pub peer: Peer,
+    pub vanishing: Vanishing,
+}
+
+impl Connected {
+    fn local(stream: tokio::net::UnixStream) -> Accepted {
+        let vanishing = Vanishing::untold();
+        Accepted::Connection(Connected { stream: Box::new(stream), peer: Peer::Local, vanishing })
+    }
 }
 
 impl AsyncListener {
@@ -214,19 +230,16 @@ impl AsyncListener {
             AsyncSocket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                Ok(Accepted { stream: Box::new(stream), peer: Peer::at(peer.ip()) })
+                let (stream, vanishing) = Tcp::new(stream);
+                let (stream, peer) = (Box::new(stream), Peer::at(peer.ip()));
+                Ok(Accepted::Connection(Connected { stream, peer, vanishing }))
             }
-            AsyncSocket::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok(Accepted { stream: Box::new(stream), peer: Peer::Local })
-            }
+            AsyncSocket::Unix(listener) => Ok(Connected::local(listener.accept().await?.0)),
             AsyncSocket::Private(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let peer = stream.peer_cred()?.uid();
-                if peer != 0 && peer != os::effective_user() {
-                    return Err(io::Error::other(format!("user {peer} may not ask")));
-                }
-                Ok(Accepted { stream: Box::new(stream), peer: Peer::Local })
+                let user = stream.peer_cred()?.uid();
+                let is_ours = user == 0 || user == os::effective_user();
+                Ok(if is_ours { Connected::local(stream) } else { Accepted::Stranger(user) })
             }
         }
     }

@@ -1,8 +1,10 @@
 //! Sockets → requests: listening, limits, deadlines, TLS. Knows no route.
 
 mod accept;
+mod arriving;
 mod connection;
 mod fixed;
+mod keep_alive;
 mod limits;
 mod listen;
 mod pace;
@@ -10,11 +12,13 @@ mod peer;
 mod permits;
 mod routes;
 mod secret;
+mod tcp;
 mod tls;
 
 pub use accept::{Opened, Server, Stop};
-pub use limits::TURNED_AWAY_MAX;
+pub use limits::{LEAVING_MAX, TURNED_AWAY_MAX};
 pub use listen::{BindError, Listener};
+pub use pace::Patience;
 pub use peer::Peer;
 pub use routes::{BodyStream, Head, Routes};
 pub use tls::{Tls, TlsError};

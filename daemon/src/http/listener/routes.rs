@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use warp::Filter;
@@ -17,6 +16,7 @@ use warp::http::request::Parts;
 use warp::http::{HeaderMap, Method, Uri};
 use warp::reply::Response;
 
+use super::arriving::Arriving;
 use super::peer::Peer;
 
 /// A request without its body. It is moved from hyper to the route: nobody copies its headers.
@@ -80,7 +80,7 @@ impl Routes {
     pub(super) fn answer(
         &self,
         head: Head,
-        body: Incoming,
+        body: Arriving,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
         let mut request = Request::new(body);
         request.extensions_mut().insert(Arc::new(head));
