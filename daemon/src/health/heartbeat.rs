@@ -26,10 +26,11 @@ pub enum Work {
     Housekeeping,
     Registry,
     Reload,
+    Certificate,
 }
 
 impl Work {
-    const ALL: [Work; 8] = [
+    const ALL: [Work; 9] = [
         Work::OpenLog,
         Work::LoadModel,
         Work::Image,
@@ -38,6 +39,7 @@ impl Work {
         Work::Housekeeping,
         Work::Registry,
         Work::Reload,
+        Work::Certificate,
     ];
 
     fn text(self) -> &'static str {
@@ -50,6 +52,7 @@ impl Work {
             Work::Housekeeping => "the log's housekeeping",
             Work::Registry => "one question to the registry",
             Work::Reload => "reading the configuration again",
+            Work::Certificate => "reading the certificate again",
         }
     }
 

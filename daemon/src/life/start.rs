@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use super::certificate;
 use super::error::RunError;
 use super::model;
 use super::part::Parts;
@@ -78,10 +79,10 @@ pub fn start(
         workers = config.api.workers,
         "starting"
     );
-    let (secrets, api_connections_max) =
-        (Secrets::load(&config.api)?, room_for_connections(&config.api));
-    let boot_id = clock::boot_id();
     let admin = admin(config, health);
+    let secrets = Secrets::load(&config.api, &admin.registry)?;
+    let api_connections_max = room_for_connections(&config.api);
+    let boot_id = clock::boot_id();
     let mut start = Start { config, deadlines, health, heartbeat, admin, parts: Parts::default() };
     start.probe(sockets.probe)?;
     start.watchdog()?;
@@ -121,6 +122,7 @@ pub fn start(
         token: secrets.token.clone(),
     });
     start.control(&api);
+    start.certificate(&secrets)?;
     start.api(sockets.api, api, &secrets, api_connections_max)?;
     health.serving();
     Notifier.status("serving predictions");
@@ -270,6 +272,14 @@ impl Start<'_> {
         }
     }
 
+    fn certificate(&mut self, secrets: &Secrets) -> Result<(), RunError> {
+        let Some(certificate) = secrets.certificate.clone() else { return Ok(()) };
+        let (stop, stopped) = mpsc::channel();
+        let heartbeat = self.health.heartbeat("certificate", certificate::STUCK_AFTER);
+        let work = move |heartbeat: &Heartbeat| certificate.run(heartbeat, &stopped);
+        Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
+    }
+
     fn api(
         &mut self,
         inherited: Option<Inherited>,
@@ -279,7 +289,7 @@ impl Start<'_> {
     ) -> Result<(), RunError> {
         let server = Server {
             per_address_max: self.config.api.max_connections_per_address,
-            tls: secrets.tls.clone(),
+            tls: secrets.certificate.as_ref().map(|certificate| certificate.tls.clone()),
             ..self.server("api", connections_max)
         };
         let listener = listener("api", inherited, &self.config.api.listen)?;

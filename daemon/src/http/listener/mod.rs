@@ -21,7 +21,7 @@ pub use listen::{BindError, Listener};
 pub use pace::Patience;
 pub use peer::Peer;
 pub use routes::{BodyStream, Head, Routes};
-pub use tls::{Tls, TlsError};
+pub use tls::{Look, Tls, TlsError};
 
 pub(in crate::http) use fixed::error_response;
 pub(in crate::http) use secret::warn_if_exposed;
