@@ -175,7 +175,7 @@ impl Serving {
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(paced), service);
         let mut stopped = self.stopped.clone();
-        let mut alarm = pin!(sleep(HANDSHAKE_TIMEOUT));
+        let mut alarm = pin!(pace.alarm());
         let end = loop {
             tokio::select! {
                 // The connection first: on a stop it takes what has come by then.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::fixed;
 use crate::http::metrics::HttpMetrics;
@@ -247,6 +247,11 @@ impl Pace {
         {
             *since = Instant::now();
         }
+    }
+
+    /// Goes off at the deadline that holds now.
+    pub fn alarm(&self) -> Sleep {
+        sleep_until(self.deadline().0)
     }
 
     /// Comes once the connection has stayed where it is for too long. To be polled after the connection,
