@@ -128,6 +128,9 @@ fn a_client_that_vanishes_while_it_waits_is_noticed() {
     let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
     setsockopt(&client, sockopt::Linger, &at_once).unwrap();
     drop(client);
+    let gone = Instant::now();
     daemon.wait_until("the close", |daemon| open_connections(daemon) == 0.0);
+    // Unnoticed, it would wait for its record until that is given up.
+    assert!(gone.elapsed() < Duration::from_secs(7), "{:?}", gone.elapsed());
     drop(frozen);
 }
