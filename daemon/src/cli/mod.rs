@@ -10,7 +10,6 @@ mod log;
 mod messages;
 mod model;
 mod predict;
-mod printable;
 mod serve;
 mod source;
 mod stdout;

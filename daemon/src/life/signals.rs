@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use crate::diagnostics::Lines;
 use crate::health::{Health, Heartbeat};
 use crate::os::{SignalRequest, Signals};
 
 /// The thread beats this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whoever ends the process here gives its last lines so long to be written.
+const FLUSH_MAX: Duration = Duration::from_millis(200);
 
 pub struct Obedience {
     pub signals: Signals,
@@ -19,6 +23,7 @@ pub struct Obedience {
     pub drain_timeout: Duration,
     /// Whoever reloads and drains reads here.
     pub requests: SyncSender<SignalRequest>,
+    pub lines: Lines,
 }
 
 impl Obedience {
@@ -33,7 +38,7 @@ impl Obedience {
             if left.is_some_and(|left| left.is_zero()) {
                 let limit_secs = self.drain_timeout.as_secs();
                 tracing::error!(limit_secs, "not drained in time, ending");
-                exit(1);
+                self.end(1);
             }
             match self.signals.wait(left.unwrap_or(BEAT_INTERVAL).min(BEAT_INTERVAL)) {
                 None => {}
@@ -41,11 +46,11 @@ impl Obedience {
                 Some(SignalRequest::Reload) => drop(self.requests.try_send(SignalRequest::Reload)),
                 Some(SignalRequest::Stop(signal)) if !self.health.is_serving() => {
                     tracing::info!(signal, "stopped while starting");
-                    exit(0);
+                    self.end(0);
                 }
                 Some(SignalRequest::Stop(signal)) if ends_at.is_some() => {
                     tracing::warn!(signal, "second signal, ending at once");
-                    exit(1);
+                    self.end(1);
                 }
                 Some(stop) => {
                     ends_at = Some(Instant::now() + self.drain_timeout);
@@ -54,5 +59,10 @@ impl Obedience {
                 }
             }
         }
+    }
+
+    fn end(&self, code: i32) -> ! {
+        self.lines.flush(FLUSH_MAX);
+        exit(code)
     }
 }

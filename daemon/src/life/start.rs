@@ -13,6 +13,7 @@ use super::secrets::Secrets;
 use super::systemd::{Notifier, Sockets};
 use super::watchdog::Watchdog;
 use crate::config::{ApiConfig, Config};
+use crate::diagnostics::{self, Lines};
 use crate::endpoint::Endpoint;
 use crate::health::{Deadlines, Health, HealthMetrics, Heartbeat, Work};
 use crate::http::HttpMetrics;
@@ -55,6 +56,7 @@ pub fn start(
     health: &Arc<Health>,
     heartbeat: &Heartbeat,
     sockets: Sockets,
+    lines: Lines,
 ) -> Result<Started, RunError> {
     let started = Instant::now();
     tracing::info!(
@@ -67,6 +69,7 @@ pub fn start(
         (Secrets::load(&config.api)?, room_for_connections(&config.api));
     let boot_id = clock::boot_id();
     let admin = admin(config, health);
+    diagnostics::count_lost(&admin.registry, lines);
     let mut start = Start { config, deadlines, health, heartbeat, admin, parts: Parts::default() };
     start.probe(sockets.probe)?;
     start.watchdog()?;
@@ -109,7 +112,6 @@ pub fn start(
     start.api(sockets.api, api, &secrets, api_connections_max)?;
     health.serving();
     Notifier.status("serving predictions");
-    Notifier.ready();
     tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
     Ok(Started { live, secrets, parts: start.parts })
 }

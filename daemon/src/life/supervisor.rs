@@ -12,6 +12,7 @@ use super::signals::Obedience;
 use super::start::{self, Started};
 use super::systemd::{Notifier, Sockets, watchdog_period};
 use crate::config::{Config, Sources};
+use crate::diagnostics::Lines;
 use crate::health::{Deadlines, Health, Heartbeat, START_STEP_MAX, Work};
 use crate::os::{self, SignalRequest, Signals};
 
@@ -25,7 +26,8 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(60);
 const REQUESTS_MAX: usize = 4;
 
 /// Runs until a stop signal, then drains. `signals` must have been blocked, and `sockets` taken,
-/// before any thread was started; `sources` are read again whenever SIGHUP comes.
+/// before any thread was started; `sources` are read again whenever SIGHUP comes. What is said goes
+/// through `lines`.
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting; what had been started is taken down again. Once it serves,
@@ -35,6 +37,7 @@ pub fn run(
     sources: &Sources,
     signals: Signals,
     sockets: Sockets,
+    lines: Lines,
 ) -> Result<(), RunError> {
     let health = Health::new();
     let deadlines = Deadlines {
@@ -46,16 +49,23 @@ pub fn run(
     .within_the_watchdogs();
     let (send, requests) = mpsc::sync_channel(REQUESTS_MAX);
     let drain_timeout = config.api.drain_timeout.0;
-    let obedience = Obedience { signals, health: health.clone(), drain_timeout, requests: send };
+    let obedience = Obedience {
+        signals,
+        health: health.clone(),
+        drain_timeout,
+        requests: send,
+        lines: lines.clone(),
+    };
     // No part of the list: it ends a drain that hangs, and with the process.
     let beat = health.heartbeat("signals", deadlines.runtime);
     let _signals = Part::start(beat, move |heartbeat| obedience.run(heartbeat), || {})?;
     let heartbeat = health.heartbeat("supervisor", START_STEP_MAX);
-    let started = start::start(&config, deadlines, &health, &heartbeat, sockets)?;
+    let started = start::start(&config, deadlines, &health, &heartbeat, sockets, lines)?;
     heartbeat.set_deadline(deadlines.runtime);
     os::trim_heap();
     os::unmap_code_of_start();
-    let mut supervisor = Supervisor { config, started, health };
+    let announced = Notifier.ready();
+    let mut supervisor = Supervisor { config, started, health, announced };
     let signal = supervisor.serve(sources, &heartbeat, &requests);
     heartbeat.retire();
     tracing::info!(signal, "stopping");
@@ -69,6 +79,8 @@ struct Supervisor {
     config: Config,
     started: Started,
     health: Arc<Health>,
+    /// The service manager has been told that the daemon is ready, or reloaded.
+    announced: bool,
 }
 
 impl Supervisor {
@@ -82,6 +94,9 @@ impl Supervisor {
         let mut trimmed = Instant::now();
         loop {
             heartbeat.beat();
+            if !self.announced {
+                self.announced = Notifier.ready();
+            }
             if trimmed.elapsed() >= TRIM_INTERVAL {
                 os::trim_heap();
                 trimmed = Instant::now();
@@ -118,7 +133,7 @@ impl Supervisor {
             }
             Err(error) => tracing::error!(error, "configuration not reloaded, nothing changed"),
         }
-        Notifier.ready();
+        self.announced = Notifier.ready();
     }
 
     /// Answers what is queued, logs what is answered, and brings what is logged to the medium.

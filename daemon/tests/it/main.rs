@@ -22,6 +22,7 @@ mod pictures;
 mod probes;
 mod reload;
 mod shutdown;
+mod stalled_reader;
 mod support;
 mod systemd;
 #[cfg(feature = "tls")]

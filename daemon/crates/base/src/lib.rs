@@ -1,5 +1,5 @@
 //! What every room of Picket may use: the clocks, moments as text, files and disks, values that a
-//! reload replaces, and errors in words. It knows nothing of pictures, models, records or requests. With the daemon's `os`
+//! reload replaces, errors in words and text that a terminal may show. It knows nothing of pictures, models, records or requests. With the daemon's `os`
 //! it is the only place that names nix and rustix.
 
 #![deny(unsafe_code)]
@@ -8,7 +8,9 @@ pub mod clock;
 pub mod disk;
 mod error;
 mod live;
+mod printable;
 pub mod rfc3339;
 
 pub use error::chain;
 pub use live::Live;
+pub use printable::{is_obeyed, printable, printable_json};
