@@ -34,12 +34,15 @@ pub(super) enum Kind {
     BootOffset = 4,
     /// Head of packed records.
     Chunk = 5,
+    /// Mark of a batch that was stored under a name (see marks.rs).
+    Batch = 6,
 }
 
 impl Kind {
     /// Returns the kind of a value with this second byte, of any version that is read.
     pub(super) fn of(byte: u8) -> Option<Kind> {
-        let kinds = [Kind::Record, Kind::Origin, Kind::Anchor, Kind::BootOffset, Kind::Chunk];
+        let kinds =
+            [Kind::Record, Kind::Origin, Kind::Anchor, Kind::BootOffset, Kind::Chunk, Kind::Batch];
         let kind = kinds.into_iter().find(|kind| *kind as u8 == byte >> 4);
         kind.filter(|_| (OLDEST_VERSION..=VERSION).contains(&(byte & 15)))
     }

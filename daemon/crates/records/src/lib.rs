@@ -5,6 +5,7 @@
 //! - `record` is what is kept of a prediction, `top` its most probable classes, `origin` who made it.
 //!   `format` is a record's bytes and its link in the chain, `body` what of them the model decides, `packed`
 //!   those of a commit in one value, `chunk` such values in the store, `keys` their names.
+//! - `marks` are the batches that were stored under a name of their sender's.
 //! - `position` is where the log stands; `journal` and `high_water` keep it through a power cut.
 //! - `store` is the open log, which `append` and `retire` change within the limits of `retention`;
 //!   `scan` is what it knows of its store, `stats` the counters.
@@ -27,6 +28,7 @@ mod headroom;
 mod high_water;
 mod journal;
 mod keys;
+mod marks;
 mod open;
 mod origin;
 mod packed;
@@ -52,10 +54,12 @@ mod verify;
 #[cfg(test)]
 mod versions;
 
+pub use append::Group;
 pub use climb::{Climb, RecoveryStep};
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record};
 pub use headroom::NoRoom;
+pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use origin::{Labels, Origin};
 pub use packed::read_chunk;
 pub use paths::socket_name;

@@ -7,6 +7,7 @@ use super::chunk;
 use super::error::{LogError, guard};
 use super::format::{self, Damage};
 use super::keys::origin_key;
+use super::marks::{BatchName, Marks, StoredBatch};
 use super::origin::Origin;
 use super::record::{Entry, LogRecord};
 use super::stats::Stats;
@@ -73,6 +74,7 @@ pub struct LogReader {
     pub(super) shelf: Shelf,
     pub(super) stats: Arc<Mutex<Stats>>,
     pub(super) offsets: BootOffsets,
+    pub(super) marks: Arc<Mutex<Marks>>,
 }
 
 impl LogReader {
@@ -83,6 +85,11 @@ impl LogReader {
     /// Returns the counters as they are now.
     pub fn stats(&self) -> Stats {
         self.stats.lock().expect("no holder of the counters panics").clone()
+    }
+
+    /// Returns what was stored of the batch of this name, if it is one of those that are remembered.
+    pub fn stored_batch(&self, name: &BatchName) -> Option<StoredBatch> {
+        self.marks.lock().expect("no holder of the marks panics").get(name)
     }
 
     /// Returns a page of the records that `query` asks for.
