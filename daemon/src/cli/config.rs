@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::error::CliError;
 use super::global::{Global, load};
-use super::stdout::print;
+use super::stdout::print_data;
 use crate::config::Settings;
 
 #[derive(Subcommand)]
@@ -16,5 +16,5 @@ pub enum ConfigCommand {
 pub fn run(command: ConfigCommand, global: &Global) -> Result<(), CliError> {
     let ConfigCommand::Check(settings) = command;
     let config = load(*settings, global)?;
-    print(&toml::to_string(&config).expect("a Config has no value that TOML lacks"))
+    print_data(&toml::to_string(&config).expect("a Config has no value that TOML lacks"))
 }

@@ -2,6 +2,7 @@
 
 mod command;
 mod config;
+mod csv;
 mod doctor;
 mod error;
 pub mod exit;

@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::global::{Global, load};
-use super::stdout::print;
+use super::stdout::{print, print_data};
 use super::table;
+use picket_base::printable;
 
 /// The largest file that is read, bytes: as large as a body may ever be.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -58,12 +59,12 @@ pub fn run(args: PredictArgs, global: &Global) -> Result<(), CliError> {
         match predict(&pipeline, file) {
             Ok((prediction, times)) if json => {
                 let line = json_line(&name, &config.model.name, &pipeline, &prediction, times);
-                print(&line)?;
+                print_data(&line)?;
             }
             Ok((prediction, times)) => rows.push(row(name, &prediction, times)),
             Err(error) => match &failure {
                 None => failure = Some(error),
-                Some(_) => eprintln!("picket: {}", picket_base::chain(&error)),
+                Some(_) => eprintln!("picket: {}", printable(&picket_base::chain(&error))),
             },
         }
     }

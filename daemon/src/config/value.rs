@@ -176,6 +176,9 @@ values! {
         Limit::Bytes(low, high) if !(low..=high).contains(&text.len()) => {
             Some(format!("{} bytes", text.len()))
         }
+        Limit::Bytes(..) if text.chars().any(char::is_control) => {
+            Some(format!("{text:?} with a control character"))
+        }
         _ => None,
     };
     Band, "LOW,HIGH", |&Band(low, high): &Band, _| {

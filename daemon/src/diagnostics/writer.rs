@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 
 use tracing::Level;
@@ -70,15 +70,21 @@ pub fn start(form: Form, lines: Lines) -> io::Result<()> {
 /// ending.
 pub fn say_last(line: String) {
     let (done, written) = mpsc::channel();
-    let write = move || {
-        let _ = io::stderr().as_fd().try_clone_to_owned().and_then(|stderr| {
-            Writer { form: Form::Prefixed, stderr: Some(File::from(stderr)) }.write_line(&line)
-        });
+    let line = Arc::new(line);
+    let write = |line: &str| {
+        let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from).ok();
+        // When stderr is closed, nobody is left to tell.
+        let _ = Writer { form: Form::Prefixed, stderr }.write_line(line);
+    };
+    let theirs = line.clone();
+    let work = move || {
+        write(&theirs);
         let _ = done.send(());
     };
-    // Without another thread the exit code has to say it.
-    if std::thread::Builder::new().name("last-line".into()).spawn(write).is_ok() {
-        let _ = written.recv_timeout(LAST_LINE_MAX);
+    match std::thread::Builder::new().name("last-line".into()).spawn(work) {
+        Ok(_) => drop(written.recv_timeout(LAST_LINE_MAX)),
+        // Where no thread can be had, that is what the line is about.
+        Err(_) => write(&line),
     }
 }
 

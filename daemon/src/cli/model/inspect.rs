@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::load::load_model;
 use crate::cli::error::CliError;
 use crate::cli::global::Global;
-use crate::cli::stdout::print;
+use crate::cli::stdout::{print, print_data};
 use crate::cli::table;
 use crate::config::ModelSettings;
 use crate::inference::ms;
@@ -41,8 +41,7 @@ pub fn inspect(args: InspectArgs, global: &Global) -> Result<(), CliError> {
     model.path = file.or(model.path);
     let model = load_model(model, Engine::best(), global)?;
     let info = model.info();
-    let text = if json { format!("{}\n", as_json(info)) } else { as_text(info) };
-    print(&text)
+    if json { print_data(&format!("{}\n", as_json(info))) } else { print(&as_text(info)) }
 }
 
 fn input(info: &ModelInfo) -> String {

@@ -92,6 +92,10 @@ pub fn export(rig: &Rig, store: &Path) -> anyhow::Result<Export> {
     let mut records = Export::new();
     for line in ended.stdout.lines() {
         let json: Value = serde_json::from_str(line).with_context(|| format!("export: {line}"))?;
+        // Its end mark has none.
+        if json["records"].is_u64() {
+            continue;
+        }
         let id = json["id"].as_u64().with_context(|| format!("export without id: {line}"))?;
         records.insert(id, json["image_id"].as_str().unwrap_or_default().to_string());
     }
