@@ -55,6 +55,9 @@ settings! {
     // It must fit the memory of the smallest box.
     /// Largest request body.
     max_body: ByteSize = "16MiB" { limit: Between("3072B", "64MiB") },
+    // What a device saves up in an outage comes at once.
+    /// Records in one batch of /log.
+    batch_max: usize = 20_000 { limit: Between("1", "100000") },
     // Beyond the limit, threads only take memory, whatever the machine reports.
     /// Threads that decode and predict.
     workers: usize {

@@ -107,7 +107,7 @@ impl WorkerSetup {
         let (prediction, times) = predicted.map_err(|_| Failure::Panicked)??;
         metrics.observe(waited, times);
         let entry = self.entry(&prediction, times.inference);
-        let appended = self.writer.append(vec![entry], job.promise).ok();
+        let appended = self.writer.append(vec![entry], None, job.promise).ok();
         Ok(Answer { prediction, appended, times, waited })
     }
 

@@ -92,6 +92,7 @@ pub fn start(
         durability: live.reported_durability.clone(),
         boot_id,
         bodies: bodies.clone(),
+        batch_max: config.api.batch_max,
         health: health.clone(),
     };
     let predict = PredictApi {

@@ -14,7 +14,7 @@ use super::metrics::LogMetrics;
 use crate::health::{Health, Heartbeat, LogState, Work};
 use crate::metrics::gauge_value;
 use picket_records::{
-    Climb, Entry, LogError, LogReader, PredictionLog, Retention, StoreFault, Suspicion,
+    Climb, Group, LogError, LogReader, PredictionLog, Retention, StoreFault, Suspicion,
 };
 
 /// The pause between two attempts to write or open a log whose disk is full or failed.
@@ -47,7 +47,7 @@ pub fn open_log(
 ) -> Result<(LogWriter, Owner), LogError> {
     metrics.show_retention(config.retention);
     let opened = PredictionLog::open(&config.dir, config.retention, &reader, Climb::Quarantine);
-    let writer = LogWriter::new(metrics);
+    let writer = LogWriter::new(metrics, reader.clone());
     let suspicion = Suspicion::of(&config.dir);
     let mut owner = Owner {
         shared: writer.shared.clone(),
@@ -206,15 +206,23 @@ impl Owner {
         let started = Instant::now();
         // After a reopen, what had reached the medium before the error is there already.
         let stored = log.next_id();
-        let groups: Vec<&[Entry]> = self
+        let groups: Vec<Group> = self
             .unacknowledged
             .iter()
             .filter(|bundle| bundle.first_id >= stored)
-            .map(|bundle| bundle.entries.as_slice())
+            .map(|bundle| Group { entries: &bundle.entries, name: bundle.name })
             .collect();
-        log.append(&groups)?;
+        log.append_named(&groups)?;
         log.commit()?;
-        self.shared.lock().records -= records_of(&self.unacknowledged);
+        let mut backlog = self.shared.lock();
+        backlog.records -= records_of(&self.unacknowledged);
+        for name in self.unacknowledged.iter().filter_map(|bundle| bundle.name) {
+            let pending = backlog.pending.remove(&name);
+            for waiting in pending.into_iter().flat_map(|pending| pending.waiting) {
+                let _ = waiting.send(());
+            }
+        }
+        drop(backlog);
         for bundle in self.unacknowledged.drain(..) {
             if let Some(committed) = bundle.committed {
                 // The asker may have given up; its record is kept all the same.
@@ -322,6 +330,7 @@ impl Owner {
         for bundle in self.unacknowledged.iter_mut().chain(&mut backlog.bundles) {
             bundle.committed = None;
         }
+        backlog.pending.values_mut().for_each(|pending| pending.waiting.clear());
         drop(backlog);
         self.tell(state);
     }

@@ -6,6 +6,7 @@
 mod activation;
 mod api;
 mod bad_input;
+mod batches;
 mod cli;
 mod crash;
 mod damage;

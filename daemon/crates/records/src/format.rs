@@ -136,6 +136,34 @@ impl Stored<'_> {
     }
 }
 
+/// Beside names and lists, a record takes at most so many bytes: link, clocks, numbers, lengths.
+const OTHER_BYTES_MAX: usize = 256;
+
+/// Whether a record of this entry surely fits into a value of the log, its origin into another. Says so
+/// from lengths alone.
+pub fn is_storable(entry: &Entry) -> bool {
+    let number = size_of::<f64>();
+    let names = match &entry.body {
+        // Its labels are cut, and so is their number.
+        Body::Predicted(_) => 0,
+        Body::Reported(reported) => {
+            let boxes = reported.detections.iter();
+            let boxes = boxes.map(|d| d.class.len() + (d.bbox.len() + 2) * number);
+            reported.image_id.len()
+                + reported.processing_notes.as_ref().map_or(0, String::len)
+                + boxes.sum::<usize>()
+                + reported.confidence_scores.len() * number
+        }
+    };
+    let Origin { boot_id, model_name, model_version, device_id, labels } = &*entry.origin;
+    let origin = boot_id.len()
+        + model_name.len()
+        + model_version.len()
+        + device_id.as_ref().map_or(0, String::len)
+        + labels.names().iter().map(|label| label.len() + 2).sum::<usize>();
+    names.max(origin) + OTHER_BYTES_MAX <= CONTENT_BYTES_MAX
+}
+
 /// Where an entry goes in the log.
 pub(super) struct Place {
     pub(super) id: u64,
@@ -381,7 +409,7 @@ pub(super) fn newer_version(bytes: &[u8]) -> Option<u8> {
 pub(crate) mod tests {
     use proptest::prelude::*;
 
-    use super::super::record::tests::{origin, predicted};
+    use super::super::record::tests::{origin, predicted, reported};
     use super::*;
 
     pub(crate) fn place(id: u64, origin: u32) -> Place {
@@ -391,6 +419,21 @@ pub(crate) mod tests {
     fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
         encode(&place(id, 4), &origin::to_content(&origin), &predicted(&origin, 3, true)).0
+    }
+
+    #[test]
+    fn what_is_said_to_be_storable_is() {
+        let origin = origin("edge-01");
+        let with = |notes: usize| reported(&origin, &"n".repeat(notes));
+        let most = (60_000..70_000).rev().find(|notes| is_storable(&with(*notes))).unwrap();
+        let content = origin::to_content(&origin);
+        let far = Place { id: u64::MAX, origin: u32::MAX, ..place(1, 4) };
+        assert!(encode(&far, &content, &with(most)).0.len() <= HEADER_BYTES + CONTENT_BYTES_MAX);
+        assert!(!is_storable(&with(CONTENT_BYTES_MAX)));
+        let mut long = predicted(&origin, 3, true);
+        assert!(is_storable(&long));
+        long.origin = Origin { model_version: "v".repeat(70_000), ..(*origin).clone() }.into();
+        assert!(!is_storable(&long));
     }
 
     #[test]

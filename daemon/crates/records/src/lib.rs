@@ -57,7 +57,7 @@ mod versions;
 pub use append::Group;
 pub use climb::{Climb, RecoveryStep};
 pub use error::{LogError, StoreError, StoreFault};
-pub use format::{Damage, Stored, decode as decode_record};
+pub use format::{Damage, Stored, decode as decode_record, is_storable};
 pub use headroom::NoRoom;
 pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use origin::{Labels, Origin};

@@ -626,7 +626,7 @@ fn a_batch_of_20_000_is_there_whole_or_not_at_all_wherever_its_writing_is_cut() 
             if path.ends_with("db") {
                 // sled writes its file from the front to the back.
                 let from =
-                    if cut == 0 { new.len() } else { new.len() * (CUTS - cut) / CUTS & !511 };
+                    if cut == 0 { new.len() } else { (new.len() * (CUTS - cut) / CUTS) & !511 };
                 let rest = old.get(from..).unwrap_or_default();
                 bytes.truncate(from);
                 bytes.extend_from_slice(rest);

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use picket_base::Live;
 use picket_base::clock::Stamp;
-use picket_base::{Live, rfc3339};
+use picket_base::rfc3339::{self, Precision};
 use picket_picture::MediaType;
-use picket_records::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, VerifyReport};
+use picket_records::{
+    Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, StoredBatch, VerifyReport,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
@@ -16,13 +19,12 @@ use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
-use super::admin;
 use super::body::Bodies;
 use super::query::{self, bad_parameter, durability, flag};
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::health::Health;
-use crate::recording::batch::{self, BatchError};
+use crate::recording::batch::{self, Batch, BatchError};
 use crate::recording::{Durability, LogWriter, Promise, Unlogged};
 
 /// A strict answer waits this long for its commit, an SD card's usual stall included.
@@ -82,6 +84,8 @@ pub struct LogSetup {
     pub durability: Arc<Live<Durability>>,
     pub boot_id: String,
     pub bodies: Arc<Bodies>,
+    /// Records that one batch may hold.
+    pub batch_max: usize,
     pub health: Arc<Health>,
 }
 
@@ -101,27 +105,29 @@ impl LogApi {
         require_json(request.headers())?;
         let body = self.setup.bodies.read(&mut request).await?;
         let boot_id = self.setup.boot_id.clone();
-        let entries = self
-            .blocking(move || batch::parse(&body.bytes, &boot_id, Stamp::now()))
+        let records_max = self.setup.batch_max;
+        let Batch { entries, name } = self
+            .blocking(move || batch::parse(&body.bytes, records_max, &boot_id, Stamp::now()))
             .await?
             .map_err(rejection)?;
-        let stored = entries.len();
         let unlogged = |error: Unlogged| Rejected::unavailable(error.to_string());
         let durable = durability == Durability::Strict;
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
-        let appended = self.setup.writer.append(entries, promise).map_err(unlogged)?;
+        let appended = self.setup.writer.append(entries, name, promise).map_err(unlogged)?;
         if durable && !is_committed(appended.committed).await {
             let text = "the batch is not known to be on the medium; it may still get there";
             return Err(Rejected::unavailable(text));
         }
+        let StoredBatch { first_id, records, taken_at_us } = appended.batch;
+        let taken_at = rfc3339::from_epoch_seconds(taken_at_us as f64 / 1e6);
         Ok(warp::reply::json(&json!({
             "status": "success",
-            "predictions_stored": stored,
-            "batch_size": stored,
-            "first_id": (stored > 0).then_some(appended.first_id),
+            "predictions_stored": records,
+            "batch_size": records,
+            "first_id": (records > 0).then_some(first_id),
             "durable": durable,
-            "timestamp": admin::now(),
+            "timestamp": rfc3339::format(taken_at, Precision::Micros),
         }))
         .into_response())
     }

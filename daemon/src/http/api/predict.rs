@@ -77,7 +77,7 @@ impl PredictApi {
 
     async fn respond(&self, answer: Answer, arrived: Instant, shown: Shown) -> Response {
         let Answer { prediction, appended, times, waited } = answer;
-        let id = appended.as_ref().map(|appended| appended.first_id);
+        let id = appended.as_ref().map(|appended| appended.batch.first_id);
         let mut commit = None;
         let mut durable = false;
         if let Some(committed) = appended.and_then(|appended| appended.committed) {
