@@ -241,7 +241,7 @@ fn one_bad_record_refuses_its_whole_batch_and_is_named() {
             &["batch_size is 2"],
         ),
         (json!({"predictions": 7, "batch_size": 1, "timestamp": 0}), 422, &["batch"]),
-        (batch(vec![record(); 1_001]), 413, &["1001 records", "at most 1000"]),
+        (batch(vec![record(); 20_001]), 413, &["20001 records", "at most 20000"]),
     ];
     for (body, status, texts) in cases {
         let answer = daemon.post("/log", Some("application/json"), body.to_string().as_bytes());
