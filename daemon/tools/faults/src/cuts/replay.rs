@@ -237,7 +237,7 @@ impl Cut<'_> {
             outcome.fail_many(
                 "torn_batches",
                 torn.len() as u64,
-                &format!("{}: {torn:?}", self.what),
+                format!("{}: {torn:?}", self.what),
             );
         }
         if self.restart { self.start_daemon(outcome) } else { Ok(()) }
