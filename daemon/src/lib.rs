@@ -8,7 +8,7 @@
 //!   report.
 //! - [`cli`] is the command line, which starts all of it or one part; [`life`] starts the parts, reloads
 //!   and drains them. Only these two name [`config`].
-//! - [`health`], [`metrics`], [`os`] and [`endpoint`] are leaves that any room may use; [`registry`]
+//! - [`health`], [`metrics`], [`os`], [`endpoint`] and [`origin`] are leaves that any room may use; [`registry`]
 //!   watches a neighbour, [`diagnostics`] takes what the daemon has to say.
 
 #![deny(unsafe_code)]
@@ -23,6 +23,7 @@ pub mod http;
 pub mod inference;
 pub mod life;
 pub mod metrics;
+pub mod origin;
 pub mod os;
 pub mod recording;
 pub mod registry;

@@ -38,7 +38,11 @@ impl CliError {
             CliError::Config(ConfigError::Unreadable { .. }) => exit::IO,
             CliError::Config(_) => exit::CONFIG,
             CliError::Run(
-                RunError::Verdict(_) | RunError::Sockets(_) | RunError::Token(_) | RunError::Tls(_),
+                RunError::Verdict(_)
+                | RunError::Sockets(_)
+                | RunError::Token(_)
+                | RunError::TokenLost { .. }
+                | RunError::Tls(_),
             ) => exit::CONFIG,
             CliError::Run(
                 RunError::Bind(_)

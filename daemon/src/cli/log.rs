@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use clap::{Args, Subcommand, ValueEnum};
+use picket_base::private;
 use picket_base::rfc3339::{self, Precision};
 use picket_records::VerifyReport;
 use serde_json::Value;
@@ -82,6 +83,8 @@ const CSV_COLUMNS: &str = "id,timestamp,source,edge_device_id,model_name,model_v
                            confidence,defect_detected,uncertain,inference_time_ms,image_id\n";
 
 pub fn run(command: LogCommand, global: &Global) -> Result<(), CliError> {
+    // Opening a store may make files in it.
+    private::make_files_private();
     match command {
         LogCommand::Tail(args) => tail(&args, global),
         LogCommand::Export(args) => export(&args, global),

@@ -8,9 +8,11 @@ use crate::config::{Former, Settings, Sources, Surroundings};
 use crate::diagnostics;
 use crate::life::{self, RunError, Sockets};
 use crate::os::{self, Signals};
+use picket_base::private;
 
 pub fn run(settings: Settings, global: &Global, former: &[Former]) -> Result<(), CliError> {
     os::keep_heap_small();
+    private::make_files_private();
     // Before any thread starts: each inherits the mask.
     let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
     let sockets = Sockets::take().map_err(RunError::Sockets)?;

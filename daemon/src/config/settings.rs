@@ -15,6 +15,7 @@ use super::setting::Limit::{AtLeast, Between, Bytes, Shares};
 use super::setting::Setting;
 use super::value::{Band, Field, Span, Value};
 use crate::endpoint::Endpoint;
+use crate::origin::{Authority, Origin};
 use crate::recording::Durability;
 
 settings! {
@@ -47,7 +48,8 @@ settings! {
 ["api"] ApiSettings ApiConfig {} {
     /// Address of the API listener, or unix:/path.
     listen: Endpoint = "0.0.0.0:8000" {
-        device: "Not used while picket.socket is active.",
+        device: "Not used while picket.socket is active. Another port than 8000 needs SocketBindAllow= \
+                 in the unit.",
         cluster: "Services and NetworkPolicy go by the pod's port names: change both."
     },
     /// What JSON numbers mean when the body doesn't say: 0..255 or 0..1.
@@ -79,9 +81,22 @@ settings! {
     /// File with the bearer token that requests must show.
     token_file: Option<PathBuf> {
         unset: "the credential picket-api-token, else none",
-        example: "/etc/picket/api-token",
-        cluster: "The file comes from a Secret's volume."
+        example: "/run/credentials/picket.service/made-token",
+        device: "Without one everybody who reaches the port may write to the log. The Debian package \
+                 has made one in /etc/picket/credentials/token: with this line, after a restart, each \
+                 request must show it as Authorization: Bearer.",
+        cluster: "Without one everybody whom the NetworkPolicy lets in may write to the log. The \
+                  component token sets it."
     },
+    /// Whether it is meant that everybody who reaches the API may use it, without a token.
+    open: bool = false {},
+    /// Names, with or without a port, by which the API may be asked; any other Host gets 421.
+    hosts: Option<Vec<Authority>> {
+        unset: "any",
+        example: "[\"line-4.local\", \"192.168.1.7:8000\"]"
+    },
+    /// Origins of web pages that may use the API as its own host's pages may.
+    allow_origins: Option<Vec<Origin>> { example: "[\"https://app.example\"]" },
     /// PEM file with the certificate chain; tls_key is needed with it.
     tls_cert: Option<PathBuf> {
         unset: "the credential picket-api-cert, else no TLS",
@@ -99,7 +114,8 @@ settings! {
 ["probe"] ProbeSettings ProbeConfig {} {
     /// Address of the listener for /health, /ready and /metrics only, or unix:/path.
     listen: Endpoint = "0.0.0.0:8001" {
-        device: "Not used while picket-probe.socket is active.",
+        device: "Not used while picket-probe.socket is active. Another port than 8001 needs \
+                 SocketBindAllow= in the unit.",
         cluster: "The kubelet asks the pod's address: not loopback."
     },
 }

@@ -3,8 +3,10 @@
 use crate::metrics::{CounterFamily, GaugeFamily, Registry};
 
 /// The statuses that a client's mistake or the daemon's own limits lead to.
-const REJECTED_STATUSES: [&str; 12] =
-    ["400", "401", "404", "405", "408", "413", "414", "415", "422", "431", "500", "503"];
+const REJECTED_STATUSES: [&str; 14] = [
+    "400", "401", "403", "404", "405", "408", "413", "414", "415", "421", "422", "431", "500",
+    "503",
+];
 
 /// The values of `listener` in the connections' families.
 const LISTENERS: [&str; 3] = ["api", "probe", "control"];

@@ -3,9 +3,9 @@
 
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use super::request::{Request, Requests};
 use crate::health::{Health, Heartbeat};
 use crate::os::{SignalRequest, Signals};
 
@@ -18,7 +18,7 @@ pub struct Obedience {
     /// The longest time that a drain may take.
     pub drain_timeout: Duration,
     /// Whoever reloads and drains reads here.
-    pub requests: SyncSender<SignalRequest>,
+    pub requests: Requests,
 }
 
 impl Obedience {
@@ -38,7 +38,7 @@ impl Obedience {
             match self.signals.wait(left.unwrap_or(BEAT_INTERVAL).min(BEAT_INTERVAL)) {
                 None => {}
                 // One that finds the queue full is as good as one that waits there already.
-                Some(SignalRequest::Reload) => drop(self.requests.try_send(SignalRequest::Reload)),
+                Some(SignalRequest::Reload) => drop(self.requests.try_send(Request::Reload(None))),
                 Some(SignalRequest::Stop(signal)) if !self.health.is_serving() => {
                     tracing::info!(signal, "stopped while starting");
                     exit(0);
@@ -47,10 +47,10 @@ impl Obedience {
                     tracing::warn!(signal, "second signal, ending at once");
                     exit(1);
                 }
-                Some(stop) => {
+                Some(SignalRequest::Stop(signal)) => {
                     ends_at = Some(Instant::now() + self.drain_timeout);
                     // The supervisor reads until it has this.
-                    let _ = self.requests.send(stop);
+                    let _ = self.requests.send(Request::Stop(signal));
                 }
             }
         }

@@ -5,18 +5,22 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use super::control::{CONTROL_CONNECTIONS_MAX, Control};
 use super::error::RunError;
+use super::file_modes;
 use super::model;
 use super::part::Parts;
 use super::reload::LiveSettings;
+use super::request::{Request, Requests};
 use super::secrets::Secrets;
 use super::systemd::{Notifier, Sockets};
+use super::token_memory;
 use super::watchdog::Watchdog;
 use crate::config::{ApiConfig, Config};
 use crate::endpoint::Endpoint;
 use crate::health::{Deadlines, Health, HealthMetrics, Heartbeat, Work};
 use crate::http::HttpMetrics;
-use crate::http::api::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
+use crate::http::api::{self, Admin, Api, Bodies, Doors, LogApi, LogSetup, PredictApi, ReloadApi};
 use crate::http::listener::{Listener, Opened, Server, Stop, TURNED_AWAY_MAX};
 use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
 use crate::metrics::{Registry, register_process};
@@ -27,10 +31,9 @@ use picket_base::Live;
 use picket_base::clock;
 use picket_records::{self as prediction_log, Labels, LogReader, Origin};
 
-/// Connections that the probes and `picket log` may open; how many the API may is a setting. Each
-/// listener has its own, so that a flood on one never starves another.
+/// Connections that the probes may open; how many the API may is a setting. Each listener has its own,
+/// so that a flood on one never starves another.
 const PROBE_CONNECTIONS_MAX: usize = 64;
-const CONTROL_CONNECTIONS_MAX: usize = 8;
 
 /// Files that are open beside connections: the log, listeners, runtimes, standard streams.
 const OTHER_FILES_MAX: usize = 128;
@@ -43,19 +46,27 @@ pub struct Started {
     pub live: LiveSettings,
     pub secrets: Secrets,
     pub parts: Parts,
+    /// The control listener, while the disk has no room for its socket.
+    pub control: Option<Control>,
+}
+
+/// What a start begins with.
+pub struct Beginning<'a> {
+    pub config: &'a Config,
+    pub deadlines: Deadlines,
+    pub health: &'a Arc<Health>,
+    /// The sign of life of the thread that starts all of it.
+    pub heartbeat: &'a Heartbeat,
+    /// Where the control socket's wishes go.
+    pub requests: Requests,
 }
 
 /// Starts part after part.
 ///
 /// # Errors
 /// Whatever keeps one of them from starting; those before it are taken down again.
-pub fn start(
-    config: &Config,
-    deadlines: Deadlines,
-    health: &Arc<Health>,
-    heartbeat: &Heartbeat,
-    sockets: Sockets,
-) -> Result<Started, RunError> {
+pub fn start(beginning: &Beginning<'_>, sockets: Sockets) -> Result<Started, RunError> {
+    let &Beginning { config, deadlines, health, heartbeat, .. } = beginning;
     let started = Instant::now();
     tracing::info!(
         version = crate::VERSION,
@@ -65,6 +76,7 @@ pub fn start(
     );
     let (secrets, api_connections_max) =
         (Secrets::load(&config.api)?, room_for_connections(&config.api));
+    token_memory::check(&config.state_dir, secrets.token.is_some())?;
     let boot_id = clock::boot_id();
     let admin = admin(config, health);
     let mut start = Start { config, deadlines, health, heartbeat, admin, parts: Parts::default() };
@@ -79,9 +91,13 @@ pub fn start(
         predict_durability: Live::new(config.log.predict_durability),
         reported_durability: Live::new(config.log.reported_durability),
         writer: writer.clone(),
+        reader: reader.clone(),
+        metrics: start.admin.log.clone(),
     };
+    warn_of_removal(config, &live);
     let workers = start.workers(pipeline, &boot_id, writer.clone())?;
     let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64()));
+    let reload = reload(beginning, &live);
     let log = LogSetup {
         writer,
         reader,
@@ -103,15 +119,20 @@ pub fn start(
         admin: start.admin.clone(),
         predict,
         log: LogApi::new(log),
+        reload,
+        doors: Arc::new(Doors {
+            allow_origins: config.api.allow_origins.clone().unwrap_or_default(),
+            hosts: config.api.hosts.clone(),
+        }),
         token: secrets.token.clone(),
     });
-    start.control(&api);
+    let control = start.control(&api)?;
     start.api(sockets.api, api, &secrets, api_connections_max)?;
     health.serving();
     Notifier.status("serving predictions");
     Notifier.ready();
     tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
-    Ok(Started { live, secrets, parts: start.parts })
+    Ok(Started { live, secrets, parts: start.parts, control })
 }
 
 /// The probes' answers, and with them the registry on which every room declares what it counts.
@@ -172,6 +193,7 @@ impl Start<'_> {
     fn log(&mut self) -> Result<(LogWriter, LogReader), RunError> {
         Notifier.status("opening the log");
         self.heartbeat.busy(Work::OpenLog);
+        file_modes::keep_private(&self.config.state_dir);
         let reader = LogReader::new();
         let config = WriterConfig {
             dir: self.config.log_dir(),
@@ -229,22 +251,17 @@ impl Start<'_> {
         Ok(workers)
     }
 
-    /// Without its socket the daemon does all but answer `picket log`.
-    fn control(&mut self, api: &Arc<Api>) {
-        let server = self.server("control", CONTROL_CONNECTIONS_MAX);
-        let heartbeat = server.heartbeat.clone();
-        let log_dir = self.config.log_dir();
-        let start = || {
-            let name = prediction_log::socket_name(&log_dir)
-                .map_err(|source| RunError::Listener { name: "control".into(), source })?;
-            let opened = server.open(Listener::local(&name)?, api::control_routes(api.clone()));
-            self.serve(heartbeat.clone(), opened)
+    fn control(&mut self, api: &Arc<Api>) -> Result<Option<Control>, RunError> {
+        let control = Control {
+            path: prediction_log::socket_path(&self.config.log_dir()),
+            api: api.clone(),
+            health: self.health.clone(),
+            metrics: self.admin.metrics.clone(),
+            deadline: self.deadlines.runtime,
+            drain_timeout: self.drain_timeout(),
+            tried: None,
         };
-        if let Err(error) = start() {
-            heartbeat.retire();
-            let error = picket_base::chain(&error);
-            tracing::warn!(error, "picket log can't ask this daemon");
-        }
+        control.start(&mut self.parts)
     }
 
     fn api(
@@ -260,7 +277,12 @@ impl Start<'_> {
             ..self.server("api", connections_max)
         };
         let listener = listener("api", inherited, &self.config.api.listen)?;
+        warn_of_openness(&self.config.api, &listener, secrets);
         self.serve(server.heartbeat.clone(), server.open(listener, api::api_routes(api)))
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        self.config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE)
     }
 
     fn server(&self, name: &'static str, connections_max: usize) -> Server {
@@ -268,7 +290,7 @@ impl Start<'_> {
             name,
             connections_max,
             per_address_max: connections_max,
-            drain_timeout: self.config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
+            drain_timeout: self.drain_timeout(),
             heartbeat: self.health.heartbeat(name, self.deadlines.runtime),
             metrics: self.admin.metrics.clone(),
             tls: None,
@@ -285,6 +307,41 @@ impl Start<'_> {
         let (opened, stop) =
             opened.map_err(|source| RunError::Listener { name: name(), source })?;
         Ok(self.parts.start(heartbeat, |_| opened.serve(), move || stop.stop())?)
+    }
+}
+
+/// Says that the limits are about to take much of the log: it may not be meant.
+fn warn_of_removal(config: &Config, live: &LiveSettings) {
+    let limits = config.log.retention();
+    let removal = live.reader.removal(limits, live.metrics.budgeted_bytes());
+    if let Some(removal) = removal.ok().filter(|removal| removal.is_large()) {
+        tracing::warn!("the limits of [log] {removal}, as new ones come");
+    }
+}
+
+/// What answers a reload on the control socket.
+fn reload(beginning: &Beginning<'_>, live: &LiveSettings) -> ReloadApi {
+    let requests = beginning.requests.clone();
+    ReloadApi {
+        wish: Box::new(move |wish| requests.try_send(Request::Reload(Some(wish))).is_ok()),
+        reader: live.reader.clone(),
+        metrics: live.metrics.clone(),
+    }
+}
+
+/// Says who may write to the log where a token does not: nobody should learn it from a stranger's records.
+fn warn_of_openness(api: &ApiConfig, listener: &Listener, secrets: &Secrets) {
+    let addr = listener.address();
+    match (&secrets.token, api.open) {
+        (Some(_), true) => tracing::warn!(
+            "api.open is true, but a token is configured: it is asked for, as if api.open were false"
+        ),
+        (None, false) if !listener.is_local() => tracing::warn!(
+            addr,
+            "without a token everybody who reaches the API may write to the log: set api.token_file, \
+             or api.open = true if that is meant"
+        ),
+        _ => {}
     }
 }
 

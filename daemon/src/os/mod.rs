@@ -14,4 +14,4 @@ pub use process::{
     raise_open_files, stderr_file,
 };
 pub use signals::{SignalRequest, Signals};
-pub use sockets::{Inherited, adopt, bounded_unsent};
+pub use sockets::{Inherited, NearPath, adopt, bounded_unsent};

@@ -1,8 +1,12 @@
 //! Sockets: those that the service manager hands over, and bounds on what the kernel keeps for each.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -24,6 +28,38 @@ pub fn bounded_unsent(
     let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     setsockopt(listener, sockopt::SndBuf, &bytes)?;
     Ok(setsockopt(listener, sockopt::TcpUserTimeout, &timeout_ms)?)
+}
+
+/// Bytes of a socket's path that the kernel takes (sun_path of unix(7), less its end).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// A name for a socket's path that is short enough for the kernel, whatever the path's own length, for as
+/// long as this lives.
+pub struct NearPath {
+    path: PathBuf,
+    /// The directory that the name begins with, where it is another than the path's own.
+    _dir: Option<File>,
+}
+
+impl NearPath {
+    /// # Errors
+    /// When the path is long and its directory can't be opened.
+    pub fn of(path: &Path) -> std::io::Result<NearPath> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        };
+        if path.as_os_str().as_bytes().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(NearPath { path: path.to_path_buf(), _dir: None });
+        }
+        let flags = nix::libc::O_PATH | nix::libc::O_DIRECTORY;
+        let dir = File::options().read(true).custom_flags(flags).open(dir)?;
+        let near = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
+        Ok(NearPath { path: near, _dir: Some(dir) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// A listening socket that this process was started with.

@@ -247,8 +247,12 @@ fn one_bad_record_refuses_its_whole_batch_and_is_named() {
         let answer = daemon.post("/log", Some("application/json"), body.to_string().as_bytes());
         assert_refused(&answer, status, texts);
     }
-    assert_refused(&daemon.post("/log", None, b""), 400, &["body is empty"]);
-    assert_refused(&daemon.post("/log", None, b"{\"predictions\":["), 400, &["batch"]);
+    assert_refused(&daemon.post("/log", Some("application/json"), b""), 400, &["body is empty"]);
+    assert_refused(
+        &daemon.post("/log", Some("application/json"), b"{\"predictions\":["),
+        400,
+        &["batch"],
+    );
     assert_refused(&daemon.post("/log", Some("text/csv"), b"{}"), 415, &["text/csv"]);
     assert_eq!(daemon.get("/stats").json()["total_predictions"], 0, "nothing of them was stored");
     assert_goes_on(&daemon);

@@ -72,7 +72,7 @@ fn a_start_with_a_bad_model_ends_before_it_serves_and_says_the_same() {
 fn a_reload_with_a_bad_model_leaves_the_daemon_serving_the_one_it_has() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("picket.toml");
-    std::fs::write(&config, "").unwrap();
+    std::fs::write(&config, "# all as it is\n").unwrap();
     let launch = Launch::on(&dir.path().join("state"));
     let mut daemon = launch.args(["--config".as_ref(), config.as_os_str()]).start();
     let serving = daemon.predict("application/octet-stream", &grey_pixels()).json();

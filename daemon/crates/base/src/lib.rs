@@ -8,6 +8,7 @@ pub mod clock;
 pub mod disk;
 mod error;
 mod live;
+pub mod private;
 pub mod rfc3339;
 
 pub use error::chain;

@@ -7,7 +7,7 @@
 //!   those of a commit in one value, `chunk` such values in the store, `keys` their names.
 //! - `position` is where the log stands; `journal` and `high_water` keep it through a power cut.
 //! - `store` is the open log, which `append` and `retire` change within the limits of `retention`;
-//!   `scan` is what it knows of its store, `stats` the counters.
+//!   `removal` is what limits would take, `scan` what it knows of its store, `stats` the counters.
 //! - `open` leads from a directory to an open log, by `recovery`, the ladder that `climb` limits:
 //!   `handle` opens sled, `quarantine` sets a store aside, `salvage` reads raw bytes, `restore` puts them back.
 //! - `headroom` is the room on the disk, `suspicion` whether the disk is believed, `paths` the names
@@ -36,6 +36,7 @@ mod quarantine;
 mod reader;
 mod record;
 mod recovery;
+mod removal;
 mod restore;
 mod retention;
 mod retire;
@@ -58,9 +59,10 @@ pub use format::{Damage, Stored, decode as decode_record};
 pub use headroom::NoRoom;
 pub use origin::{Labels, Origin};
 pub use packed::read_chunk;
-pub use paths::socket_name;
+pub use paths::socket_path;
 pub use reader::{LogReader, PAGE_RECORDS_MAX, Page, Query};
 pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Predicted, Reported};
+pub use removal::Removal;
 pub use retention::Retention;
 pub use stats::Stats;
 pub use store::PredictionLog;

@@ -11,6 +11,7 @@ use super::error::{LogError, guard};
 use super::format::{self, Anchor, Kind, Link};
 use super::keys::{ANCHOR_KEY, origin_key};
 use super::reader::LogReader;
+use super::removal::Removal;
 use super::retention::Retention;
 use super::store::PredictionLog;
 use super::{chunk, high_water, origin, quarantine, salvage};
@@ -44,6 +45,16 @@ impl Store {
         let keep_all = Retention { max_records: u64::MAX, max_bytes: u64::MAX, max_age: None };
         let log = PredictionLog::open(dir, keep_all, &reader, Climb::Derived)?;
         Ok(Store { reader, log })
+    }
+}
+
+impl Store {
+    /// Returns what these limits would take from the log.
+    ///
+    /// # Errors
+    /// As [`LogReader::removal`].
+    pub fn removal(&self, limits: Retention) -> Result<Removal, LogError> {
+        self.reader.removal(limits, self.log.size().1)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::finding::{Finding, Status};
 use super::unit::Unit;
-use super::{disk, limits, machine, permissions, ports, store};
+use super::{access, disk, limits, machine, permissions, ports, store};
 use crate::cli::error::CliError;
 use crate::cli::global::{Global, load};
 use crate::cli::stdout::print;
@@ -39,6 +39,7 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), CliError> {
     checks.extend(disk::check(&config, root));
     checks.extend(permissions::check(&config, global.config.as_deref()));
     checks.extend(store::check(&config));
+    checks.extend(access::check(&config));
     checks.extend(ports::check(&config, root));
     checks.extend(unit.check());
     checks.extend(limits::check(root, daemon));

@@ -211,18 +211,23 @@ fn rejection(error: BatchError) -> Rejected {
     Rejected::new(status, error.to_string())
 }
 
-/// A batch without a Content-Type is taken for JSON: it can be nothing else.
+/// Refuses a batch that does not say that it is JSON: what a web page may send to any host without
+/// asking it first says something else.
 fn require_json(headers: &HeaderMap) -> Result<(), Rejected> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let value = String::from_utf8_lossy(value.as_bytes());
-    match MediaType::from_content_type(&value) {
-        Ok(Some(MediaType::Json)) => Ok(()),
-        _ => {
-            let value: String = value.chars().take(100).collect();
-            let text = format!("Content-Type is {value}, only application/json is taken here");
-            Err(Rejected::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let stated = match (values.next(), values.next()) {
+        (None, _) => "missing".to_string(),
+        (Some(_), Some(_)) => "there twice".to_string(),
+        (Some(value), None) => {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            if matches!(MediaType::from_content_type(&value), Ok(Some(MediaType::Json))) {
+                return Ok(());
+            }
+            value.chars().take(100).collect()
         }
-    }
+    };
+    let text = format!("Content-Type is {stated}, only application/json is taken here");
+    Err(Rejected::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
 }
 
 fn page_query(parameters: PageParameters) -> Result<Query, Rejected> {

@@ -11,6 +11,7 @@ use warp::reply::{Reply, Response};
 
 use super::admin::Admin;
 use super::auth::Token;
+use super::doors::Doors;
 use super::pattern::{self, Segments};
 use super::rejected::Rejected;
 use super::request::Request;
@@ -62,7 +63,7 @@ const CONTROL: &[Surface] = &[Surface::Control];
 const READERS: &[Surface] = &[Surface::Api, Surface::Control];
 
 /// Everything that the listeners serve; docs/openapi.yaml says the same of the API's.
-static ROUTES: [Route; 10] = [
+static ROUTES: [Route; 12] = [
     post(
         "/predict",
         API,
@@ -93,6 +94,20 @@ static ROUTES: [Route; 10] = [
             Box::pin(async move { api.log.records(request.query()).await })
         }),
     ),
+    post(
+        "/reload",
+        CONTROL,
+        Handler::Api(|api, request| {
+            Box::pin(async move { api.reload.reload(request.query()).await })
+        }),
+    ),
+    get(
+        "/removal",
+        CONTROL,
+        Handler::Api(|api, request| {
+            Box::pin(async move { api.reload.removal(request.query()).await })
+        }),
+    ),
 ];
 
 const fn get(path: &'static str, on: &'static [Surface], handler: Handler) -> Route {
@@ -105,8 +120,8 @@ const fn post(path: &'static str, on: &'static [Surface], handler: Handler) -> R
 
 /// Serves everything that clients may ask.
 pub fn api_routes(api: Arc<Api>) -> Routes {
-    let token = api.token.clone();
-    Router { token, ..Router::of(Surface::Api, api.admin.clone(), Some(api)) }.routes()
+    let (token, doors) = (api.token.clone(), api.doors.clone());
+    Router { token, doors, ..Router::of(Surface::Api, api.admin.clone(), Some(api)) }.routes()
 }
 
 /// Serves /health, /ready and /metrics: all of the probe listener's surface.
@@ -125,13 +140,14 @@ struct Router {
     table: &'static [Route],
     surface: Surface,
     token: Option<Arc<Live<Token>>>,
+    doors: Arc<Doors>,
     admin: Arc<Admin>,
     api: Option<Arc<Api>>,
 }
 
 impl Router {
     fn of(surface: Surface, admin: Arc<Admin>, api: Option<Arc<Api>>) -> Router {
-        Router { table: &ROUTES, surface, token: None, admin, api }
+        Router { table: &ROUTES, surface, token: None, doors: Arc::default(), admin, api }
     }
 
     fn routes(self) -> Routes {
@@ -144,15 +160,25 @@ impl Router {
 
     /// Answers a request, and counts it if there was nothing of substance to answer.
     async fn answer(&self, head: Arc<Head>, body: BodyStream) -> Response {
-        self.respond(head, body).await.unwrap_or_else(|rejected| {
+        let mut response = self.respond(head.clone(), body).await.unwrap_or_else(|rejected| {
             self.admin.metrics.rejected(rejected.status.as_u16());
             rejected.into_response()
-        })
+        });
+        self.doors.sign(&head.headers, &mut response);
+        response
     }
 
     async fn respond(&self, head: Arc<Head>, body: BodyStream) -> Result<Response, Rejected> {
+        let asked = self.doors.addressed(&head)?;
+        // A browser asks without the token whether it may send one.
+        if let Some(answer) = self.doors.preflight(&head, &self.methods()) {
+            return Ok(answer);
+        }
         self.admit(&head.headers)?;
         let (route, segments) = self.find(&head)?;
+        if route.changes() {
+            self.doors.own_site(&head, asked.as_ref())?;
+        }
         let request = Request::new(head, segments, body);
         match (&route.handler, &self.api) {
             (Handler::Admin(answer), _) => Ok(answer(&self.admin, &request)),
@@ -168,6 +194,17 @@ impl Router {
         token.get().check(headers).map_err(|why| {
             Rejected::new(StatusCode::UNAUTHORIZED, why).with_header(WWW_AUTHENTICATE, CHALLENGE)
         })
+    }
+
+    /// Lists every method that this listener serves somewhere: a preflight is not told more.
+    fn methods(&self) -> String {
+        let mut methods = vec!["HEAD"];
+        for route in self.table.iter().filter(|route| route.on.contains(&self.surface)) {
+            if !methods.contains(&route.method.as_str()) {
+                methods.push(route.method.as_str());
+            }
+        }
+        methods.join(", ")
     }
 
     /// Finds the row of a request, and what its path has for the named segments.
@@ -196,6 +233,12 @@ impl Router {
 impl Route {
     fn takes(&self, method: &Method) -> bool {
         self.method == *method || (self.method == Method::GET && *method == Method::HEAD)
+    }
+
+    /// Whether it may change something, or cost work, for which other sites' pages have no say. That
+    /// follows from its method, so that no row can forget it.
+    fn changes(&self) -> bool {
+        !self.method.is_safe()
     }
 
     /// Gives the methods as `Allow` states them.
@@ -273,7 +316,12 @@ mod tests {
 
     /// Status, `Allow` and body.
     fn ask(router: &Router, method: &str, path: &str) -> (u16, String, String) {
-        let request = warp::http::Request::builder().method(method).uri(path).body(()).unwrap();
+        let request = warp::http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "box")
+            .body(())
+            .unwrap();
         let (head, ()) = request.into_parts();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let answer = runtime.block_on(router.answer(Arc::new(head), Box::pin(Nothing)));
@@ -333,6 +381,15 @@ mod tests {
             (Surface::Api, "/verify"),
         ] {
             assert_eq!(ask(&router(&ROUTES, surface), "GET", path).0, 404, "{path}");
+        }
+    }
+
+    /// Rows that change something get the check for cross-site requests by their method alone.
+    #[test]
+    fn whatever_is_not_only_read_is_kept_from_other_sites() {
+        for route in ROUTES.iter().chain(&MODELS) {
+            let reads = route.method == Method::GET;
+            assert_eq!(route.changes(), !reads, "{} {}", route.method, route.path);
         }
     }
 
