@@ -1,5 +1,5 @@
-//! The socket on which the command line asks a running daemon: where it lies, and what is done while the
-//! disk has no room for it.
+//! The socket on which the command line asks a running daemon: where it lies, and that it comes and goes
+//! with the log. A socket keeps its disk from being unmounted, and so from being repaired.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use crate::http::HttpMetrics;
 use crate::http::api::{self, Api};
 use crate::http::listener::{BindError, Listener, Server};
 use picket_base::disk;
+use picket_records::LogReader;
 
 /// Connections that the command line may open.
 pub const CONTROL_CONNECTIONS_MAX: usize = 8;
@@ -20,57 +21,83 @@ pub const CONTROL_CONNECTIONS_MAX: usize = 8;
 /// While the disk does not take the socket it is tried this often.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The control listener before it listens.
-pub struct Control {
+/// Longest wait for open questions: whoever asks can ask again, and a drain has little time left by then.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// What the control listener is made of.
+pub struct ControlSetup {
     pub path: PathBuf,
     pub api: Arc<Api>,
     pub health: Arc<Health>,
     pub metrics: Arc<HttpMetrics>,
+    pub reader: LogReader,
     pub deadline: Duration,
-    pub drain_timeout: Duration,
-    pub tried: Option<Instant>,
+}
+
+/// The control listener, open while the log is.
+pub struct Control {
+    setup: ControlSetup,
+    open: Option<Parts>,
+    tried: Option<Instant>,
 }
 
 impl Control {
-    /// Starts the listener, or gives itself back while the disk is at fault: the daemon serves on a full
-    /// disk too.
+    pub fn new(setup: ControlSetup) -> Control {
+        Control { setup, open: None, tried: None }
+    }
+
+    /// Opens the listener where the log is open, and closes it where the log is not.
     ///
     /// # Errors
-    /// When another process or a foreign file has its place: then somebody else would answer for this
-    /// daemon.
-    pub fn start(mut self, parts: &mut Parts) -> Result<Option<Control>, RunError> {
-        if self.tried.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) {
-            return Ok(Some(self));
+    /// When another process or a foreign file has the socket's place: then somebody else would answer for
+    /// this daemon. A disk without room for it is tried again.
+    pub fn tend(&mut self) -> Result<(), RunError> {
+        if !self.setup.reader.is_open() {
+            self.open = None;
+            self.tried = None;
+            return Ok(());
         }
-        match Listener::private(&self.path) {
-            Ok(listener) => self.serve(listener, parts).map(|()| None),
+        if self.open.is_some() || self.tried.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) {
+            return Ok(());
+        }
+        let is_first = self.tried.replace(Instant::now()).is_none();
+        match Listener::private(&self.setup.path) {
+            Ok(listener) => {
+                self.open = Some(self.serve(listener)?);
+                self.tried = None;
+                Ok(())
+            }
             Err(error) if may_pass(&error) => {
-                if self.tried.is_none() {
+                if is_first {
                     let error = picket_base::chain(&error);
                     tracing::warn!(error, "picket log can't ask this daemon, trying again");
                 }
-                self.tried = Some(Instant::now());
-                Ok(Some(self))
+                Ok(())
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn serve(self, listener: Listener, parts: &mut Parts) -> Result<(), RunError> {
-        let heartbeat = self.health.heartbeat("control", self.deadline);
+    fn serve(&self, listener: Listener) -> Result<Parts, RunError> {
+        let setup = &self.setup;
+        let heartbeat = setup.health.heartbeat("control", setup.deadline);
         let server = Server {
             name: "control",
             connections_max: CONTROL_CONNECTIONS_MAX,
             per_address_max: CONTROL_CONNECTIONS_MAX,
-            drain_timeout: self.drain_timeout,
+            drain_timeout: DRAIN_TIMEOUT,
             heartbeat: heartbeat.clone(),
-            metrics: self.metrics,
+            metrics: setup.metrics.clone(),
             tls: None,
         };
-        let (opened, stop) = server
-            .open(listener, api::control_routes(self.api))
-            .map_err(|source| RunError::Listener { name: "control".into(), source })?;
-        Ok(parts.start(heartbeat, |_| opened.serve(), move || stop.stop())?)
+        let opened = server.open(listener, api::control_routes(setup.api.clone()));
+        let (opened, stop) = opened.map_err(|source| {
+            heartbeat.retire();
+            RunError::Listener { name: "control".into(), source }
+        })?;
+        let mut parts = Parts::default();
+        parts.start(heartbeat, |_| opened.serve(), move || stop.stop())?;
+        Ok(parts)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::control::{CONTROL_CONNECTIONS_MAX, Control};
+use super::control::{CONTROL_CONNECTIONS_MAX, Control, ControlSetup};
 use super::error::RunError;
 use super::file_modes;
 use super::model;
@@ -46,8 +46,7 @@ pub struct Started {
     pub live: LiveSettings,
     pub secrets: Secrets,
     pub parts: Parts,
-    /// The control listener, while the disk has no room for its socket.
-    pub control: Option<Control>,
+    pub control: Control,
 }
 
 /// What a start begins with.
@@ -126,7 +125,7 @@ pub fn start(beginning: &Beginning<'_>, sockets: Sockets) -> Result<Started, Run
         }),
         token: secrets.token.clone(),
     });
-    let control = start.control(&api)?;
+    let control = start.control(&api, live.reader.clone())?;
     start.api(sockets.api, api, &secrets, api_connections_max)?;
     health.serving();
     Notifier.status("serving predictions");
@@ -251,17 +250,17 @@ impl Start<'_> {
         Ok(workers)
     }
 
-    fn control(&mut self, api: &Arc<Api>) -> Result<Option<Control>, RunError> {
-        let control = Control {
+    fn control(&self, api: &Arc<Api>, reader: LogReader) -> Result<Control, RunError> {
+        let mut control = Control::new(ControlSetup {
             path: prediction_log::socket_path(&self.config.log_dir()),
             api: api.clone(),
             health: self.health.clone(),
             metrics: self.admin.metrics.clone(),
+            reader,
             deadline: self.deadlines.runtime,
-            drain_timeout: self.drain_timeout(),
-            tried: None,
-        };
-        control.start(&mut self.parts)
+        });
+        control.tend()?;
+        Ok(control)
     }
 
     fn api(
@@ -281,16 +280,12 @@ impl Start<'_> {
         self.serve(server.heartbeat.clone(), server.open(listener, api::api_routes(api)))
     }
 
-    fn drain_timeout(&self) -> Duration {
-        self.config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE)
-    }
-
     fn server(&self, name: &'static str, connections_max: usize) -> Server {
         Server {
             name,
             connections_max,
             per_address_max: connections_max,
-            drain_timeout: self.drain_timeout(),
+            drain_timeout: self.config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
             heartbeat: self.health.heartbeat(name, self.deadlines.runtime),
             metrics: self.admin.metrics.clone(),
             tls: None,

@@ -93,7 +93,7 @@ impl Supervisor {
                 os::trim_heap();
                 trimmed = Instant::now();
             }
-            self.open_control();
+            self.tend_control();
             match requests.recv_timeout(BEAT_INTERVAL) {
                 Ok(Request::Stop(signal)) => return signal,
                 Ok(Request::Reload(wish)) => {
@@ -111,15 +111,11 @@ impl Supervisor {
         }
     }
 
-    /// Tries again to open the control listener, where the disk had no room for its socket.
-    fn open_control(&mut self) {
-        let Some(control) = self.started.control.take() else { return };
-        match control.start(&mut self.started.parts) {
-            Ok(control) => self.started.control = control,
-            Err(error) => {
-                let error = picket_base::chain(&error);
-                tracing::error!(error, "picket log can't ask this daemon");
-            }
+    /// Has the control listener follow the log.
+    fn tend_control(&mut self) {
+        if let Err(error) = self.started.control.tend() {
+            let error = picket_base::chain(&error);
+            tracing::error!(error, "picket log can't ask this daemon");
         }
     }
 
@@ -154,6 +150,8 @@ impl Supervisor {
     fn drain(self) {
         Notifier.stopping();
         self.health.draining();
-        drop(self.started.parts);
+        let Started { parts, control, .. } = self.started;
+        drop(parts);
+        drop(control);
     }
 }

@@ -80,6 +80,11 @@ impl LogReader {
         LogReader::default()
     }
 
+    /// Whether the log is open.
+    pub fn is_open(&self) -> bool {
+        self.shelf.read().expect("no reader panics with the shelf in hand").is_some()
+    }
+
     /// Returns the counters as they are now.
     pub fn stats(&self) -> Stats {
         self.stats.lock().expect("no holder of the counters panics").clone()
