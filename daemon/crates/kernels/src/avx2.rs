@@ -5,7 +5,8 @@
 use std::arch::x86_64::*;
 
 use super::kernel::Kernel;
-use super::tile::{Output, Range, Tile};
+use super::quantised::Range;
+use super::tile::{Output, Tile};
 
 pub const LANES: usize = 16;
 /// Eight sums in registers, of 16.

@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 
 use super::kernel::Kernel;
 use super::packed::Packed;
-use super::tile::{Output, Range, Tile};
+use super::quantised::Range;
+use super::tile::{Output, Tile};
 
 const STEP: usize = 4;
 /// Sums in a register.
@@ -108,7 +109,7 @@ fn requantise(
     range: Range,
     output: &mut [u8; GROUP * SUMS],
 ) {
-    let flip = if range.is_signed() { 128 } else { 0 };
+    let flip = if (range.low as i32 + range.zero) < 0 { 128 } else { 0 };
     let high = _mm512_set1_ps(range.high);
     let zero = _mm512_set1_epi16(range.zero as i16 + flip);
     let mut values = [_mm512_setzero_si512(); GROUP];

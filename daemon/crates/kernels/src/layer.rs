@@ -1,10 +1,12 @@
 //! A convolution packed for one kernel, and its run on one image. The only file that knows all
 //! instruction sets.
 
-use super::convolution::{Convolution, Geometry, Quantised, Refusal};
+use super::convolution::{Convolution, Geometry};
 use super::form::Form;
 use super::kernel::Kernel;
 use super::packed::Packed;
+use super::quantised::Quantised;
+use super::refusal::Refusal;
 use super::scalar;
 
 /// How the bytes of an input are ordered.
@@ -102,15 +104,16 @@ impl Layer {
     /// Arranges the input channel-last, `depth` channels deep, within a border of its zero point. The
     /// weights of channels that are only filled up are 0.
     fn arrange<E: Copy>(&self, input: &[u8], order: Order, store: impl Fn(u8) -> E) -> Vec<E> {
-        let Geometry { in_channels: channels, input: [height, width], .. } = self.packed.geometry;
+        let channels = self.packed.geometry.in_channels;
+        let [height, width] = self.packed.geometry.windows.input;
         assert_eq!(
             input.len(),
             channels * height * width,
             "the input is as long as its shape says"
         );
-        let [padded_height, padded_width] = self.packed.geometry.padded();
+        let [padded_height, padded_width] = self.packed.geometry.windows.padded();
         let (depth, zero) = (self.packed.depth, store(self.input.zero as u8));
-        let [top, left] = self.packed.geometry.pad_before;
+        let [top, left] = self.packed.geometry.windows.pad_before;
         let mut padded = Vec::with_capacity(padded_height * padded_width * depth);
         for y in 0..height {
             // Up to the row's first pixel: what is left of the row before, and the border.

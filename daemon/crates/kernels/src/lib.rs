@@ -9,15 +9,26 @@
 
 #![deny(unsafe_code)]
 
+mod conv;
 mod convolution;
+mod elementwise;
 mod form;
+mod geometry;
 mod kernel;
 mod layer;
 mod packed;
+mod picture;
+mod plain;
+mod pool;
+mod quantised;
+mod refusal;
 mod scalar;
 mod span;
+mod table;
 mod tile;
 mod vectors;
+mod view;
+mod widest;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -34,9 +45,18 @@ mod neon;
 #[cfg(test)]
 mod tests;
 
-pub use convolution::{Convolution, Geometry, Quantised, Refusal};
+pub use conv::{Conv, Last};
+pub use convolution::{Convolution, Geometry};
+pub use elementwise::{Addition, Product, Scaled};
+pub use geometry::Windows;
 pub use kernel::Kernel;
 pub use layer::{Layer, Order};
+pub use picture::{Dequantise, Outside, Quantise, enter, leave_bytes};
+pub use pool::{AveragePool, Counted, MaxPool};
+pub use quantised::Quantised;
+pub use refusal::Refusal;
+pub use table::{Channels, Table, copy};
 pub use vectors::leave_vectors;
 #[cfg(target_arch = "x86_64")]
 pub use vectors::upper_halves_in_use;
+pub use view::{SLACK, Source, View};

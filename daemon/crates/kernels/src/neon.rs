@@ -5,7 +5,8 @@
 use std::arch::aarch64::*;
 
 use super::kernel::Kernel;
-use super::tile::{Output, Range, Tile};
+use super::quantised::Range;
+use super::tile::{Output, Tile};
 
 pub const LANES: usize = 8;
 /// Sixteen registers of sums, of 32.

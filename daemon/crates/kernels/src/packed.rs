@@ -3,8 +3,9 @@
 
 use super::convolution::{Convolution, Geometry};
 use super::form::Form;
+use super::quantised::Range;
 use super::span::{Extent, Part, Span};
-use super::tile::{Output, Range, Tile};
+use super::tile::{Output, Tile};
 
 /// Bytes of a cache line, and of the widest load of weights: one that lies across two lines costs two,
 /// 15 % of the whole with AVX-512.
@@ -44,7 +45,7 @@ impl Packed {
         scales.resize(channels, 1.0);
         let weights = pack_weights(convolution, form, depth);
         let mut spans = Span::all(&geometry, form);
-        let columns = geometry.kernel[1];
+        let columns = geometry.windows.kernel[1];
         let mut parts: Vec<Part> = spans.iter().flat_map(|span| span.parts(columns)).collect();
         parts.sort_unstable();
         parts.dedup();
@@ -81,8 +82,8 @@ impl Packed {
         tile: impl Fn(&Tile<E, LANES, PIXELS>, &mut Output<LANES, PIXELS>),
     ) {
         let channels = self.geometry.out_channels;
-        let row_step = self.geometry.padded()[1] * self.depth;
-        let row_len = self.geometry.kernel[1] * self.depth;
+        let row_step = self.geometry.windows.padded()[1] * self.depth;
+        let row_len = self.geometry.windows.kernel[1] * self.depth;
         assert_eq!(
             output.len(),
             self.geometry.output_len(),
@@ -91,7 +92,7 @@ impl Packed {
         assert_eq!((LANES, PIXELS), (self.form.lanes, self.form.pixels), "it is packed for them");
         let (scales, _) = self.scales.as_chunks::<LANES>();
         let row_weights = row_len * LANES;
-        let block_len = self.geometry.kernel[0] * row_weights;
+        let block_len = self.geometry.windows.kernel[0] * row_weights;
         let blocks = self.weights[self.weights_start..].chunks_exact(block_len);
         let mut result = [[0; LANES]; PIXELS];
         for (block, (weights, scales)) in blocks.zip(scales).enumerate() {
@@ -145,7 +146,8 @@ fn line_start(weights: &[i8]) -> usize {
 }
 
 fn pack_weights(convolution: &Convolution, form: Form, depth: usize) -> Vec<i8> {
-    let Geometry { in_channels, out_channels, kernel: [rows, columns], .. } = convolution.geometry;
+    let Geometry { in_channels, out_channels, .. } = convolution.geometry;
+    let [rows, columns] = convolution.geometry.windows.kernel;
     let Form { lanes, adjacent, .. } = form;
     let row_len = columns * depth;
     let len = out_channels.div_ceil(lanes) * lanes * rows * row_len;
@@ -172,7 +174,8 @@ fn pack_weights(convolution: &Convolution, form: Form, depth: usize) -> Vec<i8> 
 
 /// Adds up the weights of all input channels: `[output channel][kernel height][kernel width]`.
 fn tap_sums(convolution: &Convolution) -> Vec<i32> {
-    let Geometry { in_channels, kernel: [height, width], .. } = convolution.geometry;
+    let in_channels = convolution.geometry.in_channels;
+    let [height, width] = convolution.geometry.windows.kernel;
     let mut sums = Vec::with_capacity(convolution.weights.len() / in_channels);
     for weights in convolution.weights.chunks_exact(in_channels * height * width) {
         let start = sums.len();
@@ -195,7 +198,7 @@ fn fold_bias(
     channels: usize,
     (rows, columns): Part,
 ) -> Vec<i32> {
-    let [height, width] = convolution.geometry.kernel;
+    let [height, width] = convolution.geometry.windows.kernel;
     let offset = form.activation.offset(convolution.input.signed);
     let stored_zero = convolution.input.zero + offset;
     let mut bias: Vec<i32> = tap_sums
@@ -214,9 +217,10 @@ fn fold_bias(
 /// Returns where the window of each output pixel starts in the padded input.
 fn windows(geometry: &Geometry, depth: usize, spans: &[Span], pixels: usize) -> Vec<usize> {
     let [height, width] = geometry.output();
-    let row_step = geometry.padded()[1] * depth;
-    let start =
-        |y: usize, x: usize| y * geometry.stride[0] * row_step + x * geometry.stride[1] * depth;
+    let row_step = geometry.windows.padded()[1] * depth;
+    let start = |y: usize, x: usize| {
+        y * geometry.windows.stride[0] * row_step + x * geometry.windows.stride[1] * depth
+    };
     let starts = (0..height).flat_map(|y| (0..width).map(move |x| start(y, x)));
     let firsts = spans.iter().flat_map(|span| std::iter::repeat_n(span.rows.first, pixels));
     starts.zip(firsts).map(|(start, first)| start + first * row_step).collect()

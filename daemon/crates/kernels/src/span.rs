@@ -14,10 +14,10 @@ pub struct Extent {
 impl Extent {
     /// Returns the part that reaches the image of a window that starts at `start` of the padded image.
     fn inside(geometry: &Geometry, axis: usize, start: usize) -> Extent {
-        let (before, kernel) = (geometry.pad_before[axis], geometry.kernel[axis]);
+        let (before, kernel) = (geometry.windows.pad_before[axis], geometry.windows.kernel[axis]);
         Extent {
             first: before.saturating_sub(start).min(kernel),
-            last: (before + geometry.input[axis]).saturating_sub(start).min(kernel),
+            last: (before + geometry.windows.input[axis]).saturating_sub(start).min(kernel),
         }
     }
 
@@ -52,7 +52,7 @@ impl Span {
     /// Cuts the output into tiles, in order: one span for as many pixels as a tile has.
     pub fn all(geometry: &Geometry, form: Form) -> Vec<Span> {
         let [height, width] = geometry.output();
-        let [down, across] = geometry.stride;
+        let [down, across] = geometry.windows.stride;
         let part = |y: usize, x: usize| {
             (Extent::inside(geometry, 0, y * down), Extent::inside(geometry, 1, x * across))
         };
@@ -64,8 +64,8 @@ impl Span {
             if form.cuts_columns
                 && let [(_, first), .., (_, last)] = parts
             {
-                let (head, tail) = (first.first, geometry.kernel[1] - last.last);
-                if head + tail <= geometry.kernel[1] {
+                let (head, tail) = (first.first, geometry.windows.kernel[1] - last.last);
+                if head + tail <= geometry.windows.kernel[1] {
                     (span.head, span.tail) = (head, tail);
                 }
             }

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::{Convolution, Geometry, Kernel, Layer, Order, Quantised, Refusal};
+use super::{Convolution, Geometry, Kernel, Layer, Order, Quantised, Refusal, Windows};
 
 /// xorshift64* (Vigna 2016): bulk data that a seed reproduces.
 struct Numbers(u64);
@@ -49,7 +49,9 @@ fn geometry() -> impl Strategy<Value = Geometry> {
         .prop_map(|(in_channels, out_channels, input, kernel, stride, pad_before, pad_after)| {
             let kernel = [0, 1]
                 .map(|axis| kernel[axis].min(input[axis] + pad_before[axis] + pad_after[axis]));
-            Geometry { in_channels, out_channels, input, kernel, stride, pad_before, pad_after }
+            let dilation = [1, 1];
+            let windows = Windows { input, kernel, stride, dilation, pad_before, pad_after };
+            Geometry { in_channels, out_channels, groups: 1, windows }
         })
 }
 
@@ -66,8 +68,8 @@ prop_compose! {
     ) -> (Convolution, Vec<u8>) {
         let mut numbers = Numbers(seed);
         let channels = geometry.out_channels;
-        let products = geometry.in_channels * geometry.kernel.iter().product::<usize>();
-        let pixels = geometry.in_channels * geometry.input.iter().product::<usize>();
+        let products = geometry.in_channels * geometry.windows.kernel.iter().product::<usize>();
+        let pixels = geometry.in_channels * geometry.windows.input.iter().product::<usize>();
         let weights = (0..channels * products).map(|_| values.byte(&mut numbers) as i8).collect();
         let image = (0..pixels).map(|_| match values {
             Values::Least => 255,
@@ -76,15 +78,15 @@ prop_compose! {
         let near = |numbers: &mut Numbers| numbers.next() as i32 % 1000;
         let bias = (0..channels).map(|_| i32::saturating_add(bias, near(&mut numbers))).collect();
         let scales = (0..channels).map(|i| (scale * (1.0 + i as f32 / 7.0)).min(f32::MAX)).collect();
-        (Convolution { geometry, weights, bias, scales, input, output }, image)
+        (Convolution { geometry, weights, weight_zeros: vec![], bias, scales, input, output }, image)
     }
 }
 
 /// QLinearConv as ONNX defines it, channel-first in and channel-last out; the sum wraps, like that of
 /// any runtime.
 fn definition(convolution: &Convolution, image: &[u8]) -> Vec<u8> {
-    let Geometry { in_channels, out_channels, input, kernel, stride, pad_before, .. } =
-        convolution.geometry;
+    let Geometry { in_channels, out_channels, .. } = convolution.geometry;
+    let Windows { input, kernel, stride, pad_before, .. } = convolution.geometry.windows;
     let [height, width] = convolution.geometry.output();
     let value = |byte: u8| {
         let value = if convolution.input.signed { i64::from(byte as i8) } else { i64::from(byte) };
@@ -117,7 +119,7 @@ fn definition(convolution: &Convolution, image: &[u8]) -> Vec<u8> {
 }
 
 fn channel_last(geometry: &Geometry, planar: &[u8]) -> Vec<u8> {
-    let pixels = geometry.input[0] * geometry.input[1];
+    let pixels = geometry.windows.input[0] * geometry.windows.input[1];
     (0..planar.len())
         .map(|at| planar[at % geometry.in_channels * pixels + at / geometry.in_channels])
         .collect()
@@ -171,16 +173,9 @@ fn the_path_is_the_fastest_that_the_cpu_has() {
 
 fn one_by_one() -> Convolution {
     Convolution {
-        geometry: Geometry {
-            in_channels: 1,
-            out_channels: 1,
-            input: [1, 1],
-            kernel: [1, 1],
-            stride: [1, 1],
-            pad_before: [0, 0],
-            pad_after: [0, 0],
-        },
+        geometry: Geometry::fully_connected(1, 1),
         weights: vec![1],
+        weight_zeros: vec![],
         bias: vec![0],
         scales: vec![0.5],
         input: Quantised { signed: true, zero: 0 },
@@ -208,17 +203,17 @@ fn what_no_kernel_computes_is_refused() {
         Layer::pack(&convolution, Kernel::Scalar).err()
     };
     assert_eq!(refusal(&|_| ()), None);
-    assert_eq!(refusal(&|c| c.geometry.stride[0] = 0), Some(Refusal::Geometry));
-    assert_eq!(refusal(&|c| c.geometry.kernel[1] = 2), Some(Refusal::Geometry));
+    assert_eq!(refusal(&|c| c.geometry.windows.stride[0] = 0), Some(Refusal::Geometry));
+    assert_eq!(refusal(&|c| c.geometry.windows.kernel[1] = 2), Some(Refusal::Geometry));
     assert_eq!(refusal(&|c| c.weights.push(0)), Some(Refusal::Lengths));
     assert_eq!(refusal(&|c| c.scales[0] = f32::NAN), Some(Refusal::Scale));
     assert_eq!(refusal(&|c| c.scales[0] = 0.0), Some(Refusal::Scale));
     assert_eq!(refusal(&|c| c.output.zero = 128), Some(Refusal::ZeroPoint));
-    let wide = |c: &mut Convolution| c.geometry.pad_after = [4096, 4096];
+    let wide = |c: &mut Convolution| c.geometry.windows.pad_after = [4096, 4096];
     assert_eq!(refusal(&wide), Some(Refusal::TooLarge { elements: 4097 * 4097 }));
     let deep = |c: &mut Convolution| {
-        c.geometry =
-            Geometry { in_channels: 8192, input: [3, 3], kernel: [3, 3], ..c.geometry.clone() };
+        c.geometry.in_channels = 8192;
+        (c.geometry.windows.input, c.geometry.windows.kernel) = ([3, 3], [3, 3]);
     };
     assert_eq!(refusal(&deep), Some(Refusal::TooManyProducts { products: 73_728 }));
 }

@@ -1,24 +1,6 @@
 //! A tile: what one call of a kernel computes. It knows nothing of the layer that it is cut from.
 
-/// Where a sum ends up: `saturate(round(sum · scale) + zero)`, rounded half to even in f32, which is
-/// ONNX's rule and ONNX Runtime's order. Saturated first, to whole numbers, the result is the same
-/// and every float has its integer.
-#[derive(Clone, Copy, Debug)]
-pub struct Range {
-    /// The least value of the output's type, minus `zero`.
-    pub low: f32,
-    /// The greatest value of the output's type, minus `zero`.
-    pub high: f32,
-    pub zero: i32,
-}
-
-impl Range {
-    /// Whether the output's type is i8, and not u8.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    pub fn is_signed(self) -> bool {
-        (self.low as i32 + self.zero) < 0
-    }
-}
+use super::quantised::Range;
 
 /// What a kernel computes at once: the windows of PIXELS outputs times one block of LANES channels.
 pub struct Tile<'a, E, const LANES: usize, const PIXELS: usize> {

@@ -11,7 +11,7 @@ mod peak;
 
 use std::time::{Duration, Instant};
 
-use picket_kernels::{Convolution, Geometry, Kernel, Layer, Order, Quantised};
+use picket_kernels::{Convolution, Geometry, Kernel, Layer, Order, Quantised, Windows};
 
 const IMAGES: usize = 1000;
 
@@ -59,11 +59,15 @@ fn layers(kernel: Kernel, images: usize) {
         let geometry = Geometry {
             in_channels,
             out_channels,
-            input: [side; 2],
-            kernel: [3; 2],
-            stride: [stride; 2],
-            pad_before: [1; 2],
-            pad_after: [1; 2],
+            groups: 1,
+            windows: Windows {
+                input: [side; 2],
+                kernel: [3; 2],
+                stride: [stride; 2],
+                dilation: [1; 2],
+                pad_before: [1; 2],
+                pad_after: [1; 2],
+            },
         };
         let (products, time) = (geometry.products(), layer(geometry, kernel, images));
         all = (all.0 + products, all.1 + time);
@@ -93,6 +97,7 @@ fn layer(geometry: Geometry, kernel: Kernel, images: usize) -> Duration {
     let convolution = Convolution {
         geometry,
         weights: bytes(weights).map(|byte| byte as i8).collect(),
+        weight_zeros: vec![],
         bias: vec![0; channels],
         scales: vec![scale; channels],
         input: quantised,

@@ -14,7 +14,7 @@ use tract_onnx::tract_hir::ops::cnn::Conv;
 
 use super::op::QConv;
 use picket_kernels::Kernel;
-use picket_kernels::{Convolution, Geometry, Layer, Order, Quantised};
+use picket_kernels::{Convolution, Geometry, Layer, Order, Quantised, Windows};
 
 /// Gives every quantised convolution of `model` to `kernel`, as far as it takes them.
 pub fn replace(model: &mut InferenceModel, kernel: Kernel) {
@@ -132,6 +132,7 @@ fn take(stock: &Conv, model: &TypedModel, inputs: &[OutletId]) -> TractResult<Op
     let convolution = Convolution {
         geometry: source.geometry,
         weights: numbers::<i8>(&w)?,
+        weight_zeros: vec![],
         bias,
         // In f32 and in this order, as ONNX Runtime multiplies.
         scales: ws.iter().map(|ws| xs * ws / ys).collect(),
@@ -166,18 +167,22 @@ fn source(
     let mut geometry = Geometry {
         in_channels: weights.shape()[1],
         out_channels: weights.shape()[0],
-        input: [height, width],
-        kernel,
-        stride: [strides[0], strides[1]],
-        pad_before: [own[0].pad_before, own[1].pad_before],
-        pad_after: [own[0].pad_after, own[1].pad_after],
+        groups: 1,
+        windows: Windows {
+            input: [height, width],
+            kernel,
+            stride: [strides[0], strides[1]],
+            dilation: [1, 1],
+            pad_before: [own[0].pad_before, own[1].pad_before],
+            pad_after: [own[0].pad_after, own[1].pad_after],
+        },
     };
     let mut outlet = input;
     if let Some(pads) = pads(model, outlet, quantised.zero)? {
         for (axis, (before, after)) in pads.into_iter().enumerate() {
-            geometry.input[axis] -= before + after;
-            geometry.pad_before[axis] += before;
-            geometry.pad_after[axis] += after;
+            geometry.windows.input[axis] -= before + after;
+            geometry.windows.pad_before[axis] += before;
+            geometry.windows.pad_after[axis] += after;
         }
         outlet = model.node(outlet.node).inputs[0];
     }
