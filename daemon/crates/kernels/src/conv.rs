@@ -1,32 +1,29 @@
-//! A convolution packed for one kernel: chooses how it is computed, and what is done with its bytes
-//! last.
+//! A convolution packed for one kernel: chooses how it is computed.
 
 use super::convolution::{Convolution, Geometry};
-use super::elementwise::Addition;
+use super::dense::{Dense, Pass};
 use super::kernel::Kernel;
+use super::last::{Finish, Last};
+use super::paths;
 use super::plain::Plain;
 use super::refusal::Refusal;
-use super::table::Table;
-use super::view::{SLACK, Source, View};
-
-/// What is done with a convolution's bytes before they are written.
-#[derive(Clone, Debug, Default)]
-pub enum Last {
-    #[default]
-    Nothing,
-    /// An activation.
-    Table(Table),
-    /// The sum with another tensor, which is the addition's second input.
-    Addition(Addition),
-}
+use super::view::{Source, View};
 
 /// A convolution packed for one kernel. Threads may share it: a run keeps its state to itself.
 #[derive(Debug)]
 pub struct Conv {
     geometry: Geometry,
     last: Last,
-    plain: Plain,
+    method: Method,
     pixel: usize,
+    kernel: Kernel,
+}
+
+#[derive(Debug)]
+enum Method {
+    /// One for each group.
+    Dense(Vec<Dense>),
+    Plain(Plain),
 }
 
 impl Conv {
@@ -44,14 +41,33 @@ impl Conv {
         kernel: Kernel,
     ) -> Result<Conv, Refusal> {
         kernel.assert_available();
+        Conv::pack_for(convolution, last, pixel, kernel)
+    }
+
+    pub(super) fn pack_for(
+        convolution: &Convolution,
+        last: Last,
+        pixel: usize,
+        kernel: Kernel,
+    ) -> Result<Conv, Refusal> {
         convolution.check()?;
         let geometry = convolution.geometry.clone();
         assert!(pixel >= geometry.in_channels, "a pixel of {pixel} bytes for {geometry:?}");
-        Ok(Conv { geometry, last, plain: Plain::pack(convolution, kernel), pixel })
+        let method = match convolution.groups() {
+            Some(groups) => Method::Dense(
+                groups.iter().map(|group| Dense::pack(group, pixel, kernel)).collect(),
+            ),
+            None => Method::Plain(Plain::pack(convolution, kernel)),
+        };
+        Ok(Conv { geometry, last, method, pixel, kernel })
     }
 
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
     }
 
     /// Convolves one image. Its border, as wide as `Windows::border` says, holds the zero point.
@@ -60,16 +76,12 @@ impl Conv {
     /// When a shape is another than the packed one, when a view does not lie in its buffer, or when
     /// the last step is an addition.
     pub fn run(&self, input: &[u8], from: View, output: &mut [u8], to: View) {
-        assert!(!matches!(self.last, Last::Addition(_)), "it is packed to add another tensor");
-        self.check(input, from, to);
-        self.plain.run(input, from, output, to);
-        if let Last::Table(table) = &self.last {
-            for row in 0..to.rows {
-                for column in 0..to.columns {
-                    table.change(&mut output[to.at(row, column)..][..to.channels]);
-                }
-            }
-        }
+        let finish = match &self.last {
+            Last::Nothing => Finish::Nothing,
+            Last::Table(table) => Finish::Table(table),
+            Last::Addition(_) => panic!("it is packed to add another tensor"),
+        };
+        self.pass(Pass { input, from, output, to, finish });
     }
 
     /// Convolves one image and adds another tensor of the output's shape.
@@ -81,18 +93,37 @@ impl Conv {
         let Last::Addition(addition) = &self.last else {
             panic!("it is packed without an addition")
         };
-        self.check(input.bytes, input.view, to);
-        self.plain.run(input.bytes, input.view, output, to);
-        let summed = output.to_vec();
-        addition.run([Source { bytes: &summed, view: to }, other], output, to);
+        let shape = other.view.has_shape([to.rows, to.columns], to.channels);
+        assert!(shape, "{:?} is added to {to:?}", other.view);
+        let finish = Finish::Addition(addition, other, self.kernel);
+        self.pass(Pass { input: input.bytes, from: input.view, output, to, finish });
     }
 
-    fn check(&self, input: &[u8], from: View, to: View) {
-        let Geometry { in_channels, out_channels, windows, .. } = &self.geometry;
+    /// Returns what is packed for a group, for tests of a tile that no kernel names.
+    #[cfg(test)]
+    pub(super) fn dense(&self, group: usize) -> &Dense {
+        let Method::Dense(groups) = &self.method else { panic!("it is computed otherwise") };
+        &groups[group]
+    }
+
+    fn pass(&self, pass: Pass) {
+        let Pass { input, from, output, to, finish } = pass;
+        let Geometry { in_channels, out_channels, groups, windows } = &self.geometry;
         assert!(from.has_shape(windows.input, *in_channels), "{from:?} for {:?}", self.geometry);
         assert!(to.has_shape(windows.output(), *out_channels), "{to:?} for {:?}", self.geometry);
         assert_eq!(from.pixel, self.pixel, "it is packed for pixels of another size");
         from.assert_read(input.len(), windows.border());
-        debug_assert!(SLACK > 0);
+        let (into, out_of) = (in_channels / groups, out_channels / groups);
+        match &self.method {
+            Method::Dense(groups) => {
+                for (group, dense) in groups.iter().enumerate() {
+                    let (from, to) =
+                        (from.part(group * into, into), to.part(group * out_of, out_of));
+                    let finish = finish.part(group * out_of, out_of);
+                    paths::drive(dense, self.kernel, &mut Pass { input, from, output, to, finish });
+                }
+            }
+            Method::Plain(plain) => plain.run(&mut Pass { input, from, output, to, finish }),
+        }
     }
 }

@@ -118,15 +118,33 @@ impl Convolution {
         Ok(())
     }
 
-    /// Returns the weights less their zero points, if each still is an i8.
-    pub(crate) fn plain_weights(&self) -> Option<Vec<i8>> {
-        if self.weight_zeros.is_empty() {
-            return Some(self.weights.clone());
-        }
-        let rows = self.weights.chunks_exact(self.geometry.products_of_sum());
-        let all = rows.zip(&self.weight_zeros).flat_map(|(row, zero)| {
+    /// Returns a convolution for each group, with weights less their zero points; none where those are
+    /// no bytes.
+    pub(crate) fn groups(&self) -> Option<Vec<Convolution>> {
+        let geometry = &self.geometry;
+        let groups = geometry.groups;
+        let rows = self.weights.chunks_exact(geometry.products_of_sum()).enumerate();
+        let weights = rows.flat_map(|(channel, row)| {
+            let zero = self.weight_zeros.get(channel).copied().unwrap_or(0);
             row.iter().map(move |weight| i8::try_from(i32::from(*weight) - zero).ok())
         });
-        all.collect()
+        let weights: Vec<i8> = weights.collect::<Option<_>>()?;
+        let out_channels = geometry.out_channels / groups;
+        let channels = weights.chunks_exact(weights.len() / groups);
+        let rest = self.bias.chunks_exact(out_channels).zip(self.scales.chunks_exact(out_channels));
+        let group = |(weights, (bias, scales)): (&[i8], (&[i32], &[f32]))| Convolution {
+            geometry: Geometry {
+                in_channels: geometry.in_channels / groups,
+                out_channels,
+                groups: 1,
+                windows: geometry.windows.clone(),
+            },
+            weights: weights.to_vec(),
+            weight_zeros: Vec::new(),
+            bias: bias.to_vec(),
+            scales: scales.to_vec(),
+            ..*self
+        };
+        Some(channels.zip(rest).map(group).collect())
     }
 }

@@ -7,13 +7,13 @@ use std::arch::asm;
 
 use super::kernel::Kernel;
 use super::neon::{LANES, PIXELS, biases, requantise};
-use super::tile::{Output, Tile};
+use super::tile::{Output, Shape, Tile};
 
 const STEP: usize = 4;
 /// Elements in a register: four steps, which sdot picks by number.
 const REGISTER: usize = 16;
 
-pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
     assert!(Kernel::Dotprod.is_available() && tile.is_sound(STEP));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
@@ -42,14 +42,15 @@ fn dot<const LANE: i32>(sums: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int32x4
 /// # Safety
 /// `tile.is_sound(STEP)`.
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
     let mut sums = [[vdupq_n_s32(0); 2]; PIXELS];
     for (pixel, sums) in sums.iter_mut().enumerate() {
         *sums = biases(tile.bias(pixel));
     }
-    // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
+    // SAFETY: a sound tile has `run_len` elements, a multiple of STEP, for each run of each window,
     // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
     unsafe {
+        let Shape { row_step, runs, run_step, run_len } = tile.shape;
         let mut weights = tile.weights.as_ptr();
         let mut x = [vdupq_n_u8(0); PIXELS];
         macro_rules! step {
@@ -87,12 +88,15 @@ unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXE
                     }
                 };
             }
-            let [head, all, tail] = tile.columns();
-            multiply!(head, 1..);
-            multiply!(all, ..);
-            multiply!(tail, ..PIXELS - 1);
-            // Behind the last row nothing is read any more.
-            at = at.wrapping_add(tile.row_step - tile.row_len);
+            for _ in 0..runs {
+                let [head, all, tail] = tile.columns();
+                multiply!(head, 1..);
+                multiply!(all, ..);
+                multiply!(tail, ..PIXELS - 1);
+                // Behind the last row nothing is read any more.
+                at = at.wrapping_add(run_step).wrapping_sub(run_len);
+            }
+            at = at.wrapping_add(row_step).wrapping_sub(runs * run_step);
         }
     }
     for (sums, output) in sums.iter().zip(output) {

@@ -77,6 +77,28 @@ impl Addition {
         }
     }
 
+    /// Adds the first `lanes` bytes of `other` in place. Where there are enough of them all are added,
+    /// for that is a loop of known length.
+    #[inline(always)]
+    pub(crate) fn change<const LANES: usize>(
+        &self,
+        bytes: &mut [u8; LANES],
+        lanes: usize,
+        other: &[u8],
+    ) {
+        let mut copy = [0; LANES];
+        match other.first_chunk::<LANES>() {
+            Some(other) => copy = *other,
+            None => copy[..lanes].copy_from_slice(&other[..lanes]),
+        }
+        let sums = bytes.iter_mut().zip(copy);
+        if self.kernel.keeps_signed() {
+            sums.for_each(|(byte, other)| *byte = self.byte::<true>(*byte, other));
+        } else {
+            sums.for_each(|(byte, other)| *byte = self.byte::<false>(*byte, other));
+        }
+    }
+
     /// Returns the sum of two bytes.
     #[inline(always)]
     pub(crate) fn byte<const SIGNED: bool>(&self, a: u8, b: u8) -> u8 {

@@ -7,14 +7,14 @@ use std::arch::asm;
 
 use super::kernel::Kernel;
 use super::neon::{LANES, PIXELS, requantise};
-use super::tile::{Output, Tile};
+use super::tile::{Output, Shape, Tile};
 
 const STEP: usize = 8;
 /// A register of sums: two pixels times two channels.
 const PIXEL_PAIRS: usize = PIXELS / 2;
 const LANE_PAIRS: usize = LANES / 2;
 
-pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
     assert!(Kernel::I8mm.is_available() && tile.is_sound(STEP));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
@@ -41,19 +41,20 @@ fn multiply(sums: int32x4_t, x: uint8x16_t, w: int8x16_t) -> int32x4_t {
 /// # Safety
 /// `tile.is_sound(STEP)`.
 #[target_feature(enable = "neon,i8mm")]
-unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
     // Its form cuts no columns, so that all pixels have the same.
     let mut sums = [biases(tile.bias(0)); PIXEL_PAIRS];
-    // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
+    // SAFETY: a sound tile has `run_len` elements, a multiple of STEP, for each run of each window,
     // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
     unsafe {
+        let Shape { row_step, runs, run_step, run_len } = tile.shape;
         let mut weights = tile.weights.as_ptr();
-        for row in 0..tile.rows {
+        for run in 0..tile.rows * runs {
             let mut windows = [tile.input.as_ptr(); PIXELS];
             for (window, start) in windows.iter_mut().zip(tile.windows) {
-                *window = window.add(start + row * tile.row_step);
+                *window = window.add(start + run / runs * row_step + run % runs * run_step);
             }
-            for at in (0..tile.row_len).step_by(STEP) {
+            for at in (0..run_len).step_by(STEP) {
                 let w = vld1q_s8_x4(weights);
                 weights = weights.add(LANES * STEP);
                 for (sums, windows) in sums.iter_mut().zip(windows.as_chunks::<2>().0) {

@@ -11,19 +11,20 @@
 
 mod conv;
 mod convolution;
+mod dense;
 mod elementwise;
 mod form;
 mod geometry;
 mod kernel;
+mod last;
 mod layer;
-mod packed;
+mod paths;
 mod picture;
 mod plain;
 mod pool;
 mod quantised;
 mod refusal;
 mod scalar;
-mod span;
 mod table;
 mod tile;
 mod vectors;
@@ -45,13 +46,14 @@ mod neon;
 #[cfg(test)]
 mod tests;
 
-pub use conv::{Conv, Last};
+pub use conv::Conv;
 pub use convolution::{Convolution, Geometry};
 pub use elementwise::{Addition, Product, Scaled};
 pub use geometry::Windows;
 pub use kernel::Kernel;
+pub use last::Last;
 pub use layer::{Layer, Order};
-pub use picture::{Dequantise, Outside, Quantise, enter, leave_bytes};
+pub use picture::{Dequantise, Outside, Quantise, enter, enter_flipped, leave_bytes};
 pub use pool::{AveragePool, Counted, MaxPool};
 pub use quantised::Quantised;
 pub use refusal::Refusal;

@@ -35,6 +35,14 @@ pub fn enter(input: &[u8], order: Outside, table: &Table, output: &mut [u8], to:
     each(input, order, output, to, |byte| table.at(*byte));
 }
 
+/// Brings bytes of a tensor outside into a view, each changed by `flip` (`Quantised::flip`).
+///
+/// # Panics
+/// When `input` is not as long as the view says, or the view does not lie in the buffer.
+pub fn enter_flipped(input: &[u8], order: Outside, flip: u8, (output, to): (&mut [u8], View)) {
+    each(input, order, output, to, |byte| byte ^ flip);
+}
+
 /// Quantises floats of a tensor outside into a view: `saturate(round(x / scale) + zero)`.
 #[derive(Clone, Debug)]
 pub struct Quantise {

@@ -2,6 +2,7 @@
 //! leave them bytes.
 
 use super::convolution::Convolution;
+use super::dense::Pass;
 use super::kernel::Kernel;
 use super::quantised::{Range, number};
 use super::view::View;
@@ -43,23 +44,26 @@ impl Plain {
         }
     }
 
-    pub fn run(&self, input: &[u8], from: View, output: &mut [u8], to: View) {
+    pub fn run(&self, pass: &mut Pass) {
         if self.kernel.keeps_signed() {
-            widest(self.kernel, || self.convolve::<true>(input, from, output, to));
+            widest(self.kernel, || self.convolve::<true>(pass));
         } else {
-            widest(self.kernel, || self.convolve::<false>(input, from, output, to));
+            widest(self.kernel, || self.convolve::<false>(pass));
         }
     }
 
     #[inline(always)]
-    fn convolve<const SIGNED: bool>(&self, input: &[u8], from: View, output: &mut [u8], to: View) {
+    fn convolve<const SIGNED: bool>(&self, pass: &mut Pass) {
+        let to = pass.to;
         for y in 0..to.rows {
             for x in 0..to.columns {
-                let pixel = &mut output[to.at(y, x)..][..to.channels];
-                for (channel, byte) in pixel.iter_mut().enumerate() {
-                    let sum = self.sum::<SIGNED>(input, from, [y, x], channel);
+                for channel in 0..to.channels {
+                    let sum = self.sum::<SIGNED>(pass.input, pass.from, [y, x], channel);
                     let sum = sum.wrapping_add(self.convolution.bias[channel]);
-                    *byte = self.range.byte(sum as f32 * self.convolution.scales[channel]);
+                    let real = sum as f32 * self.convolution.scales[channel];
+                    let mut byte = [[self.range.byte(real)]];
+                    pass.finish.change(&mut byte, 1, [channel, y, x]);
+                    pass.output[to.at(y, x) + channel] = byte[0][0];
                 }
             }
         }

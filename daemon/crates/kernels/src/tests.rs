@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::{Convolution, Geometry, Kernel, Layer, Order, Quantised, Refusal, Windows};
+use super::dense::Pass;
+use super::last::Finish;
+use super::{Convolution, Geometry, Kernel, Layer, Order, Quantised, Refusal, View, Windows};
 
 /// xorshift64* (Vigna 2016): bulk data that a seed reproduces.
 struct Numbers(u64);
@@ -153,9 +155,14 @@ proptest! {
         if evex::is_available() {
             let layer = Layer::pack_for(&convolution, Kernel::AvxVnni).unwrap();
             let expected = definition(&convolution, &image);
+            let (input, from) = layer.arrange(&image, Order::Planar);
             let mut output = vec![0; expected.len()];
-            let arranged = layer.offset(&image, Order::Planar);
-            layer.packed.drive(&arranged, &mut output, evex::tile);
+            let geometry = layer.geometry();
+            let to = View::dense(0, geometry.output(), geometry.out_channels);
+            let (input, finish) = (&input[..], Finish::Nothing);
+            let mut pass = Pass { input, from, output: &mut output, to, finish };
+            layer.conv.dense(0).drive(&mut pass, evex::tile);
+            output.iter_mut().for_each(|byte| *byte ^= convolution.output.flip(Kernel::AvxVnni));
             prop_assert_eq!(&output, &expected);
         }
     }

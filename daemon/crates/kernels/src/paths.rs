@@ -1,0 +1,26 @@
+//! Which file computes a convolution for which kernel. The only file that knows all instruction sets.
+
+use super::dense::{Dense, Pass};
+use super::kernel::Kernel;
+use super::scalar;
+
+/// Runs a convolution that is packed for `kernel`, which this CPU has.
+pub fn drive(dense: &Dense, kernel: Kernel, pass: &mut Pass) {
+    match kernel {
+        Kernel::Scalar => dense.drive(pass, scalar::tile),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx2 => dense.drive(pass, super::avx2::tile),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::AvxVnni => dense.drive(pass, super::avx_vnni::tile),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512Vnni => super::avx512_vnni::drive(dense, pass),
+        #[cfg(target_arch = "aarch64")]
+        Kernel::Neon => super::neon::drive(dense, pass),
+        #[cfg(target_arch = "aarch64")]
+        Kernel::Dotprod => dense.drive(pass, super::dotprod::tile),
+        #[cfg(target_arch = "aarch64")]
+        Kernel::I8mm => dense.drive(pass, super::i8mm::tile),
+        #[allow(unreachable_patterns, reason = "the rest belongs to another architecture")]
+        _ => unreachable!("a convolution is packed for a kernel that this CPU has"),
+    }
+}
