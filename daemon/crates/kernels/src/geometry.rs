@@ -53,14 +53,16 @@ impl Windows {
         [self.pad_before[0], behind[0], self.pad_before[1], behind[1]]
     }
 
-    /// Returns which taps of window `at` along an axis lie on the picture, as `first..last`.
+    /// Returns which taps of window `at` along an axis lie on the picture, as `first..last`; 0..0 where
+    /// none does.
     #[inline(always)]
     pub fn inside(&self, axis: usize, at: usize) -> (usize, usize) {
         let (start, before) = (at * self.stride[axis], self.pad_before[axis]);
         let step = self.dilation[axis];
         let first = before.saturating_sub(start).div_ceil(step);
         let last = (before + self.input[axis]).saturating_sub(start).div_ceil(step);
-        (first.min(self.kernel[axis]), last.min(self.kernel[axis]))
+        let last = last.min(self.kernel[axis]);
+        if first < last { (first, last) } else { (0, 0) }
     }
 
     /// Checks the sizes, those of `channels` included.

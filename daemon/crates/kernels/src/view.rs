@@ -83,14 +83,6 @@ impl View {
         assert!(inside, "{self:?} with a border of {border:?} lies in a buffer of {len} bytes");
     }
 
-    /// Checks that the tensor lies in a buffer of `len` bytes.
-    ///
-    /// # Panics
-    /// When it does not: the plan that made the view is wrong.
-    pub(crate) fn assert_written(&self, len: usize) {
-        assert!(self.offset + self.extent() <= len, "{self:?} lies in a buffer of {len} bytes");
-    }
-
     /// Whether it has `[rows, columns]` pixels of `channels`.
     pub(crate) fn has_shape(&self, pixels: [usize; 2], channels: usize) -> bool {
         [self.rows, self.columns] == pixels && self.channels == channels
