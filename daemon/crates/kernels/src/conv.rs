@@ -2,6 +2,7 @@
 
 use super::convolution::{Convolution, Geometry};
 use super::dense::{Dense, Pass};
+use super::depthwise::Depthwise;
 use super::kernel::Kernel;
 use super::last::{Finish, Last};
 use super::paths;
@@ -23,6 +24,7 @@ pub struct Conv {
 enum Method {
     /// One for each group.
     Dense(Vec<Dense>),
+    Depthwise(Depthwise),
     Plain(Plain),
 }
 
@@ -53,11 +55,16 @@ impl Conv {
         convolution.check()?;
         let geometry = convolution.geometry.clone();
         assert!(pixel >= geometry.in_channels, "a pixel of {pixel} bytes for {geometry:?}");
-        let method = match convolution.groups() {
-            Some(groups) => Method::Dense(
-                groups.iter().map(|group| Dense::pack(group, pixel, kernel)).collect(),
-            ),
+        let method = match convolution.without_zeros() {
             None => Method::Plain(Plain::pack(convolution, kernel)),
+            Some(convolution) if geometry.is_depthwise() => {
+                Method::Depthwise(paths::depthwise(&convolution, kernel))
+            }
+            Some(convolution) => {
+                let groups = convolution.groups();
+                let pack = |group: &Convolution| Dense::pack(group, pixel, kernel);
+                Method::Dense(groups.iter().map(pack).collect())
+            }
         };
         Ok(Conv { geometry, last, method, pixel, kernel })
     }
@@ -104,7 +111,7 @@ impl Conv {
     pub(super) fn dense(&self) -> Option<&Dense> {
         match &self.method {
             Method::Dense(groups) => groups.first(),
-            Method::Plain(_) => None,
+            _ => None,
         }
     }
 
@@ -124,6 +131,10 @@ impl Conv {
                     let finish = finish.part(group * out_of, out_of);
                     paths::drive(dense, self.kernel, &mut Pass { input, from, output, to, finish });
                 }
+            }
+            Method::Depthwise(depthwise) => {
+                let mut pass = Pass { input, from, output, to, finish };
+                paths::drive_depthwise(depthwise, self.kernel, &mut pass);
             }
             Method::Plain(plain) => plain.run(&mut Pass { input, from, output, to, finish }),
         }

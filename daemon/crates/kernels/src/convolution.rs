@@ -118,19 +118,23 @@ impl Convolution {
         Ok(())
     }
 
-    /// Returns a convolution for each group, with weights less their zero points; none where those are
-    /// no bytes.
-    pub(crate) fn groups(&self) -> Option<Vec<Convolution>> {
-        let geometry = &self.geometry;
-        let groups = geometry.groups;
-        let rows = self.weights.chunks_exact(geometry.products_of_sum()).enumerate();
+    /// Returns the same with weights less their zero points; none where those are no bytes.
+    pub(crate) fn without_zeros(&self) -> Option<Convolution> {
+        let rows = self.weights.chunks_exact(self.geometry.products_of_sum()).enumerate();
         let weights = rows.flat_map(|(channel, row)| {
             let zero = self.weight_zeros.get(channel).copied().unwrap_or(0);
             row.iter().map(move |weight| i8::try_from(i32::from(*weight) - zero).ok())
         });
-        let weights: Vec<i8> = weights.collect::<Option<_>>()?;
+        let weights = weights.collect::<Option<_>>()?;
+        Some(Convolution { weights, weight_zeros: Vec::new(), ..self.clone() })
+    }
+
+    /// Returns a convolution for each group.
+    pub(crate) fn groups(&self) -> Vec<Convolution> {
+        let geometry = &self.geometry;
+        let groups = geometry.groups;
         let out_channels = geometry.out_channels / groups;
-        let channels = weights.chunks_exact(weights.len() / groups);
+        let channels = self.weights.chunks_exact(self.weights.len() / groups);
         let rest = self.bias.chunks_exact(out_channels).zip(self.scales.chunks_exact(out_channels));
         let group = |(weights, (bias, scales)): (&[i8], (&[i32], &[f32]))| Convolution {
             geometry: Geometry {
@@ -145,6 +149,6 @@ impl Convolution {
             scales: scales.to_vec(),
             ..*self
         };
-        Some(channels.zip(rest).map(group).collect())
+        channels.zip(rest).map(group).collect()
     }
 }

@@ -8,6 +8,7 @@ use super::kernel::Kernel;
 use super::last::Finish;
 use super::quantised::Range;
 use super::tile::{Output, Shape, Tile};
+use super::tiling::{store, tiles};
 use super::view::View;
 
 /// Bytes of a cache line, and of the widest load of weights: one that lies across two lines costs two,
@@ -181,31 +182,6 @@ impl Dense {
         let rows = self.windows.inside(0, y);
         let part = self.parts.iter().find(|part| part.0 == rows);
         part.expect("every row's part was packed")
-    }
-}
-
-/// Returns the first pixels of tiles that cover a row; the last tile lies over the one before it where
-/// it doesn't fit behind.
-fn tiles(columns: usize, pixels: usize) -> impl Iterator<Item = usize> {
-    let last = columns.saturating_sub(pixels);
-    (0..columns).step_by(pixels).map(move |x| x.min(last))
-}
-
-/// Writes the first bytes of `values`. Lengths that the compiler knows are moves rather than calls.
-#[inline(always)]
-fn store<const LANES: usize>(output: &mut [u8], values: &[u8; LANES]) {
-    if let Some(whole) = output.first_chunk_mut::<LANES>() {
-        *whole = *values;
-        return;
-    }
-    let (outputs, tail) = output.as_chunks_mut::<8>();
-    let (eights, rest) = values.as_chunks::<8>();
-    for (output, eight) in outputs.iter_mut().zip(eights) {
-        *output = *eight;
-    }
-    let rest = eights.get(outputs.len()).map_or(rest, |eight| &eight[..]);
-    for (output, value) in tail.iter_mut().zip(rest) {
-        *output = *value;
     }
 }
 

@@ -12,6 +12,7 @@
 mod conv;
 mod convolution;
 mod dense;
+mod depthwise;
 mod elementwise;
 mod form;
 mod geometry;
@@ -21,18 +22,22 @@ mod layer;
 mod paths;
 mod picture;
 mod plain;
+mod plain_depthwise;
 mod pool;
 mod quantised;
 mod refusal;
 mod scalar;
 mod table;
 mod tile;
+mod tiling;
 mod vectors;
 mod view;
 mod widest;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512_depthwise;
 #[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,10 @@
 //! Which file computes a convolution for which kernel. The only file that knows all instruction sets.
 
+use super::convolution::Convolution;
 use super::dense::{Dense, Pass};
+use super::depthwise::Depthwise;
 use super::kernel::Kernel;
-use super::scalar;
+use super::{plain_depthwise, scalar};
 
 /// Runs a convolution that is packed for `kernel`, which this CPU has.
 pub fn drive(dense: &Dense, kernel: Kernel, pass: &mut Pass) {
@@ -22,5 +24,28 @@ pub fn drive(dense: &Dense, kernel: Kernel, pass: &mut Pass) {
         Kernel::I8mm => dense.drive(pass, super::i8mm::tile),
         #[allow(unreachable_patterns, reason = "the rest belongs to another architecture")]
         _ => unreachable!("a convolution is packed for a kernel that this CPU has"),
+    }
+}
+
+/// Packs a depthwise convolution whose weights have no zero points.
+pub fn depthwise(convolution: &Convolution, kernel: Kernel) -> Depthwise {
+    let form = match kernel {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512Vnni if super::avx512_depthwise::takes(&convolution.geometry.windows) => {
+            super::avx512_depthwise::FORM
+        }
+        _ => plain_depthwise::FORM,
+    };
+    Depthwise::pack(convolution, kernel, form)
+}
+
+/// Runs what `depthwise` packed.
+pub fn drive_depthwise(depthwise: &Depthwise, kernel: Kernel, pass: &mut Pass) {
+    match (kernel, depthwise.form.lanes) {
+        #[cfg(target_arch = "x86_64")]
+        (Kernel::Avx512Vnni, super::avx512_depthwise::LANES) => {
+            super::avx512_depthwise::drive(depthwise, pass);
+        }
+        _ => plain_depthwise::drive(depthwise, kernel, pass),
     }
 }

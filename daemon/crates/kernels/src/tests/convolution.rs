@@ -218,7 +218,7 @@ proptest! {
         use crate::avx_vnni::evex;
         use crate::dense::Pass;
         use crate::last::Finish;
-        let dense = convolution.geometry.groups == 1 && convolution.groups().is_some();
+        let dense = convolution.geometry.groups == 1;
         if evex::is_available() && dense {
             let kernel = Kernel::AvxVnni;
             let [from, mut to] = scenes(&convolution, &image, kernel, [from_gaps, to_gaps]);
