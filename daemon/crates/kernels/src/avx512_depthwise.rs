@@ -15,7 +15,7 @@ pub const LANES: usize = 64;
 /// Registers of sums for a pixel, of 16 channels each.
 const VECTORS: usize = 4;
 
-pub const FORM: Form = Form { lanes: LANES, channel, taps, adjacent: 4 };
+pub const FORM: Form = Form { lanes: LANES, channel, taps, adjacent: 4, bytes: 1 };
 
 /// Interleaving works within quarters of 128 bits: a register of sums has four channels of each quarter.
 fn channel(lane: usize) -> usize {

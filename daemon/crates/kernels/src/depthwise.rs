@@ -34,6 +34,8 @@ pub struct Form {
     pub taps: fn(&Windows) -> Vec<isize>,
     /// Weights of one channel that lie side by side.
     pub adjacent: usize,
+    /// Bytes of a weight: one, or two with the sign in the second.
+    pub bytes: usize,
 }
 
 /// What a kernel computes at once.
@@ -79,7 +81,7 @@ impl Depthwise {
         let taps = (form.taps)(&windows);
         let zero = convolution.input.kept_by(kernel).zero;
         let lanes = blocks * form.lanes;
-        let mut packed = vec![0; lanes * height * taps.len()];
+        let mut packed = vec![0; lanes * height * taps.len() * form.bytes];
         let (mut biases, mut scales) = (vec![0; lanes], vec![1.0; lanes]);
         for place in 0..lanes {
             let (block, lane) = (place / form.lanes, place % form.lanes);
@@ -96,8 +98,10 @@ impl Depthwise {
                     let weight = usize::try_from(*tap).ok().filter(|tap| *tap < width);
                     let group =
                         (block * height + row) * taps.len() / form.adjacent + at / form.adjacent;
-                    packed[(group * form.lanes + lane) * form.adjacent + at % form.adjacent] =
-                        weight.map_or(0, |tap| own[row * width + tap]);
+                    let weight = weight.map_or(0, |tap| own[row * width + tap]);
+                    let place = (group * form.lanes + lane) * form.adjacent + at % form.adjacent;
+                    packed[place * form.bytes..][..form.bytes].fill(weight >> 7);
+                    packed[place * form.bytes] = weight;
                 }
             }
         }

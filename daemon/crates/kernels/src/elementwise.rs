@@ -59,15 +59,25 @@ impl Addition {
     /// When the shapes differ or a view does not lie in its buffer.
     pub fn run(&self, [a, b]: [Source; 2], output: &mut [u8], to: View) {
         let signed = self.kernel.keeps_signed();
-        widest(self.kernel, || {
-            each_run([a, b], output, to, |[a, b], output| {
-                if signed {
-                    self.add::<true>(a, b, output)
-                } else {
-                    self.add::<false>(a, b, output)
-                }
-            });
-        });
+        widest(
+            self.kernel,
+            #[inline(always)]
+            || {
+                each_run(
+                    [a, b],
+                    output,
+                    to,
+                    #[inline(always)]
+                    |[a, b], output| {
+                        if signed {
+                            self.add::<true>(a, b, output)
+                        } else {
+                            self.add::<false>(a, b, output)
+                        }
+                    },
+                );
+            },
+        );
     }
 
     #[inline(always)]
@@ -152,15 +162,25 @@ impl Product {
             b
         };
         let signed = self.kernel.keeps_signed();
-        widest(self.kernel, || {
-            each_run([a, b], output, to, |[a, b], output| {
-                if signed {
-                    self.multiply::<true>(a, b, output);
-                } else {
-                    self.multiply::<false>(a, b, output);
-                }
-            });
-        });
+        widest(
+            self.kernel,
+            #[inline(always)]
+            || {
+                each_run(
+                    [a, b],
+                    output,
+                    to,
+                    #[inline(always)]
+                    |[a, b], output| {
+                        if signed {
+                            self.multiply::<true>(a, b, output);
+                        } else {
+                            self.multiply::<false>(a, b, output);
+                        }
+                    },
+                );
+            },
+        );
     }
 
     #[inline(always)]

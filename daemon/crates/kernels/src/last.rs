@@ -41,12 +41,16 @@ impl<'a> Finish<'a> {
             Finish::Addition(addition, other, kernel) => {
                 let at = other.view.at(y, x) + channel;
                 let pixels = pixels.iter_mut().enumerate();
-                widest(*kernel, || {
-                    for (pixel, bytes) in pixels {
-                        let other = &other.bytes[at + pixel * other.view.pixel..];
-                        addition.change(bytes, lanes, other);
-                    }
-                });
+                widest(
+                    *kernel,
+                    #[inline(always)]
+                    || {
+                        for (pixel, bytes) in pixels {
+                            let other = &other.bytes[at + pixel * other.view.pixel..];
+                            addition.change(bytes, lanes, other);
+                        }
+                    },
+                );
             }
         }
     }

@@ -34,6 +34,12 @@ pub fn depthwise(convolution: &Convolution, kernel: Kernel) -> Depthwise {
         Kernel::Avx512Vnni if super::avx512_depthwise::takes(&convolution.geometry.windows) => {
             super::avx512_depthwise::FORM
         }
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx2 | Kernel::AvxVnni
+            if super::avx2_depthwise::takes(&convolution.geometry.windows) =>
+        {
+            super::avx2_depthwise::FORM
+        }
         _ => plain_depthwise::FORM,
     };
     Depthwise::pack(convolution, kernel, form)
@@ -41,11 +47,11 @@ pub fn depthwise(convolution: &Convolution, kernel: Kernel) -> Depthwise {
 
 /// Runs what `depthwise` packed.
 pub fn drive_depthwise(depthwise: &Depthwise, kernel: Kernel, pass: &mut Pass) {
-    match (kernel, depthwise.form.lanes) {
+    match (kernel, depthwise.form.adjacent) {
         #[cfg(target_arch = "x86_64")]
-        (Kernel::Avx512Vnni, super::avx512_depthwise::LANES) => {
-            super::avx512_depthwise::drive(depthwise, pass);
-        }
+        (Kernel::Avx512Vnni, 4) => super::avx512_depthwise::drive(depthwise, pass),
+        #[cfg(target_arch = "x86_64")]
+        (Kernel::Avx2 | Kernel::AvxVnni, 2) => super::avx2_depthwise::drive(depthwise, pass),
         _ => plain_depthwise::drive(depthwise, kernel, pass),
     }
 }

@@ -32,7 +32,14 @@ impl Outside {
 /// # Panics
 /// When `input` is not as long as the view says, or the view does not lie in `output`.
 pub fn enter(input: &[u8], order: Outside, table: &Table, output: &mut [u8], to: View) {
-    each(input, order, output, to, |byte| table.at(*byte));
+    each(
+        input,
+        order,
+        output,
+        to,
+        #[inline(always)]
+        |byte| table.at(*byte),
+    );
 }
 
 /// Brings bytes of a tensor outside into a view, each changed by `flip` (`Quantised::flip`).
@@ -40,7 +47,14 @@ pub fn enter(input: &[u8], order: Outside, table: &Table, output: &mut [u8], to:
 /// # Panics
 /// When `input` is not as long as the view says, or the view does not lie in the buffer.
 pub fn enter_flipped(input: &[u8], order: Outside, flip: u8, (output, to): (&mut [u8], View)) {
-    each(input, order, output, to, |byte| byte ^ flip);
+    each(
+        input,
+        order,
+        output,
+        to,
+        #[inline(always)]
+        |byte| byte ^ flip,
+    );
 }
 
 /// Quantises floats of a tensor outside into a view: `saturate(round(x / scale) + zero)`.
@@ -63,9 +77,20 @@ impl Quantise {
     /// # Panics
     /// When `input` is not as long as the view says, or the view does not lie in `output`.
     pub fn run(&self, input: &[f32], order: Outside, output: &mut [u8], to: View) {
-        widest(self.kernel, || {
-            each(input, order, output, to, |real| self.range.byte(*real / self.scale));
-        });
+        widest(
+            self.kernel,
+            #[inline(always)]
+            || {
+                each(
+                    input,
+                    order,
+                    output,
+                    to,
+                    #[inline(always)]
+                    |real| self.range.byte(*real / self.scale),
+                );
+            },
+        );
     }
 }
 
@@ -90,12 +115,24 @@ impl Dequantise {
     /// When `output` is not as long as the view says, or the view does not lie in `input`.
     pub fn run(&self, input: &[u8], from: View, output: &mut [f32], order: Outside) {
         let signed = self.kernel.keeps_signed();
-        widest(self.kernel, || {
-            leave(input, from, output, order, |byte| {
-                let number = if signed { number::<true>(byte) } else { number::<false>(byte) };
-                (number - self.zero) as f32 * self.scale
-            });
-        });
+        widest(
+            self.kernel,
+            #[inline(always)]
+            || {
+                leave(
+                    input,
+                    from,
+                    output,
+                    order,
+                    #[inline(always)]
+                    |byte| {
+                        let number =
+                            if signed { number::<true>(byte) } else { number::<false>(byte) };
+                        (number - self.zero) as f32 * self.scale
+                    },
+                );
+            },
+        );
     }
 }
 
@@ -105,7 +142,14 @@ impl Dequantise {
 /// # Panics
 /// When `output` is not as long as the view says, or the view does not lie in `input`.
 pub fn leave_bytes(input: &[u8], from: View, output: &mut [u8], (order, flip): (Outside, u8)) {
-    leave(input, from, output, order, |byte| byte ^ flip);
+    leave(
+        input,
+        from,
+        output,
+        order,
+        #[inline(always)]
+        |byte| byte ^ flip,
+    );
 }
 
 #[inline(always)]

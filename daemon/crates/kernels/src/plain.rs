@@ -46,9 +46,17 @@ impl Plain {
 
     pub fn run(&self, pass: &mut Pass) {
         if self.kernel.keeps_signed() {
-            widest(self.kernel, || self.convolve::<true>(pass));
+            widest(
+                self.kernel,
+                #[inline(always)]
+                || self.convolve::<true>(pass),
+            );
         } else {
-            widest(self.kernel, || self.convolve::<false>(pass));
+            widest(
+                self.kernel,
+                #[inline(always)]
+                || self.convolve::<false>(pass),
+            );
         }
     }
 

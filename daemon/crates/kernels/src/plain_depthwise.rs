@@ -9,7 +9,7 @@ use super::widest::widest;
 
 pub const LANES: usize = 32;
 
-pub const FORM: Form = Form { lanes: LANES, channel, taps, adjacent: 1 };
+pub const FORM: Form = Form { lanes: LANES, channel, taps, adjacent: 1, bytes: 1 };
 
 fn channel(lane: usize) -> usize {
     lane
@@ -21,9 +21,17 @@ fn taps(windows: &Windows) -> Vec<isize> {
 
 pub fn drive(depthwise: &Depthwise, kernel: Kernel, pass: &mut Pass) {
     if kernel.keeps_signed() {
-        widest(kernel, || depthwise.drive(pass, strip::<true>));
+        widest(
+            kernel,
+            #[inline(always)]
+            || depthwise.drive(pass, strip::<true>),
+        );
     } else {
-        widest(kernel, || depthwise.drive(pass, strip::<false>));
+        widest(
+            kernel,
+            #[inline(always)]
+            || depthwise.drive(pass, strip::<false>),
+        );
     }
 }
 

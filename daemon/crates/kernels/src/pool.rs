@@ -6,10 +6,11 @@ use super::geometry::Windows;
 use super::kernel::Kernel;
 use super::quantised::{Range, number};
 use super::refusal::{PRODUCTS_MAX, Refusal, positive};
+use super::tiling::store;
 use super::view::View;
 use super::widest::widest;
 
-/// Channels whose sums or maxima are kept in registers while a window is read.
+/// Channels whose sums or maxima are kept in registers while a window is read: at most SLACK.
 const LANES: usize = 64;
 
 /// MaxPool: the greatest byte of each window.
@@ -37,11 +38,20 @@ impl MaxPool {
     /// # Panics
     /// When the shapes don't fit or a view does not lie in its buffer.
     pub fn run(&self, input: &[u8], from: View, output: &mut [u8], to: View) {
+        from.assert_read(input.len(), [0; 4]);
         let pooling = Pooling::new(&self.windows, self.channels, [from, to]);
         if self.kernel.keeps_signed() {
-            widest(self.kernel, || pooling.maxima::<true>(input, output));
+            widest(
+                self.kernel,
+                #[inline(always)]
+                || pooling.maxima::<true>(input, output),
+            );
         } else {
-            widest(self.kernel, || pooling.maxima::<false>(input, output));
+            widest(
+                self.kernel,
+                #[inline(always)]
+                || pooling.maxima::<false>(input, output),
+            );
         }
     }
 }
@@ -107,11 +117,20 @@ impl AveragePool {
     /// # Panics
     /// When the shapes don't fit or a view does not lie in its buffer.
     pub fn run(&self, input: &[u8], from: View, output: &mut [u8], to: View) {
+        from.assert_read(input.len(), [0; 4]);
         let pooling = Pooling::new(&self.windows, self.channels, [from, to]);
         if self.kernel.keeps_signed() {
-            widest(self.kernel, || pooling.means::<true>(self, input, output));
+            widest(
+                self.kernel,
+                #[inline(always)]
+                || pooling.means::<true>(self, input, output),
+            );
         } else {
-            widest(self.kernel, || pooling.means::<false>(self, input, output));
+            widest(
+                self.kernel,
+                #[inline(always)]
+                || pooling.means::<false>(self, input, output),
+            );
         }
     }
 
@@ -155,42 +174,48 @@ impl<'a> Pooling<'a> {
     #[inline(always)]
     fn maxima<const SIGNED: bool>(&self, input: &[u8], output: &mut [u8]) {
         let flip = if SIGNED { 0x80 } else { 0 };
-        self.each(output, |taps, first, bytes| {
-            let mut greatest = [0; LANES];
-            let greatest = &mut greatest[..bytes.len()];
-            taps.each(|at| {
-                let pixel = &input[at + first..][..greatest.len()];
-                for (greatest, byte) in greatest.iter_mut().zip(pixel) {
-                    *greatest = (*byte ^ flip).max(*greatest);
-                }
-            });
-            for (byte, greatest) in bytes.iter_mut().zip(greatest) {
-                *byte = *greatest ^ flip;
-            }
-        });
+        self.each(
+            output,
+            #[inline(always)]
+            |taps, first| {
+                let mut greatest = [0; LANES];
+                taps.each(
+                    #[inline(always)]
+                    |at| {
+                        for (greatest, byte) in greatest.iter_mut().zip(lanes(input, at + first)) {
+                            *greatest = (*byte ^ flip).max(*greatest);
+                        }
+                    },
+                );
+                greatest.map(|byte| byte ^ flip)
+            },
+        );
     }
 
     #[inline(always)]
     fn means<const SIGNED: bool>(&self, pool: &AveragePool, input: &[u8], output: &mut [u8]) {
-        self.each(output, |taps, first, bytes| {
-            let mut sums = [0; LANES];
-            let sums = &mut sums[..bytes.len()];
-            taps.each(|at| {
-                let pixel = &input[at + first..][..sums.len()];
-                for (sum, byte) in sums.iter_mut().zip(pixel) {
-                    *sum += number::<SIGNED>(*byte);
-                }
-            });
-            let (zeros, ratio) = (pool.zero * taps.count() as i32, pool.ratio(taps.count()));
-            for (byte, sum) in bytes.iter_mut().zip(sums) {
-                *byte = pool.range.byte((*sum - zeros) as f32 * ratio);
-            }
-        });
+        self.each(
+            output,
+            #[inline(always)]
+            |taps, first| {
+                let mut sums = [0; LANES];
+                taps.each(
+                    #[inline(always)]
+                    |at| {
+                        for (sum, byte) in sums.iter_mut().zip(lanes(input, at + first)) {
+                            *sum += number::<SIGNED>(*byte);
+                        }
+                    },
+                );
+                let (zeros, ratio) = (pool.zero * taps.count() as i32, pool.ratio(taps.count()));
+                sums.map(|sum| pool.range.byte((sum - zeros) as f32 * ratio))
+            },
+        );
     }
 
-    /// Calls `work` for each output pixel and each run of at most LANES of its channels.
+    /// Calls `work` for each output pixel and each block of LANES of its channels.
     #[inline(always)]
-    fn each(&self, output: &mut [u8], mut work: impl FnMut(Taps, usize, &mut [u8])) {
+    fn each(&self, output: &mut [u8], mut work: impl FnMut(Taps, usize) -> [u8; LANES]) {
         let [down, across] = self.windows.stride;
         for y in 0..self.to.rows {
             let rows = self.windows.inside(0, y);
@@ -209,12 +234,18 @@ impl<'a> Pooling<'a> {
                     pixel: step_across * self.from.pixel,
                 };
                 let pixel = &mut output[self.to.at(y, x)..][..self.to.channels];
-                for (run, bytes) in pixel.chunks_mut(LANES).enumerate() {
-                    work(taps, run * LANES, bytes);
+                for (block, bytes) in pixel.chunks_mut(LANES).enumerate() {
+                    store(bytes, &work(taps, block * LANES));
                 }
             }
         }
     }
+}
+
+/// Returns a block of channels; behind the last one lies what is not used.
+#[inline(always)]
+fn lanes(input: &[u8], at: usize) -> &[u8; LANES] {
+    input[at..].first_chunk().expect("there is SLACK behind a view that is read")
 }
 
 /// The taps of a window that lie on the picture.

@@ -68,7 +68,10 @@ impl Range {
     /// Returns the byte of a real number in steps of the output's scale.
     #[inline(always)]
     pub fn byte(self, real: f32) -> u8 {
-        let real = real.max(self.low).min(self.high);
+        // Written so that each is one instruction: `max` and `min` also ask for NaN, of which there is
+        // none.
+        let real = if real > self.low { real } else { self.low };
+        let real = if real < self.high { real } else { self.high };
         (round_half_to_even(real) + self.zero) as u8
     }
 }

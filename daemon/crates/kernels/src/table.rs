@@ -22,9 +22,15 @@ impl Table {
     /// # Panics
     /// When the shapes differ or a view does not lie in its buffer.
     pub fn run(&self, input: &[u8], from: View, output: &mut [u8], to: View) {
-        each_run([Source { bytes: input, view: from }], output, to, |[input], output| {
-            self.look_up(input, output);
-        });
+        each_run(
+            [Source { bytes: input, view: from }],
+            output,
+            to,
+            #[inline(always)]
+            |[input], output| {
+                self.look_up(input, output);
+            },
+        );
     }
 
     /// Returns the answer for a byte.
@@ -54,9 +60,15 @@ impl Table {
 /// # Panics
 /// When the shapes differ or a view does not lie in its buffer.
 pub fn copy(input: &[u8], from: View, output: &mut [u8], to: View) {
-    each_run([Source { bytes: input, view: from }], output, to, |[input], output| {
-        output.copy_from_slice(input);
-    });
+    each_run(
+        [Source { bytes: input, view: from }],
+        output,
+        to,
+        #[inline(always)]
+        |[input], output| {
+            output.copy_from_slice(input);
+        },
+    );
 }
 
 /// Copies chosen channels in a chosen order: a shuffle that no view can express.

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! picket-kernels-bench peak                       products per second of each kernel's instruction
+//! picket-kernels-bench operators [KERNEL]         what is no convolution
 //! picket-kernels-bench layers [KERNEL [IMAGES [NETWORK]]]     each convolution of a network
 //! ```
 //!
 //! `./dev bench model` runs the first; docs/kernels.md counts the instructions of the second.
 
 mod layers;
+mod operators;
 mod peak;
 
 use picket_kernels::Kernel;
@@ -20,13 +22,15 @@ fn main() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["peak"] => peak::print(),
+        ["operators"] => operators::print(Kernel::best()),
+        ["operators", kernel] => operators::print(named(kernel)),
         ["layers"] => layers(Kernel::best(), IMAGES, NETWORK),
         ["layers", kernel] => layers(named(kernel), IMAGES, NETWORK),
         ["layers", kernel, images] => layers(named(kernel), number(images), NETWORK),
         ["layers", kernel, images, network] => layers(named(kernel), number(images), network),
         _ => {
             eprintln!(
-                "usage: picket-kernels-bench peak | layers [KERNEL [IMAGES [NETWORK]]]\n\
+                "usage: picket-kernels-bench peak | operators [KERNEL] | layers [KERNEL [IMAGES [NETWORK]]]\n\
                  networks: embedded resnet18 mobilenetv2 fives"
             );
             std::process::exit(64);
