@@ -38,6 +38,9 @@ pub struct Dense {
     cut: [usize; 2],
     scales: Vec<f32>,
     range: Range,
+    /// Whether no weight is −128, so that two products fit in 16 bits.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub pairs_fit: bool,
 }
 
 /// Bytes that are read and bytes that are written.
@@ -73,6 +76,7 @@ impl Dense {
             form,
             runs: runs.count,
             run_len: runs.len,
+            pairs_fit: !convolution.weights.contains(&i8::MIN),
         }
     }
 
@@ -211,7 +215,7 @@ impl Runs {
 /// Returns the elements of a run that the first window of a row and the last one leave out, because
 /// they are padding.
 fn cut_columns(windows: &Windows, pixel: usize, form: Form, runs: &Runs) -> [usize; 2] {
-    let steps = pixel.is_multiple_of(form.step) && runs.len == windows.kernel[1] * pixel;
+    let steps = pixel.is_multiple_of(form.cut_step()) && runs.len == windows.kernel[1] * pixel;
     if !form.cuts_columns || runs.count != 1 || !steps || windows.dilation[1] != 1 {
         return [0, 0];
     }

@@ -20,6 +20,9 @@ pub struct Depthwise {
     biases: Vec<i32>,
     scales: Vec<f32>,
     range: Range,
+    /// Whether no weight is −128, so that two products fit in 16 bits.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub pairs_fit: bool,
 }
 
 /// How a kernel wants the channels of a block and the taps of a kernel's row.
@@ -106,7 +109,8 @@ impl Depthwise {
             }
         }
         let range = Range::of(convolution.output.kept_by(kernel));
-        Depthwise { windows, form, channels, weights: packed, biases, scales, range }
+        let pairs_fit = !weights.contains(&i8::MIN);
+        Depthwise { windows, form, channels, weights: packed, biases, scales, range, pairs_fit }
     }
 
     /// Runs `strip` over the whole convolution.

@@ -6,9 +6,12 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::kernel::Kernel;
-use super::neon::{LANES, PIXELS, biases, requantise};
+use super::neon::requantise_pairs;
 use super::tile::{Output, Shape, Tile};
 
+pub const LANES: usize = 8;
+/// Sixteen registers of sums, of 32.
+pub const PIXELS: usize = 8;
 const STEP: usize = 4;
 /// Elements in a register: four steps, which sdot picks by number.
 const REGISTER: usize = 16;
@@ -99,7 +102,15 @@ unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>)
             at = at.wrapping_add(row_step).wrapping_sub(runs * run_step);
         }
     }
-    for (sums, output) in sums.iter().zip(output) {
-        requantise(sums, tile.scales, tile.range, output);
+    let outputs = output.as_chunks_mut::<2>().0;
+    for (sums, output) in sums.as_chunks::<2>().0.iter().zip(outputs) {
+        requantise_pairs(sums, tile.scales, tile.range, output);
     }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn biases(bias: &[i32; LANES]) -> [int32x4_t; 2] {
+    // SAFETY: LANES is twice the 4 sums of a register.
+    unsafe { [vld1q_s32(bias.as_ptr()), vld1q_s32(bias.as_ptr().add(4))] }
 }

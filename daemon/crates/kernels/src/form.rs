@@ -49,6 +49,11 @@ impl Form {
         let cuts_columns = kernel != Kernel::I8mm && pixels > 1;
         Form { lanes, step, order, pixels, cuts_columns }
     }
+
+    /// Returns what the elements that a pixel leaves out are whole multiples of.
+    pub fn cut_step(self) -> usize {
+        if self.order == Order::Sixteens { 16 } else { self.step }
+    }
 }
 
 /// Most registers of sums in a tile of so many pixels: 32 registers hold them, a pixel's activations and

@@ -5,8 +5,9 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::dotprod::{LANES, PIXELS};
 use super::kernel::Kernel;
-use super::neon::{LANES, PIXELS, requantise};
+use super::neon::requantise_pairs;
 use super::tile::{Output, Shape, Tile};
 
 const STEP: usize = 8;
@@ -69,9 +70,7 @@ unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>)
         }
     }
     for (sums, output) in sums.iter().zip(output.as_chunks_mut::<2>().0) {
-        let [first, second] = pixels(sums);
-        requantise(&first, tile.scales, tile.range, &mut output[0]);
-        requantise(&second, tile.scales, tile.range, &mut output[1]);
+        requantise_pairs(&pixels(sums), tile.scales, tile.range, output);
     }
 }
 

@@ -40,6 +40,8 @@ pub fn depthwise(convolution: &Convolution, kernel: Kernel) -> Depthwise {
         {
             super::avx2_depthwise::FORM
         }
+        #[cfg(target_arch = "aarch64")]
+        Kernel::Neon | Kernel::Dotprod | Kernel::I8mm => super::neon_depthwise::FORM,
         _ => plain_depthwise::FORM,
     };
     Depthwise::pack(convolution, kernel, form)
@@ -48,6 +50,10 @@ pub fn depthwise(convolution: &Convolution, kernel: Kernel) -> Depthwise {
 /// Runs what `depthwise` packed.
 pub fn drive_depthwise(depthwise: &Depthwise, kernel: Kernel, pass: &mut Pass) {
     match (kernel, depthwise.form.adjacent) {
+        #[cfg(target_arch = "aarch64")]
+        (Kernel::Neon | Kernel::Dotprod | Kernel::I8mm, _) => {
+            super::neon_depthwise::drive(depthwise, pass);
+        }
         #[cfg(target_arch = "x86_64")]
         (Kernel::Avx512Vnni, 4) => super::avx512_depthwise::drive(depthwise, pass),
         #[cfg(target_arch = "x86_64")]
