@@ -52,6 +52,8 @@ mod i8mm;
 mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_depthwise;
+#[cfg(target_arch = "aarch64")]
+mod neon_loop;
 #[cfg(test)]
 mod tests;
 
