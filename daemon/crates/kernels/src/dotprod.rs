@@ -17,7 +17,7 @@ const STEP: usize = 4;
 const REGISTER: usize = 16;
 
 pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::Dotprod.is_available() && tile.is_sound(STEP));
+    assert!(Kernel::Dotprod.is_available() && tile.is_sound(STEP, 1));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
@@ -43,7 +43,7 @@ fn dot<const LANE: i32>(sums: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int32x4
 }
 
 /// # Safety
-/// `tile.is_sound(STEP)`.
+/// `tile.is_sound(STEP, 1)`.
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
     let mut sums = [[vdupq_n_s32(0); 2]; PIXELS];

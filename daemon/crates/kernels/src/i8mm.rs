@@ -16,7 +16,7 @@ const PIXEL_PAIRS: usize = PIXELS / 2;
 const LANE_PAIRS: usize = LANES / 2;
 
 pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::I8mm.is_available() && tile.is_sound(STEP));
+    assert!(Kernel::I8mm.is_available() && tile.is_sound(STEP, 1));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
@@ -40,7 +40,7 @@ fn multiply(sums: int32x4_t, x: uint8x16_t, w: int8x16_t) -> int32x4_t {
 }
 
 /// # Safety
-/// `tile.is_sound(STEP)`.
+/// `tile.is_sound(STEP, 1)`.
 #[target_feature(enable = "neon,i8mm")]
 unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
     // Its form cuts no columns, so that all pixels have the same.

@@ -19,6 +19,7 @@ mod geometry;
 mod kernel;
 mod last;
 mod layer;
+mod lookup;
 mod paths;
 mod picture;
 mod plain;

@@ -27,7 +27,7 @@ pub fn drive(dense: &Dense, pass: &mut Pass) {
 }
 
 fn tile<const PAIRED: bool>(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::Neon.is_available() && tile.is_sound(STEP));
+    assert!(Kernel::Neon.is_available() && tile.is_sound(STEP, 1));
     let whole = |elements: usize| elements.is_multiple_of(REGISTER);
     assert!(whole(tile.head) && whole(tile.tail), "what is left out is whole registers");
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
@@ -35,7 +35,7 @@ fn tile<const PAIRED: bool>(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANE
 }
 
 /// # Safety
-/// `tile.is_sound(STEP)`, and its head and tail are whole registers.
+/// `tile.is_sound(STEP, 1)`, and its head and tail are whole registers.
 #[target_feature(enable = "neon")]
 unsafe fn kernel<const PAIRED: bool>(
     tile: &Tile<LANES, PIXELS>,
