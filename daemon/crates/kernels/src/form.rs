@@ -43,8 +43,8 @@ impl Form {
                 (16 * shared, 4, Order::Groups(4), pixels)
             }
             Kernel::Neon => (4, 8, Order::Sixteens, 4),
-            Kernel::Dotprod => (8, 4, Order::Groups(4), 8),
-            Kernel::I8mm => (8, 8, Order::Groups(8), 8),
+            Kernel::Dotprod => (8, 4, Order::Groups(4), fitting(&[8, 7, 6, 5, 4], width)),
+            Kernel::I8mm => (8, 8, Order::Groups(8), fitting(&[8, 6, 4], width)),
         };
         // A matrix multiply takes pixels in pairs: leaving one of them out saves nothing.
         let cuts_columns = kernel != Kernel::I8mm && pixels > 1;
@@ -60,6 +60,12 @@ impl Form {
     pub fn cut_step(self) -> usize {
         if self.order == Order::Sixteens { 16 } else { self.step }
     }
+}
+
+/// Returns the size of tiles that computes a row in the fewest multiplies; a tile's own cost is one pixel.
+fn fitting(sizes: &[usize], width: usize) -> usize {
+    let cost = |size: &&usize| width.div_ceil(**size) * (**size + 1);
+    *sizes.iter().min_by_key(cost).expect("there is a size")
 }
 
 /// Most registers of sums in a tile of so many pixels: 32 registers hold them, a pixel's activations and
