@@ -188,49 +188,56 @@ fn colours<T>(input: &[T], order: Outside, output: &mut [u8], to: View, byte: im
     for row in 0..to.rows {
         for first in (0..to.columns).step_by(PIXELS) {
             let (at, count) = (row * to.columns + first, PIXELS.min(to.columns - first));
-            let mut planes = [[0; PIXELS]; 3];
+            let output = &mut output[to.at(row, first)..];
             match order {
                 Outside::ChannelLast => {
                     let mut pixels = [[0; 3]; PIXELS];
                     let bytes = pixels.as_flattened_mut().iter_mut();
                     let from = &input[at * 3..][..count * 3];
                     bytes.zip(from).for_each(|(to, from)| *to = byte(from));
-                    for (channel, plane) in planes.iter_mut().enumerate() {
-                        plane.iter_mut().zip(&pixels).for_each(|(to, from)| *to = from[channel]);
-                    }
+                    put(
+                        output,
+                        (to.pixel, count),
+                        #[inline(always)]
+                        |at| pixels[at],
+                    );
                 }
                 Outside::Planar => {
+                    let mut planes = [[0; PIXELS]; 3];
                     for (channel, bytes) in planes.iter_mut().enumerate() {
                         let from = &input[channel * plane + at..][..count];
                         bytes.iter_mut().zip(from).for_each(|(to, from)| *to = byte(from));
                     }
+                    let [red, green, blue] = planes;
+                    put(
+                        output,
+                        (to.pixel, count),
+                        #[inline(always)]
+                        |at| [red[at], green[at], blue[at]],
+                    );
                 }
             }
-            interleave(&planes, &mut output[to.at(row, first)..], (to.pixel, count));
         }
     }
 }
 
-/// Puts the bytes of three channels into pixels.
+/// Writes pixels of three channels.
 #[inline(always)]
-fn interleave(
-    [red, green, blue]: &[[u8; PIXELS]; 3],
-    output: &mut [u8],
-    (pixel, count): (usize, usize),
-) {
+fn put(output: &mut [u8], (pixel, count): (usize, usize), colours: impl Fn(usize) -> [u8; 3]) {
     if pixel == 4
         && count == PIXELS
         && let Some(output) = output.as_chunks_mut().0.first_chunk_mut::<PIXELS>()
     {
         for (at, output) in output.iter_mut().enumerate() {
+            let [red, green, blue] = colours(at);
             // The fourth byte is not of this view: it stays what it is.
-            *output = [red[at], green[at], blue[at], output[3]];
+            *output = [red, green, blue, output[3]];
         }
         return;
     }
     for (at, output) in output.chunks_mut(pixel).take(count).enumerate() {
         if let Some(output) = output.first_chunk_mut() {
-            *output = [red[at], green[at], blue[at]];
+            *output = colours(at);
         }
     }
 }
