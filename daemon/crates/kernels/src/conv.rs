@@ -107,7 +107,7 @@ impl Conv {
     }
 
     /// Returns what is packed for the only group, for tests of a tile that no kernel names.
-    #[cfg(test)]
+    #[cfg(all(test, target_arch = "x86_64"))]
     pub(super) fn dense(&self) -> Option<&Dense> {
         match &self.method {
             Method::Dense(groups) => groups.first(),

@@ -104,6 +104,8 @@ impl Dense {
         let block_len = self.windows.kernel[0] * row_weights;
         let blocks = self.weights[self.weights_start..].chunks_exact(block_len);
         let (scales, _) = self.scales.as_chunks::<LANES>();
+        // Made once: a tile overwrites all of it.
+        let mut result = [[0; LANES]; PIXELS];
         for (block, (weights, scales)) in blocks.zip(scales).enumerate() {
             for y in 0..to.rows {
                 let (rows, biases) = self.part(y);
@@ -133,7 +135,7 @@ impl Dense {
                     work.tail = if tail { self.cut[1] } else { 0 };
                     let part = |edge: bool, at: usize| if edge { biases[at] } else { biases[1] };
                     work.biases = [part(head, 0), biases[1], part(tail, 2)];
-                    self.place(&work, pass, [block * LANES, y, x], &tile);
+                    self.place(&work, pass, ([block * LANES, y, x], &mut result), &tile);
                 }
             }
         }
@@ -145,7 +147,7 @@ impl Dense {
         &self,
         work: &Tile<LANES, PIXELS>,
         pass: &mut Pass,
-        [channel, y, x]: [usize; 3],
+        ([channel, y, x], result): ([usize; 3], &mut Output<LANES, PIXELS>),
         tile: &impl Fn(&Tile<LANES, PIXELS>, &mut Output<LANES, PIXELS>),
     ) {
         let to = pass.to;
@@ -162,8 +164,7 @@ impl Dense {
             tile(work, bytes);
             return;
         }
-        let mut result = [[0; LANES]; PIXELS];
-        tile(work, &mut result);
+        tile(work, result);
         let bytes = &mut result[..pixels];
         pass.finish.change(bytes, lanes, [channel, y, x]);
         for (pixel, values) in bytes.iter().enumerate() {

@@ -129,6 +129,8 @@ impl Depthwise {
         let blocks = self.weights.chunks_exact(self.weights.len() * LANES / self.biases.len());
         let (biases, _) = self.biases.as_chunks::<LANES>();
         let (scales, _) = self.scales.as_chunks::<LANES>();
+        // Made once: a strip overwrites all of it.
+        let mut result = [[0; LANES]; PIXELS];
         for (block, (weights, (biases, scales))) in
             blocks.zip(biases.iter().zip(scales)).enumerate()
         {
@@ -151,7 +153,6 @@ impl Depthwise {
                         scales,
                         range: self.range,
                     };
-                    let mut result = [[0; LANES]; PIXELS];
                     strip(&work, &mut result);
                     pass.finish.change(&mut result, lanes, [channel, y, x]);
                     let at = to.at(y, x) + channel;

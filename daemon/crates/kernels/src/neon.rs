@@ -7,16 +7,11 @@ use std::arch::aarch64::*;
 
 use super::dense::{Dense, Pass};
 use super::kernel::Kernel;
-use super::neon_loop;
+use super::neon_loop::{self, LANES, PIXELS, REGISTER};
 use super::quantised::Range;
 use super::tile::{Output, Shape, Tile};
 
-pub const LANES: usize = 4;
-/// Sixteen registers of sums, of 32: each holds four parts of the sum of one pixel and channel.
-pub const PIXELS: usize = 4;
 const STEP: usize = 8;
-/// Elements in a register.
-pub const REGISTER: usize = 16;
 
 pub fn drive(dense: &Dense, pass: &mut Pass) {
     if dense.pairs_fit {

@@ -6,7 +6,37 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::neon::{LANES, PIXELS, REGISTER};
+pub const LANES: usize = 4;
+/// Sixteen registers of sums, of 32: each holds four parts of the sum of one pixel and channel.
+pub const PIXELS: usize = 4;
+/// Elements in a register.
+pub const REGISTER: usize = 16;
+
+/// Eight instructions, for four pixels times two channels: products of one half of their registers.
+macro_rules! products {
+    ($name:literal, $half:literal, $first:literal, $second:literal) => {
+        concat!(
+            products!(one $name, $half, "t0", "x0", $first),
+            products!(one $name, $half, "t1", "x1", $first),
+            products!(one $name, $half, "t2", "x2", $first),
+            products!(one $name, $half, "t3", "x3", $first),
+            products!(one $name, $half, "t4", "x0", $second),
+            products!(one $name, $half, "t5", "x1", $second),
+            products!(one $name, $half, "t6", "x2", $second),
+            products!(one $name, $half, "t7", "x3", $second),
+        )
+    };
+    (one $name:literal, $half:literal, $to:literal, $x:literal, $w:literal) => {
+        concat!($name, " {", $to, ":v}.8h, {", $x, ":v}.", $half, ", {", $w, ":v}.", $half, "\n")
+    };
+}
+
+/// Adds the products in a register to the sums in another.
+macro_rules! sum {
+    ($sum:literal, $products:literal) => {
+        concat!("sadalp {", $sum, ":v}.4s, {", $products, ":v}.8h\n")
+    };
+}
 
 /// Adds the products of `steps` registers of elements for each pixel, without a weight of −128.
 ///
@@ -37,59 +67,22 @@ pub unsafe fn add(
             "csel {more}, xzr, {register}, eq",
             "add {at}, {at}, {more}",
             "add {weights}, {weights}, {more}, lsl #2",
-            "smull {t0:v}.8h, {x0:v}.8b, {w0:v}.8b",
-            "smull {t1:v}.8h, {x1:v}.8b, {w0:v}.8b",
-            "smull {t2:v}.8h, {x2:v}.8b, {w0:v}.8b",
-            "smull {t3:v}.8h, {x3:v}.8b, {w0:v}.8b",
-            "smull {t4:v}.8h, {x0:v}.8b, {w1:v}.8b",
-            "smull {t5:v}.8h, {x1:v}.8b, {w1:v}.8b",
-            "smull {t6:v}.8h, {x2:v}.8b, {w1:v}.8b",
-            "smull {t7:v}.8h, {x3:v}.8b, {w1:v}.8b",
-            "smlal2 {t0:v}.8h, {x0:v}.16b, {w0:v}.16b",
-            "smlal2 {t1:v}.8h, {x1:v}.16b, {w0:v}.16b",
-            "smlal2 {t2:v}.8h, {x2:v}.16b, {w0:v}.16b",
-            "smlal2 {t3:v}.8h, {x3:v}.16b, {w0:v}.16b",
-            "smlal2 {t4:v}.8h, {x0:v}.16b, {w1:v}.16b",
-            "smlal2 {t5:v}.8h, {x1:v}.16b, {w1:v}.16b",
-            "smlal2 {t6:v}.8h, {x2:v}.16b, {w1:v}.16b",
-            "smlal2 {t7:v}.8h, {x3:v}.16b, {w1:v}.16b",
-            "sadalp {a0:v}.4s, {t0:v}.8h",
-            "sadalp {a1:v}.4s, {t1:v}.8h",
-            "sadalp {a2:v}.4s, {t2:v}.8h",
-            "sadalp {a3:v}.4s, {t3:v}.8h",
-            "sadalp {a4:v}.4s, {t4:v}.8h",
-            "sadalp {a5:v}.4s, {t5:v}.8h",
-            "sadalp {a6:v}.4s, {t6:v}.8h",
-            "sadalp {a7:v}.4s, {t7:v}.8h",
-            "smull {t0:v}.8h, {x0:v}.8b, {w2:v}.8b",
-            "smull {t1:v}.8h, {x1:v}.8b, {w2:v}.8b",
-            "smull {t2:v}.8h, {x2:v}.8b, {w2:v}.8b",
-            "smull {t3:v}.8h, {x3:v}.8b, {w2:v}.8b",
-            "smull {t4:v}.8h, {x0:v}.8b, {w3:v}.8b",
-            "smull {t5:v}.8h, {x1:v}.8b, {w3:v}.8b",
-            "smull {t6:v}.8h, {x2:v}.8b, {w3:v}.8b",
-            "smull {t7:v}.8h, {x3:v}.8b, {w3:v}.8b",
-            "smlal2 {t0:v}.8h, {x0:v}.16b, {w2:v}.16b",
-            "smlal2 {t1:v}.8h, {x1:v}.16b, {w2:v}.16b",
-            "smlal2 {t2:v}.8h, {x2:v}.16b, {w2:v}.16b",
-            "smlal2 {t3:v}.8h, {x3:v}.16b, {w2:v}.16b",
-            "smlal2 {t4:v}.8h, {x0:v}.16b, {w3:v}.16b",
-            "smlal2 {t5:v}.8h, {x1:v}.16b, {w3:v}.16b",
-            "smlal2 {t6:v}.8h, {x2:v}.16b, {w3:v}.16b",
-            "smlal2 {t7:v}.8h, {x3:v}.16b, {w3:v}.16b",
+            products!("smull", "8b", "w0", "w1"),
+            products!("smlal2", "16b", "w0", "w1"),
+            concat!(sum!("a0", "t0"), sum!("a1", "t1"), sum!("a2", "t2"), sum!("a3", "t3")),
+            concat!(sum!("a4", "t4"), sum!("a5", "t5"), sum!("a6", "t6"), sum!("a7", "t7")),
+            products!("smull", "8b", "w2", "w3"),
+            products!("smlal2", "16b", "w2", "w3"),
             "ldp {w0:q}, {w1:q}, [{weights}]",
-            "sadalp {a8:v}.4s, {t0:v}.8h",
+            sum!("a8", "t0"),
             "ldr {x0:q}, [{p0}, {at}]",
-            "sadalp {a9:v}.4s, {t1:v}.8h",
+            sum!("a9", "t1"),
             "ldr {x1:q}, [{p1}, {at}]",
-            "sadalp {a10:v}.4s, {t2:v}.8h",
+            sum!("a10", "t2"),
             "ldr {x2:q}, [{p2}, {at}]",
-            "sadalp {a11:v}.4s, {t3:v}.8h",
+            sum!("a11", "t3"),
             "ldr {x3:q}, [{p3}, {at}]",
-            "sadalp {a12:v}.4s, {t4:v}.8h",
-            "sadalp {a13:v}.4s, {t5:v}.8h",
-            "sadalp {a14:v}.4s, {t6:v}.8h",
-            "sadalp {a15:v}.4s, {t7:v}.8h",
+            concat!(sum!("a12", "t4"), sum!("a13", "t5"), sum!("a14", "t6"), sum!("a15", "t7")),
             "b.ne 2b",
             p0 = in(reg) x[0], p1 = in(reg) x[1], p2 = in(reg) x[2], p3 = in(reg) x[3],
             weights = inout(reg) weights => _,
