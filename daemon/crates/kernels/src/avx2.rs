@@ -17,13 +17,13 @@ pub const SUMS: usize = 8;
 pub const VECTORS: usize = 2;
 
 pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::Avx2.is_available() && tile.is_sound(STEP));
+    assert!(Kernel::Avx2.is_available() && tile.is_sound(STEP, 2));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
 
 /// # Safety
-/// `tile.is_sound(STEP)`.
+/// `tile.is_sound(STEP, 2)`.
 #[target_feature(enable = "avx2")]
 unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
     let mut sums = [[_mm256_setzero_si256(); VECTORS]; PIXELS];
@@ -32,7 +32,7 @@ unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>)
         *sums = biases(tile.bias(pixel));
     }
     // SAFETY: a sound tile has `run_len` elements, a multiple of STEP, for each run of each window,
-    // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
+    // and LANES · STEP weights of two bytes for each STEP of them, which `weights` steps through once.
     unsafe {
         let Shape { row_step, runs, run_step, run_len } = tile.shape;
         let mut weights = tile.weights.as_ptr();
@@ -45,10 +45,9 @@ unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>)
                         // The first and third element of the step, then the others.
                         let mut w = [[_mm256_setzero_si256(); VECTORS]; 2];
                         for (run, w) in w.as_flattened_mut().iter_mut().enumerate() {
-                            let bytes = _mm_loadu_si128(weights.add(run * SUMS * 2).cast());
-                            *w = _mm256_cvtepi8_epi16(bytes);
+                            *w = _mm256_loadu_si256(weights.add(run * SUMS * 4).cast());
                         }
-                        weights = weights.add(LANES * STEP);
+                        weights = weights.add(LANES * STEP * 2);
                         for (sums, window) in sums[$pixels].iter_mut().zip(&windows[$pixels]) {
                             let four = at.add(*window).cast::<i32>().read_unaligned();
                             let four = _mm256_set1_epi32(four);

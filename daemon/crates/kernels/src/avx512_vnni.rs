@@ -37,13 +37,13 @@ fn tile<const VECTORS: usize, const LANES: usize, const PIXELS: usize>(
     tile: &Tile<LANES, PIXELS>,
     output: &mut Output<LANES, PIXELS>,
 ) {
-    assert!(Kernel::Avx512Vnni.is_available() && LANES == VECTORS * SUMS && tile.is_sound(STEP));
+    assert!(Kernel::Avx512Vnni.is_available() && LANES == VECTORS * SUMS && tile.is_sound(STEP, 1));
     // SAFETY: the CPU has the features, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel::<VECTORS, LANES, PIXELS>(tile, output) }
 }
 
 /// # Safety
-/// `LANES` is `VECTORS · SUMS`, and `tile.is_sound(STEP)`.
+/// `LANES` is `VECTORS · SUMS`, and `tile.is_sound(STEP, 1)`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn kernel<const VECTORS: usize, const LANES: usize, const PIXELS: usize>(
     tile: &Tile<LANES, PIXELS>,

@@ -10,7 +10,7 @@ use super::tile::{Output, Shape, Tile};
 const STEP: usize = 4;
 
 pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::AvxVnni.is_available() && tile.is_sound(STEP));
+    assert!(Kernel::AvxVnni.is_available() && tile.is_sound(STEP, 1));
     // SAFETY: the CPU has the features, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
@@ -19,7 +19,7 @@ pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
 macro_rules! kernel {
     ($name:ident, $features:literal, $dot:ident) => {
         /// # Safety
-        /// `tile.is_sound(STEP)`.
+        /// `tile.is_sound(STEP, 1)`.
         #[target_feature(enable = $features)]
         unsafe fn $name(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
             let mut sums = [[_mm256_setzero_si256(); VECTORS]; PIXELS];
@@ -85,7 +85,7 @@ pub mod evex {
     }
 
     pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-        assert!(is_available() && tile.is_sound(STEP));
+        assert!(is_available() && tile.is_sound(STEP, 1));
         // SAFETY: as above.
         unsafe { kernel(tile, output) }
     }

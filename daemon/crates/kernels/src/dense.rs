@@ -100,7 +100,7 @@ impl Dense {
             run_step: dilation[1] * from.pixel,
             run_len: self.run_len,
         };
-        let row_weights = self.runs * self.run_len * LANES;
+        let row_weights = self.runs * self.run_len * LANES * self.form.weight_bytes();
         let block_len = self.windows.kernel[0] * row_weights;
         let blocks = self.weights[self.weights_start..].chunks_exact(block_len);
         let (scales, _) = self.scales.as_chunks::<LANES>();
@@ -235,7 +235,8 @@ fn pack_weights(convolution: &Convolution, form: Form, runs: &Runs) -> Vec<i8> {
     let [rows, columns] = geometry.windows.kernel;
     let run_len = runs.len;
     let blocks = geometry.out_channels.div_ceil(form.lanes);
-    let len = blocks * form.lanes * rows * runs.count * run_len;
+    let bytes = form.weight_bytes();
+    let len = blocks * form.lanes * rows * runs.count * run_len * bytes;
     let mut padded = vec![0; len + CACHE_LINE];
     let start = line_start(&padded);
     padded.truncate(start + len);
@@ -251,7 +252,9 @@ fn pack_weights(convolution: &Convolution, form: Form, runs: &Runs) -> Vec<i8> {
                 };
                 let run = (block * rows * runs.count + run) * run_len * form.lanes;
                 let weight = weights.next().expect("check() counted the weights");
-                packed[run + place(form, run_len, lane, at)] = *weight;
+                let place = (run + place(form, run_len, lane, at)) * bytes;
+                packed[place..place + bytes].fill(*weight >> 7);
+                packed[place] = *weight;
             }
         }
     }
@@ -267,7 +270,7 @@ fn place(form: Form, run_len: usize, lane: usize, at: usize) -> usize {
     };
     match form.order {
         Order::Groups(group) => grouped(0, group),
-        Order::EvenOdd => {
+        Order::EvenOddWide => {
             let (group, within) = (at / 4 * 4, at % 4);
             group * lanes + (within % 2 * lanes + lane) * 2 + within / 2
         }

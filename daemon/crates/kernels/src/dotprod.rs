@@ -5,19 +5,29 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::dense::{Dense, Pass};
 use super::kernel::Kernel;
 use super::neon::requantise_pairs;
 use super::tile::{Output, Shape, Tile};
 
 pub const LANES: usize = 8;
-/// Sixteen registers of sums, of 32.
-pub const PIXELS: usize = 8;
 const STEP: usize = 4;
 /// Elements in a register: four steps, which sdot picks by number.
 const REGISTER: usize = 16;
 
-pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::Dotprod.is_available() && tile.is_sound(STEP));
+/// Up to sixteen registers of sums, of 32.
+pub fn drive(dense: &Dense, pass: &mut Pass) {
+    match dense.form.pixels {
+        4 => dense.drive(pass, tile::<4>),
+        5 => dense.drive(pass, tile::<5>),
+        6 => dense.drive(pass, tile::<6>),
+        7 => dense.drive(pass, tile::<7>),
+        _ => dense.drive(pass, tile::<8>),
+    }
+}
+
+fn tile<const PIXELS: usize>(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    assert!(Kernel::Dotprod.is_available() && tile.is_sound(STEP, 1));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
@@ -43,9 +53,12 @@ fn dot<const LANE: i32>(sums: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int32x4
 }
 
 /// # Safety
-/// `tile.is_sound(STEP)`.
+/// `tile.is_sound(STEP, 1)`.
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+unsafe fn kernel<const PIXELS: usize>(
+    tile: &Tile<LANES, PIXELS>,
+    output: &mut Output<LANES, PIXELS>,
+) {
     let mut sums = [[vdupq_n_s32(0); 2]; PIXELS];
     for (pixel, sums) in sums.iter_mut().enumerate() {
         *sums = biases(tile.bias(pixel));
@@ -102,9 +115,14 @@ unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>)
             at = at.wrapping_add(row_step).wrapping_sub(runs * run_step);
         }
     }
-    let outputs = output.as_chunks_mut::<2>().0;
-    for (sums, output) in sums.as_chunks::<2>().0.iter().zip(outputs) {
+    let (pairs, last) = output.as_chunks_mut::<2>();
+    for (sums, output) in sums.as_chunks::<2>().0.iter().zip(pairs) {
         requantise_pairs(sums, tile.scales, tile.range, output);
+    }
+    if let [last] = last {
+        let mut two = [*last; 2];
+        requantise_pairs(&[sums[PIXELS - 1]; 2], tile.scales, tile.range, &mut two);
+        *last = two[0];
     }
 }
 

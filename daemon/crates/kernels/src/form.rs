@@ -22,8 +22,9 @@ pub struct Form {
 pub enum Order {
     /// For each group of so many elements, the weights of each channel side by side.
     Groups(usize),
-    /// For each group of four elements, the first and third of each channel, then the others.
-    EvenOdd,
+    /// For each group of four elements, the first and third of each channel, then the others, in two
+    /// bytes each with the sign in the second.
+    EvenOddWide,
     /// For each group of 16 elements those of each channel; for 8 left at a run's end likewise.
     Sixteens,
 }
@@ -35,25 +36,36 @@ impl Form {
         let channels = geometry.out_channels / geometry.groups;
         let (lanes, step, order, pixels) = match kernel {
             Kernel::Scalar => (8, 1, Order::Groups(1), 4),
-            Kernel::Avx2 => (16, 4, Order::EvenOdd, 4),
+            Kernel::Avx2 => (16, 4, Order::EvenOddWide, 4),
             Kernel::AvxVnni => (16, 4, Order::Groups(4), 4),
             Kernel::Avx512Vnni => {
                 let (shared, pixels) = avx512(channels.div_ceil(16), width);
                 (16 * shared, 4, Order::Groups(4), pixels)
             }
             Kernel::Neon => (4, 8, Order::Sixteens, 4),
-            Kernel::Dotprod => (8, 4, Order::Groups(4), 8),
-            Kernel::I8mm => (8, 8, Order::Groups(8), 8),
+            Kernel::Dotprod => (8, 4, Order::Groups(4), fitting(&[8, 7, 6, 5, 4], width)),
+            Kernel::I8mm => (8, 8, Order::Groups(8), fitting(&[8, 6, 4], width)),
         };
         // A matrix multiply takes pixels in pairs: leaving one of them out saves nothing.
         let cuts_columns = kernel != Kernel::I8mm && pixels > 1;
         Form { lanes, step, order, pixels, cuts_columns }
     }
 
+    /// Returns the bytes that a weight takes.
+    pub fn weight_bytes(self) -> usize {
+        if self.order == Order::EvenOddWide { 2 } else { 1 }
+    }
+
     /// Returns what the elements that a pixel leaves out are whole multiples of.
     pub fn cut_step(self) -> usize {
         if self.order == Order::Sixteens { 16 } else { self.step }
     }
+}
+
+/// Returns the size of tiles that computes a row in the fewest multiplies; a tile's own cost is one pixel.
+fn fitting(sizes: &[usize], width: usize) -> usize {
+    let cost = |size: &&usize| width.div_ceil(**size) * (**size + 1);
+    *sizes.iter().min_by_key(cost).expect("there is a size")
 }
 
 /// Most registers of sums in a tile of so many pixels: 32 registers hold them, a pixel's activations and

@@ -37,7 +37,7 @@ impl<'a> Finish<'a> {
     ) {
         match self {
             Finish::Nothing => {}
-            Finish::Table(table) => pixels.iter_mut().for_each(|pixel| table.change(pixel)),
+            Finish::Table(table) => table.change(pixels.as_flattened_mut()),
             Finish::Addition(addition, other, kernel) => {
                 let at = other.view.at(y, x) + channel;
                 let pixels = pixels.iter_mut().enumerate();

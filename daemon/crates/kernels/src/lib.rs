@@ -19,6 +19,7 @@ mod geometry;
 mod kernel;
 mod last;
 mod layer;
+mod lookup;
 mod paths;
 mod picture;
 mod plain;
@@ -52,6 +53,8 @@ mod i8mm;
 mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_depthwise;
+#[cfg(target_arch = "aarch64")]
+mod neon_loop;
 #[cfg(test)]
 mod tests;
 

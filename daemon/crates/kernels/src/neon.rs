@@ -7,15 +7,16 @@ use std::arch::aarch64::*;
 
 use super::dense::{Dense, Pass};
 use super::kernel::Kernel;
+use super::neon_loop;
 use super::quantised::Range;
 use super::tile::{Output, Shape, Tile};
 
-const LANES: usize = 4;
+pub const LANES: usize = 4;
 /// Sixteen registers of sums, of 32: each holds four parts of the sum of one pixel and channel.
-const PIXELS: usize = 4;
+pub const PIXELS: usize = 4;
 const STEP: usize = 8;
 /// Elements in a register.
-const REGISTER: usize = 16;
+pub const REGISTER: usize = 16;
 
 pub fn drive(dense: &Dense, pass: &mut Pass) {
     if dense.pairs_fit {
@@ -26,7 +27,7 @@ pub fn drive(dense: &Dense, pass: &mut Pass) {
 }
 
 fn tile<const PAIRED: bool>(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::Neon.is_available() && tile.is_sound(STEP));
+    assert!(Kernel::Neon.is_available() && tile.is_sound(STEP, 1));
     let whole = |elements: usize| elements.is_multiple_of(REGISTER);
     assert!(whole(tile.head) && whole(tile.tail), "what is left out is whole registers");
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
@@ -34,7 +35,7 @@ fn tile<const PAIRED: bool>(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANE
 }
 
 /// # Safety
-/// `tile.is_sound(STEP)`, and its head and tail are whole registers.
+/// `tile.is_sound(STEP, 1)`, and its head and tail are whole registers.
 #[target_feature(enable = "neon")]
 unsafe fn kernel<const PAIRED: bool>(
     tile: &Tile<LANES, PIXELS>,
@@ -69,7 +70,15 @@ unsafe fn kernel<const PAIRED: bool>(
             for _ in 0..runs {
                 let [head, all, tail] = tile.columns();
                 multiply!(head, 1..);
-                multiply!(all, ..);
+                let steps = all / REGISTER;
+                if PAIRED && steps > 0 {
+                    let x = windows.map(|window| at.add(window));
+                    neon_loop::add(&mut sums, x, weights, steps);
+                    weights = weights.add(steps * LANES * REGISTER);
+                    at = at.add(steps * REGISTER);
+                } else {
+                    multiply!(all, ..);
+                }
                 if all % REGISTER != 0 {
                     for lane in 0..LANES {
                         let w = vld1_s8(weights.add(lane * STEP));

@@ -19,9 +19,9 @@ pub fn drive(dense: &Dense, kernel: Kernel, pass: &mut Pass) {
         #[cfg(target_arch = "aarch64")]
         Kernel::Neon => super::neon::drive(dense, pass),
         #[cfg(target_arch = "aarch64")]
-        Kernel::Dotprod => dense.drive(pass, super::dotprod::tile),
+        Kernel::Dotprod => super::dotprod::drive(dense, pass),
         #[cfg(target_arch = "aarch64")]
-        Kernel::I8mm => dense.drive(pass, super::i8mm::tile),
+        Kernel::I8mm => super::i8mm::drive(dense, pass),
         #[allow(unreachable_patterns, reason = "the rest belongs to another architecture")]
         _ => unreachable!("a convolution is packed for a kernel that this CPU has"),
     }

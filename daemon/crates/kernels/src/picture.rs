@@ -155,6 +155,9 @@ pub fn leave_bytes(input: &[u8], from: View, output: &mut [u8], (order, flip): (
 #[inline(always)]
 fn each<T>(input: &[T], order: Outside, output: &mut [u8], to: View, byte: impl Fn(&T) -> u8) {
     assert_eq!(input.len(), to.rows * to.columns * to.channels, "as many elements as {to:?} has");
+    if to.channels == 3 {
+        return colours(input, order, output, to, byte);
+    }
     let [channel_step, row_step, pixel_step] = order.steps(to);
     for row in 0..to.rows {
         if order == Outside::ChannelLast && to.pixel == to.channels {
@@ -171,6 +174,70 @@ fn each<T>(input: &[T], order: Outside, output: &mut [u8], to: View, byte: impl 
             for (channel, output) in output.iter_mut().enumerate() {
                 *output = byte(&input[channel * channel_step]);
             }
+        }
+    }
+}
+
+/// Pixels of three channels that are brought in at once.
+const PIXELS: usize = 64;
+
+/// Brings in a picture of three channels: bytes are made in loops without gaps, then put in place.
+#[inline(always)]
+fn colours<T>(input: &[T], order: Outside, output: &mut [u8], to: View, byte: impl Fn(&T) -> u8) {
+    let plane = to.rows * to.columns;
+    for row in 0..to.rows {
+        for first in (0..to.columns).step_by(PIXELS) {
+            let (at, count) = (row * to.columns + first, PIXELS.min(to.columns - first));
+            let output = &mut output[to.at(row, first)..];
+            match order {
+                Outside::ChannelLast => {
+                    let mut pixels = [[0; 3]; PIXELS];
+                    let bytes = pixels.as_flattened_mut().iter_mut();
+                    let from = &input[at * 3..][..count * 3];
+                    bytes.zip(from).for_each(|(to, from)| *to = byte(from));
+                    put(
+                        output,
+                        (to.pixel, count),
+                        #[inline(always)]
+                        |at| pixels[at],
+                    );
+                }
+                Outside::Planar => {
+                    let mut planes = [[0; PIXELS]; 3];
+                    for (channel, bytes) in planes.iter_mut().enumerate() {
+                        let from = &input[channel * plane + at..][..count];
+                        bytes.iter_mut().zip(from).for_each(|(to, from)| *to = byte(from));
+                    }
+                    let [red, green, blue] = planes;
+                    put(
+                        output,
+                        (to.pixel, count),
+                        #[inline(always)]
+                        |at| [red[at], green[at], blue[at]],
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Writes pixels of three channels.
+#[inline(always)]
+fn put(output: &mut [u8], (pixel, count): (usize, usize), colours: impl Fn(usize) -> [u8; 3]) {
+    if pixel == 4
+        && count == PIXELS
+        && let Some(output) = output.as_chunks_mut().0.first_chunk_mut::<PIXELS>()
+    {
+        for (at, output) in output.iter_mut().enumerate() {
+            let [red, green, blue] = colours(at);
+            // The fourth byte is not of this view: it stays what it is.
+            *output = [red, green, blue, output[3]];
+        }
+        return;
+    }
+    for (at, output) in output.chunks_mut(pixel).take(count).enumerate() {
+        if let Some(output) = output.first_chunk_mut() {
+            *output = colours(at);
         }
     }
 }

@@ -1,20 +1,25 @@
 //! Operators of one byte: tables of 256 answers, copies, and copies of chosen channels.
 
 use super::kernel::Kernel;
+use super::lookup::look_up;
 use super::quantised::Quantised;
 use super::view::{Source, View, each_run};
 
 /// Any operator of one byte, between a dequantisation and a quantisation: its answer for each byte, as
 /// the kernel keeps both.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table(Box<[u8; 256]>);
+pub struct Table {
+    answers: Box<[u8; 256]>,
+    kernel: Kernel,
+}
 
 impl Table {
     /// Packs the answers for the model's bytes 0 to 255, which are -128 to 127 from the middle on where
     /// the input is signed.
     pub fn pack(answers: &[u8; 256], [input, output]: [Quantised; 2], kernel: Kernel) -> Table {
         let (from, to) = (input.flip(kernel), output.flip(kernel));
-        Table(Box::new(std::array::from_fn(|byte| answers[byte ^ usize::from(from)] ^ to)))
+        let answers = std::array::from_fn(|byte| answers[byte ^ usize::from(from)] ^ to);
+        Table { answers: Box::new(answers), kernel }
     }
 
     /// Looks up every byte.
@@ -22,36 +27,22 @@ impl Table {
     /// # Panics
     /// When the shapes differ or a view does not lie in its buffer.
     pub fn run(&self, input: &[u8], from: View, output: &mut [u8], to: View) {
-        each_run(
-            [Source { bytes: input, view: from }],
-            output,
-            to,
-            #[inline(always)]
-            |[input], output| {
-                self.look_up(input, output);
-            },
-        );
+        each_run([Source { bytes: input, view: from }], output, to, |[input], output| {
+            output.copy_from_slice(input);
+            self.change(output);
+        });
     }
 
     /// Returns the answer for a byte.
     #[inline(always)]
     pub(crate) fn at(&self, byte: u8) -> u8 {
-        self.0[usize::from(byte)]
-    }
-
-    #[inline(always)]
-    pub(crate) fn look_up(&self, input: &[u8], output: &mut [u8]) {
-        for (input, output) in input.iter().zip(output) {
-            *output = self.0[usize::from(*input)];
-        }
+        self.answers[usize::from(byte)]
     }
 
     /// Looks up every byte in place.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn change(&self, bytes: &mut [u8]) {
-        for byte in bytes {
-            *byte = self.0[usize::from(*byte)];
-        }
+        look_up(self.kernel, &self.answers, bytes);
     }
 }
 

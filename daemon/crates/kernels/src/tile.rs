@@ -16,7 +16,7 @@ pub struct Tile<'a, const LANES: usize, const PIXELS: usize> {
     pub head: usize,
     /// Elements at the end of a run that the last pixel leaves out, whole steps of them.
     pub tail: usize,
-    /// There are `rows · runs · run_len · LANES` weights, in the order in which they are used.
+    /// There are `rows · runs · run_len · LANES` weights of a form's bytes, in the order in which they are used.
     pub weights: &'a [i8],
     /// Biases of the first pixel, of those between and of the last one.
     pub biases: [&'a [i32; LANES]; 3],
@@ -40,10 +40,10 @@ pub struct Shape {
 
 impl<const LANES: usize, const PIXELS: usize> Tile<'_, LANES, PIXELS> {
     /// Whether every window and every weight that a kernel will read is there, in whole groups of
-    /// `step` elements. The kernels' unsafe reads rest on this.
+    /// `step` elements and weights of so many bytes. The kernels' unsafe reads rest on this.
     #[inline(always)]
     #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
-    pub fn is_sound(&self, step: usize) -> bool {
+    pub fn is_sound(&self, step: usize, weight: usize) -> bool {
         let Shape { row_step, runs, run_step, run_len } = self.shape;
         let last = self.windows.iter().fold(0, |last, start| last.max(*start));
         let last_row = last + self.rows.saturating_sub(1) * row_step;
@@ -51,7 +51,7 @@ impl<const LANES: usize, const PIXELS: usize> Tile<'_, LANES, PIXELS> {
         [run_len, self.head, self.tail].iter().all(|len| len.is_multiple_of(step))
             && self.head + self.tail <= run_len
             && last_run + run_len <= self.input.len()
-            && self.rows * runs * run_len * LANES == self.weights.len()
+            && self.rows * runs * run_len * LANES * weight == self.weights.len()
     }
 
     /// Returns the biases of one of its pixels.
