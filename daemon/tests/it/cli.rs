@@ -151,7 +151,7 @@ fn model_commands_describe_check_and_measure() {
     assert_eq!(inspect["labels"][3], "cat");
     assert_eq!(inspect["golden_checked"], true);
     let nodes = inspect["nodes"].as_array().unwrap();
-    let ours: Vec<_> = nodes.iter().filter(|node| node["op"] == "QConv").collect();
+    let ours: Vec<_> = nodes.iter().filter(|node| node["op"] == "convolution").collect();
     assert_eq!(ours.len(), 9, "{nodes:?}");
     assert!(ours.iter().all(|node| node["kernel"] == inspect["kernel"]), "{nodes:?}");
     assert!(nodes.iter().any(|node| node["kernel"] == "tract"), "{nodes:?}");
