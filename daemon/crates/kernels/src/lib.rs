@@ -1,11 +1,16 @@
-//! Direct int8 convolution: a packed layer, a driver over its tiles, and one file for each instruction
-//! set that computes a tile. Knows shapes and bytes: no graph, no engine, no image.
+//! Operators of quantised networks on bytes: each packed for one kernel, and run from views of buffers into
+//! others. Knows shapes and bytes: no graph, no engine, no file.
 //!
-//! - `convolution` and `kernel` are what a caller chooses, `form` is how a kernel wants its operands.
-//! - `span` cuts a convolution into tiles, `tile` is one of them, `packed` is all of them on their way
-//!   through a kernel, `layer` the whole convolution on one image.
-//! - Only the files of instruction sets and `vectors` hold unsafe code; `scalar` is their twin, and
-//!   `tests` hold each path to it bit for bit.
+//! - `kernel`, `quantised`, `geometry` and `view` are what every operator is described with; `refusal` says
+//!   what none takes.
+//! - `conv` chooses how a `convolution` is computed: `dense` cuts it into tiles (`form`, `tile`, `tiling`),
+//!   `depthwise` into strips, `plain` takes what neither can. `last` is what is done with their bytes
+//!   before they are written. `paths` alone knows all instruction sets.
+//! - `pool`, `elementwise` and `table` are the other operators, `picture` the ways in and out. They are
+//!   loops that `widest` compiles for each instruction set.
+//! - Only the files of instruction sets, `lookup`, `widest` and `vectors` hold unsafe code; `scalar`,
+//!   `plain` and `plain_depthwise` are their twins, and `tests` hold each path to the definitions bit for
+//!   bit.
 
 #![deny(unsafe_code)]
 
@@ -18,7 +23,6 @@ mod form;
 mod geometry;
 mod kernel;
 mod last;
-mod layer;
 mod lookup;
 mod paths;
 mod picture;
@@ -64,7 +68,6 @@ pub use elementwise::{Addition, Product, Scaled};
 pub use geometry::Windows;
 pub use kernel::Kernel;
 pub use last::Last;
-pub use layer::{Layer, Order};
 pub use picture::{Dequantise, Outside, Quantise, enter, enter_flipped, leave_bytes};
 pub use pool::{AveragePool, Counted, MaxPool};
 pub use quantised::Quantised;
