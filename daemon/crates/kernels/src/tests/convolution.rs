@@ -8,7 +8,22 @@ use crate::{
     Windows,
 };
 
+/// Windows as networks have them, or any.
 fn windows() -> impl Strategy<Value = Windows> {
+    let side = proptest::array::uniform2(1..=12_usize);
+    let kernel = prop_oneof![Just(1_usize), Just(3), Just(3), Just(5)];
+    let usual = (side, kernel, 1..=2_usize).prop_map(|(input, kernel, stride)| Windows {
+        input,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        dilation: [1; 2],
+        pad_before: [kernel / 2; 2],
+        pad_after: [kernel / 2; 2],
+    });
+    prop_oneof![usual, any_windows()]
+}
+
+fn any_windows() -> impl Strategy<Value = Windows> {
     let pair = |range: std::ops::RangeInclusive<usize>| proptest::array::uniform2(range);
     let kernel =
         prop_oneof![4 => pair(1..=4), 2 => Just([3, 3]), 2 => Just([1, 1]), 1 => Just([5, 5])];
