@@ -40,6 +40,8 @@ pub struct Parsed {
     pub convolutions: Convolutions,
     /// How many of them the stock engine computes.
     pub stock: usize,
+    /// The step between two scores, where they are quantised.
+    pub step: Option<f32>,
     /// The name of the engine that computes them.
     pub kernel: &'static str,
     pub nodes: Vec<Node>,
@@ -71,6 +73,7 @@ pub fn prepare(bundle: &Bundle, engine: Engine) -> TractResult<Parsed> {
         Engine::Tract => Cut::default(),
     };
     let stock = file::convolutions(&file).all();
+    let step = graph(&mut file).output.first().and_then(|output| cut.step(&output.name));
     let model = parser.model_for_proto_model(&file)?;
     drop(file);
     let model = optimise(model, &input, engine, std::mem::take(&mut cut.regions))?;
@@ -89,6 +92,7 @@ pub fn prepare(bundle: &Bundle, engine: Engine) -> TractResult<Parsed> {
         external,
         convolutions,
         stock,
+        step,
         kernel,
         nodes,
     })

@@ -33,6 +33,18 @@ pub struct Cut {
     pub stays: HashMap<String, &'static str>,
 }
 
+impl Cut {
+    /// Returns the step between two values of a tensor of floats that a part gives.
+    pub fn step(&self, name: &str) -> Option<f32> {
+        let outputs = self.regions.iter().flat_map(|region| {
+            region.graph.outputs.iter().map(|border| (border, &region.graph.tensors))
+        });
+        let mut given =
+            outputs.filter(|(border, _)| border.name == name && border.form == Form::Reals);
+        given.next().map(|(border, tensors)| tensors[border.tensor].scale)
+    }
+}
+
 /// Cuts the integer parts out of a file whose graph's input is named `input`. Where one could begin behind
 /// operators of the stock engine, `explore` is asked what these give.
 ///
