@@ -239,7 +239,7 @@ fn stock_node(node: &TypedNode, stays: &HashMap<String, &'static str>) -> Node {
 /// a point.
 fn why(name: &str, stays: &HashMap<String, &'static str>) -> Option<&'static str> {
     let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
-    ends.filter_map(|end| stays.get(&name[..end])).last().copied()
+    ends.filter_map(|end| stays.get(&name[..end])).next_back().copied()
 }
 
 /// Returns how many scores the model gives for one picture.

@@ -265,7 +265,7 @@ impl Reader {
 
     /// Two functions of the same bytes are one, as x · sigmoid(x) is.
     fn of_one_source(&self, a: &Reals, b: &Reals, apply: fn(f32, f32) -> f32) -> Option<Value> {
-        let (a, b) = (self.from_source(a), self.from_source(b));
+        let (a, b) = (self.seen_through(a), self.seen_through(b));
         // The tables of the one that is further on start where the other is.
         let same = a.placed.tensor == b.placed.tensor && a.placed.strided == b.placed.strided;
         if !same {
@@ -281,7 +281,7 @@ impl Reader {
     }
 
     /// Sees through the tables that made a tensor.
-    fn from_source(&self, reals: &Reals) -> Reals {
+    fn seen_through(&self, reals: &Reals) -> Reals {
         let mut reals = reals.clone();
         while let Some(node) = self.maker(reals.placed.tensor) {
             let (Op::Table(tables), true) = (&node.op, self.is_settled(node.inputs[0])) else {
