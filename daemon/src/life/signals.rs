@@ -3,14 +3,18 @@
 
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use super::request::{Request, Requests};
+use crate::diagnostics::Lines;
 use crate::health::{Health, Heartbeat};
 use crate::os::{SignalRequest, Signals};
 
 /// The thread beats this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whoever ends the process here gives its last lines so long to be written.
+const FLUSH_MAX: Duration = Duration::from_millis(200);
 
 pub struct Obedience {
     pub signals: Signals,
@@ -18,7 +22,8 @@ pub struct Obedience {
     /// The longest time that a drain may take.
     pub drain_timeout: Duration,
     /// Whoever reloads and drains reads here.
-    pub requests: SyncSender<SignalRequest>,
+    pub requests: Requests,
+    pub lines: Lines,
 }
 
 impl Obedience {
@@ -33,26 +38,31 @@ impl Obedience {
             if left.is_some_and(|left| left.is_zero()) {
                 let limit_secs = self.drain_timeout.as_secs();
                 tracing::error!(limit_secs, "not drained in time, ending");
-                exit(1);
+                self.end(1);
             }
             match self.signals.wait(left.unwrap_or(BEAT_INTERVAL).min(BEAT_INTERVAL)) {
                 None => {}
                 // One that finds the queue full is as good as one that waits there already.
-                Some(SignalRequest::Reload) => drop(self.requests.try_send(SignalRequest::Reload)),
+                Some(SignalRequest::Reload) => drop(self.requests.try_send(Request::Reload(None))),
                 Some(SignalRequest::Stop(signal)) if !self.health.is_serving() => {
                     tracing::info!(signal, "stopped while starting");
-                    exit(0);
+                    self.end(0);
                 }
                 Some(SignalRequest::Stop(signal)) if ends_at.is_some() => {
                     tracing::warn!(signal, "second signal, ending at once");
-                    exit(1);
+                    self.end(1);
                 }
-                Some(stop) => {
+                Some(SignalRequest::Stop(signal)) => {
                     ends_at = Some(Instant::now() + self.drain_timeout);
                     // The supervisor reads until it has this.
-                    let _ = self.requests.send(stop);
+                    let _ = self.requests.send(Request::Stop(signal));
                 }
             }
         }
+    }
+
+    fn end(&self, code: i32) -> ! {
+        self.lines.flush(FLUSH_MAX);
+        exit(code)
     }
 }

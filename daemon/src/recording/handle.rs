@@ -1,19 +1,18 @@
 //! The side of the log that everybody holds: a bounded queue that numbers each record at once, under
 //! a lock. It knows nothing of the disk; the thread that does takes the records from here.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use picket_base::budget::{Budget, Class, Exhausted, Taken};
 use tokio::sync::oneshot;
 
 use super::durability::Promise;
 use super::metrics::LogMetrics;
 use crate::health::LogState;
-use picket_records::{Entry, Retention};
-
-/// The most records that may wait for the disk: several seconds of full load, about 10 MB.
-const QUEUE_RECORDS_MAX: usize = 16_384;
+use picket_base::clock::Stamp;
+use picket_records::{BatchName, Entry, LogReader, Retention, StoredBatch, is_storable};
 
 /// The most records in one commit, so that no commit takes long.
 pub(super) const GROUP_RECORDS_MAX: usize = 2_048;
@@ -21,17 +20,26 @@ pub(super) const GROUP_RECORDS_MAX: usize = 2_048;
 /// Why records were not taken; each of them has been counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unlogged {
-    #[error("the log's queue is full: {QUEUE_RECORDS_MAX} records are waiting for the disk")]
-    Full,
+    /// The queue's share of memory is used up.
+    #[error("the log's queue is full: {0}")]
+    Full(Exhausted),
+    /// No queue of this size takes them, however empty it is.
+    #[error("the records take {bytes} bytes of memory, the log's queue has {most} in all")]
+    TooLarge { bytes: usize, most: usize },
     #[error("the log takes no records: {0}")]
     Unavailable(String),
     #[error("the log can promise no durability: {0}")]
     Suspect(String),
+    #[error("a record is larger than the log's values may be")]
+    Unstorable,
 }
 
 /// The numbers that records were given.
 pub struct Appended {
-    pub first_id: u64,
+    /// Of a batch that was sent again, what was stored of it the first time.
+    pub batch: StoredBatch,
+    /// Nothing was queued: a batch of this name is stored already, or about to be.
+    pub sent_again: bool,
     /// Says when the records are on the medium; none where nobody asked, or where the disk is suspect
     /// and no such promise can be made.
     pub committed: Option<oneshot::Receiver<()>>,
@@ -47,7 +55,10 @@ pub(super) struct Shared {
     backlog: Mutex<Backlog>,
     /// Wakes the thread that owns the log.
     arrived: Condvar,
+    budget: Budget,
     pub metrics: Arc<LogMetrics>,
+    /// Knows the named batches that are stored.
+    reader: LogReader,
 }
 
 /// What waits for the thread that owns the log.
@@ -58,6 +69,8 @@ pub(super) struct Backlog {
     /// The bundles whose sender waits for the medium.
     pub strict: usize,
     pub next_id: u64,
+    /// Named batches that are queued or in the owner's hands.
+    pub pending: HashMap<BatchName, Pending>,
     pub state: LogState,
     /// What a reload asks for; the owner takes it before its next commit.
     pub tuning: Option<Tuning>,
@@ -74,46 +87,75 @@ pub(super) struct Tuning {
 pub(super) struct Bundle {
     pub first_id: u64,
     pub entries: Vec<Entry>,
+    pub name: Option<BatchName>,
     pub queued: Instant,
     pub committed: Option<oneshot::Sender<()>>,
+    /// Their memory, which the budget gets back with them.
+    pub taken: Taken,
+}
+
+/// A named batch on its way to the medium.
+pub(super) struct Pending {
+    batch: StoredBatch,
+    /// Whoever has sent it again meanwhile and waits for the medium too.
+    pub waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl LogWriter {
     /// A handle on a log that is not open yet.
-    pub(super) fn new(metrics: Arc<LogMetrics>) -> LogWriter {
+    pub(super) fn new(metrics: Arc<LogMetrics>, budget: Budget, reader: LogReader) -> LogWriter {
         let backlog = Backlog {
             bundles: VecDeque::new(),
             records: 0,
             strict: 0,
             next_id: 0,
+            pending: HashMap::new(),
             state: LogState::Opening,
             tuning: None,
             closing: false,
         };
         let (backlog, arrived) = (Mutex::new(backlog), Condvar::new());
-        LogWriter { shared: Arc::new(Shared { backlog, arrived, metrics }) }
+        LogWriter { shared: Arc::new(Shared { backlog, arrived, budget, metrics, reader }) }
     }
 
     /// Gives the entries contiguous numbers and queues them, to be stored all or none.
     ///
     /// # Errors
-    /// When the queue is full, the log not available or the promise impossible; nothing is queued
-    /// then.
-    pub fn append(&self, entries: Vec<Entry>, promise: Promise) -> Result<Appended, Unlogged> {
+    /// When the queue is full, the log not available, the promise impossible, or an entry larger than a
+    /// record may be; nothing is queued then.
+    pub fn append(
+        &self,
+        entries: Vec<Entry>,
+        name: Option<BatchName>,
+        promise: Promise,
+    ) -> Result<Appended, Unlogged> {
         let count = entries.len();
         let defects = entries.iter().filter(|entry| entry.defect).count();
-        let result = self.enqueue(entries, promise);
-        let metrics = &self.shared.metrics;
-        if result.is_ok() {
-            metrics.logged.inc_by(count as u64);
-            metrics.defects.inc_by(defects as u64);
+        // Before it has a number: what can't be written must not be tried again and again.
+        let result = if entries.iter().all(is_storable) {
+            self.enqueue(entries, name, promise)
         } else {
-            metrics.errors.inc_by(count as u64);
+            Err(Unlogged::Unstorable)
+        };
+        let metrics = &self.shared.metrics;
+        match &result {
+            Ok(appended) if appended.sent_again => {}
+            Ok(_) => {
+                metrics.logged.inc_by(count as u64);
+                metrics.defects.inc_by(defects as u64);
+            }
+            Err(_) => metrics.errors.inc_by(count as u64),
         }
         result
     }
 
-    fn enqueue(&self, entries: Vec<Entry>, promise: Promise) -> Result<Appended, Unlogged> {
+    fn enqueue(
+        &self,
+        entries: Vec<Entry>,
+        name: Option<BatchName>,
+        promise: Promise,
+    ) -> Result<Appended, Unlogged> {
+        let bytes = held_bytes(&entries);
         let mut backlog = self.shared.lock();
         if let Some(why) = backlog.state.refusal() {
             return Err(Unlogged::Unavailable(why.to_string()));
@@ -121,15 +163,25 @@ impl LogWriter {
         if backlog.closing {
             return Err(Unlogged::Unavailable("the daemon is shutting down".into()));
         }
-        if backlog.records + entries.len() > QUEUE_RECORDS_MAX {
-            return Err(Unlogged::Full);
+        if let Some(again) = name.and_then(|name| self.sent_again(&mut backlog, &name)) {
+            return Ok(again);
         }
+        let most = self.shared.budget.largest(Class::LogQueue);
+        if bytes > most {
+            return Err(Unlogged::TooLarge { bytes, most });
+        }
+        let taken = self.shared.budget.take(Class::LogQueue, bytes).map_err(Unlogged::Full)?;
         let first_id = backlog.next_id;
         if let (LogState::Suspect(why), Promise::Required) = (&backlog.state, promise) {
             return Err(Unlogged::Suspect(why.clone()));
         }
         let promised = promise != Promise::Unneeded && backlog.state == LogState::Ok;
         let (sender, receiver) = promised.then(oneshot::channel).unzip();
+        let taken_at_us = entries.last().map_or_else(Stamp::now, |last| last.at).wall_us;
+        let batch = StoredBatch { first_id, records: entries.len() as u64, taken_at_us };
+        if let Some(name) = name.filter(|_| !entries.is_empty()) {
+            backlog.pending.insert(name, Pending { batch, waiting: Vec::new() });
+        }
         backlog.next_id += entries.len() as u64;
         backlog.records += entries.len();
         backlog.strict += usize::from(sender.is_some());
@@ -137,12 +189,31 @@ impl LogWriter {
         let wake =
             sender.is_some() || backlog.bundles.is_empty() || backlog.records >= GROUP_RECORDS_MAX;
         let (queued, committed) = (Instant::now(), sender);
-        backlog.bundles.push_back(Bundle { first_id, entries, queued, committed });
+        let bundle = Bundle { first_id, entries, name, queued, committed, taken };
+        backlog.bundles.push_back(bundle);
         drop(backlog);
         if wake {
             self.shared.arrived.notify_one();
         }
-        Ok(Appended { first_id, committed: receiver })
+        Ok(Appended { batch, sent_again: false, committed: receiver })
+    }
+
+    /// What is known of the batch of this name, if anything is.
+    fn sent_again(&self, backlog: &mut Backlog, name: &BatchName) -> Option<Appended> {
+        let (sender, receiver) = oneshot::channel();
+        let batch = if let Some(pending) = backlog.pending.get_mut(name) {
+            // Without promises, as after an error, nobody waits.
+            if backlog.state == LogState::Ok {
+                pending.waiting.push(sender);
+            }
+            pending.batch
+        } else {
+            let stored = self.shared.reader.stored_batch(name)?;
+            // It is on the medium.
+            let _ = sender.send(());
+            stored
+        };
+        Some(Appended { batch, sent_again: true, committed: Some(receiver) })
     }
 
     /// Sets other limits, which hold from the next commit on.
@@ -156,6 +227,20 @@ impl LogWriter {
         self.shared.lock().closing = true;
         self.shared.arrived.notify_one();
     }
+}
+
+/// Returns the memory of entries in a queue, bytes. An origin that the one before has too is counted once.
+fn held_bytes(entries: &[Entry]) -> usize {
+    let mut last: Option<&Entry> = None;
+    let mut bytes = size_of::<Bundle>();
+    for entry in entries {
+        bytes += entry.held_bytes();
+        if last.is_none_or(|last| !Arc::ptr_eq(&last.origin, &entry.origin)) {
+            bytes += entry.origin.held_bytes();
+        }
+        last = Some(entry);
+    }
+    bytes
 }
 
 impl Shared {
