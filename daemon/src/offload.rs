@@ -134,8 +134,9 @@ impl Offload {
         loop {
             heartbeat.beat();
             let Reserve { budget, class } = &self.reserve;
-            let reserve = |errand: &Box<dyn Errand>| budget.take(*class, errand.bytes()).ok();
-            match self.queue.pop(BEAT_INTERVAL, reserve) {
+            let taken =
+                self.queue.pop(BEAT_INTERVAL, |errand| budget.take(*class, errand.bytes()).ok());
+            match taken {
                 Popped::Work(errand, memory, turn) => {
                     heartbeat.busy(self.kind);
                     let beaten = Cell::new(Instant::now());

@@ -15,7 +15,7 @@ fn shortened(mut text: String) -> String {
     if text.len() > TEXT_BYTES_MAX {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         text.shrink_to_fit();
-        text.push_str("…");
+        text.push('…');
     }
     text
 }
