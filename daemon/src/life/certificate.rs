@@ -10,7 +10,7 @@ use crate::http::listener::{Look, Tls, TlsError};
 use crate::metrics::{Counter, RealGauge, Registry};
 
 /// Time between two looks at the files.
-const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+const LOOK_INTERVAL: Duration = Duration::from_secs(20);
 
 /// A look that takes so long never ends: the files may be on a network's disk.
 pub const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);

@@ -14,8 +14,8 @@ use crate::support::{
     Daemon, Launch, PATIENCE, fixture, grey_pixels, raw, run, start_with, stderr,
 };
 
-/// The files are looked at every minute.
-const LOOK_PATIENCE: Duration = Duration::from_secs(100);
+/// The files are looked at every 20 seconds.
+const LOOK_PATIENCE: Duration = Duration::from_secs(60);
 
 fn file(name: &str) -> PathBuf {
     fixture("tls").join(name)
