@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use picket::config::{Settings, Sources, Surroundings};
+use picket::diagnostics::Lines;
 use picket::life::{self, Sockets};
 use picket::os::Signals;
 
@@ -48,7 +49,8 @@ fn start() -> SocketAddr {
     let sockets = Sockets::take().expect("no service manager gives sockets");
     std::thread::spawn(move || {
         let config = sources.load().expect("the configuration is sound");
-        life::run(config, &sources, signals, sockets).expect("the daemon starts");
+        let run = life::run(config, &sources, signals, sockets, Lines::default());
+        run.expect("the daemon starts");
     });
     let began = Instant::now();
     while !exchange(api, b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n").starts_with(b"HTTP/1.1 200") {
@@ -71,7 +73,8 @@ fn exchange(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     if let Err(error) = stream.read_to_end(&mut answer) {
-        let hung = matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+        let hung =
+            matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
         assert!(!hung, "no end after {} s", ANSWER_MAX.as_secs());
     }
     answer
