@@ -144,6 +144,8 @@ impl LogWriter {
                 metrics.logged.inc_by(count as u64);
                 metrics.defects.inc_by(defects as u64);
             }
+            // Its sender is told, and has it still.
+            Err(Unlogged::TooLarge { .. }) => {}
             Err(_) => metrics.errors.inc_by(count as u64),
         }
         result
@@ -156,6 +158,8 @@ impl LogWriter {
         promise: Promise,
     ) -> Result<Appended, Unlogged> {
         let bytes = held_bytes(&entries);
+        // Of nothing there is nothing to remember.
+        let name = name.filter(|_| !entries.is_empty());
         let mut backlog = self.shared.lock();
         if let Some(why) = backlog.state.refusal() {
             return Err(Unlogged::Unavailable(why.to_string()));
@@ -163,7 +167,11 @@ impl LogWriter {
         if backlog.closing {
             return Err(Unlogged::Unavailable("the daemon is shutting down".into()));
         }
-        if let Some(again) = name.and_then(|name| self.sent_again(&mut backlog, &name)) {
+        // Before what is stored is asked: it may be stored where the disk has not got it.
+        if let (LogState::Suspect(why), Promise::Required) = (&backlog.state, promise) {
+            return Err(Unlogged::Suspect(why.clone()));
+        }
+        if let Some(again) = name.and_then(|name| self.sent_again(&mut backlog, &name, promise)) {
             return Ok(again);
         }
         let most = self.shared.budget.largest(Class::LogQueue);
@@ -172,14 +180,11 @@ impl LogWriter {
         }
         let taken = self.shared.budget.take(Class::LogQueue, bytes).map_err(Unlogged::Full)?;
         let first_id = backlog.next_id;
-        if let (LogState::Suspect(why), Promise::Required) = (&backlog.state, promise) {
-            return Err(Unlogged::Suspect(why.clone()));
-        }
         let promised = promise != Promise::Unneeded && backlog.state == LogState::Ok;
         let (sender, receiver) = promised.then(oneshot::channel).unzip();
         let taken_at_us = entries.last().map_or_else(Stamp::now, |last| last.at).wall_us;
         let batch = StoredBatch { first_id, records: entries.len() as u64, taken_at_us };
-        if let Some(name) = name.filter(|_| !entries.is_empty()) {
+        if let Some(name) = name {
             backlog.pending.insert(name, Pending { batch, waiting: Vec::new() });
         }
         backlog.next_id += entries.len() as u64;
@@ -199,11 +204,17 @@ impl LogWriter {
     }
 
     /// What is known of the batch of this name, if anything is.
-    fn sent_again(&self, backlog: &mut Backlog, name: &BatchName) -> Option<Appended> {
+    fn sent_again(
+        &self,
+        backlog: &mut Backlog,
+        name: &BatchName,
+        promise: Promise,
+    ) -> Option<Appended> {
         let (sender, receiver) = oneshot::channel();
         let batch = if let Some(pending) = backlog.pending.get_mut(name) {
-            // Without promises, as after an error, nobody waits.
-            if backlog.state == LogState::Ok {
+            // Without promises, as after an error, nobody waits; and who has gone waits no more.
+            if backlog.state == LogState::Ok && promise != Promise::Unneeded {
+                pending.waiting.retain(|waiting| !waiting.is_closed());
                 pending.waiting.push(sender);
             }
             pending.batch
@@ -256,5 +267,79 @@ impl Shared {
     ) -> MutexGuard<'a, Backlog> {
         let waited = self.arrived.wait_timeout(backlog, timeout);
         waited.expect("nothing that holds the log's queue panics").0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Registry;
+    use picket_records::{Body, Labels, Origin, Reported};
+
+    fn writer(state: LogState) -> LogWriter {
+        let metrics = Arc::new(LogMetrics::new(&Registry::new()));
+        let writer = LogWriter::new(metrics, Budget::new(64 << 20), LogReader::new());
+        writer.shared.lock().state = state;
+        writer
+    }
+
+    fn entry() -> Entry {
+        let origin = Origin {
+            boot_id: "boot".into(),
+            model_name: "m".into(),
+            model_version: "1".into(),
+            device_id: Some("line-4".into()),
+            labels: Labels::default(),
+        };
+        Entry {
+            origin: Arc::new(origin),
+            at: Stamp::now(),
+            inference_us: 1,
+            defect: false,
+            body: Body::Reported(Box::new(Reported {
+                image_id: "i".into(),
+                timestamp: 1.0,
+                inference_time_ms: 1.0,
+                detections: Vec::new(),
+                confidence_scores: Vec::new(),
+                processing_notes: None,
+            })),
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_sent_again_gets_no_promise_of_a_disk_that_can_keep_none() {
+        let writer = writer(LogState::Suspect("a write failed".into()));
+        let name = Some(BatchName::new(None, "1"));
+        let send = |promise| writer.append(vec![entry()], name, promise);
+        assert!(!send(Promise::Unneeded).unwrap().sent_again);
+        assert!(send(Promise::Unneeded).unwrap().sent_again);
+        let refused = send(Promise::Required).err();
+        assert_eq!(refused, Some(Unlogged::Suspect("a write failed".into())));
+    }
+
+    #[test]
+    fn only_who_waits_for_the_medium_is_remembered_with_a_batch_on_its_way() {
+        let writer = writer(LogState::Ok);
+        let name = BatchName::new(None, "1");
+        let send = |promise| writer.append(vec![entry()], Some(name), promise).unwrap();
+        let waiting = || writer.shared.lock().pending[&name].waiting.len();
+        drop(send(Promise::Required));
+        for _ in 0..3 {
+            drop(send(Promise::Unneeded));
+            drop(send(Promise::Required));
+        }
+        assert_eq!(waiting(), 1, "the last, whose asker is not known to have gone");
+        let _kept = [send(Promise::Required), send(Promise::Required)];
+        assert_eq!(waiting(), 2);
+    }
+
+    #[test]
+    fn an_empty_batch_leaves_the_name_to_the_one_with_records() {
+        let writer = writer(LogState::Ok);
+        let name = Some(BatchName::new(None, "1"));
+        assert!(!writer.append(Vec::new(), name, Promise::Required).unwrap().sent_again);
+        assert!(!writer.append(vec![entry()], name, Promise::Required).unwrap().sent_again);
+        assert!(writer.shared.lock().bundles[0].name.is_none());
     }
 }

@@ -99,9 +99,10 @@ impl PredictionLog {
     /// Stores the mark of a batch, and removes the marks of those that are forgotten for it.
     fn remember(&mut self, mark: &Mark) -> sled::Result<()> {
         let value = mark.to_value();
-        self.unsettled_bytes += value.len();
+        let bytes = value.len();
         self.journal.add(&value);
         self.db.insert(mark_key(mark.stored.first_id), value)?;
+        self.appended(bytes)?;
         let mut marks = self.marks.lock().expect("no holder of the marks panics");
         let forgotten = marks.add(mark);
         drop(marks);
@@ -130,9 +131,10 @@ impl PredictionLog {
         let number = self.next_origin;
         self.next_origin += 1;
         let value = format::encode_origin(number, origin);
+        let bytes = value.len();
         self.journal.add(&value);
-        self.unsettled_bytes += value.len();
         self.db.insert(origin_key(number), value)?;
+        self.appended(bytes)?;
         self.numbers.insert(origin.clone(), number);
         let content = origin::to_content(origin);
         let used = OriginUse { origin: origin.clone(), content, records: 0 };
@@ -157,8 +159,9 @@ impl PredictionLog {
         drop(offsets);
         let offset = format::BootOffset { boot_id: boot_id.clone(), offset_us };
         let value = format::encode_other(Kind::BootOffset, 0, &offset);
+        let bytes = value.len();
         self.journal.add(&value);
-        self.unsettled_bytes += value.len();
-        self.db.insert(offset_key(boot_id), value).map(drop)
+        self.db.insert(offset_key(boot_id), value)?;
+        self.appended(bytes)
     }
 }

@@ -240,7 +240,13 @@ impl PredictionLog {
                     _ => useless.push(key),
                 }
             }
-            useless.drain(..).try_for_each(|key: sled::IVec| self.db.remove(key).map(drop))
+            if useless.is_empty() {
+                return Ok(());
+            }
+            useless.drain(..).try_for_each(|key: sled::IVec| self.db.remove(key).map(drop))?;
+            // At once: after another power cut its numbers may be others'.
+            self.db.flush()?;
+            Ok(self.file.sync_all()?)
         })?;
         *self.marks.lock().expect("no holder of the marks panics") = marks;
         Ok(())

@@ -511,6 +511,19 @@ fn a_batch_larger_than_the_journal_is_committed_all_the_same() {
     assert!(bench.verify().is_sound());
 }
 
+#[test]
+fn large_batches_leave_the_log_within_its_limit() {
+    let bench = Bench::new();
+    let mut log = bench.open(Retention { max_records: 3_000, ..KEEP_ALL });
+    for batch in 0..4 {
+        append_named(&mut log, named("line-4", &batch.to_string()), 2_900);
+        let (records, _) = log.size();
+        assert!(records <= 3_000, "{records} after {batch}");
+    }
+    drop(log);
+    assert!(bench.verify().is_sound());
+}
+
 fn named(sender: &str, batch: &str) -> BatchName {
     BatchName::new(Some(sender), batch)
 }

@@ -232,7 +232,7 @@ impl Serving {
             self.refuse(StatusCode::BAD_REQUEST, "the request's target is no path")
         };
         let goes_on = pace.request_answered() && keep_alive;
-        let mut answer = self.unread(answer, peer);
+        let mut answer = self.unread(answer, peer, pace);
         keep_alive::state(answer.headers_mut(), goes_on.then(|| pace.idle_secs()));
         Ok(answer)
     }
@@ -242,15 +242,16 @@ impl Serving {
         &self,
         answer: Response,
         peer: Peer,
+        pace: &Pace,
     ) -> warp::http::Response<impl Body<Data = Bytes, Error = warp::Error> + use<>> {
         let (head, body) = answer.into_parts();
-        match Unread::new(body, self.answers.as_ref(), peer) {
+        match Unread::new(body, self.answers.as_ref(), peer, pace) {
             Ok(body) => warp::http::Response::from_parts(head, body),
             Err(full) => {
                 let refusal = self.refuse(StatusCode::SERVICE_UNAVAILABLE, &full.to_string());
                 let (head, body) = refusal.into_parts();
-                let body =
-                    Unread::new(body, None, peer).expect("what takes no memory is not refused");
+                let body = Unread::new(body, None, peer, pace)
+                    .expect("what takes no memory is not refused");
                 warp::http::Response::from_parts(head, body)
             }
         }
@@ -354,12 +355,9 @@ mod tests {
     use crate::http::listener::pace::Patience;
     use warp::Reply;
 
-    #[test]
-    fn a_route_that_panics_answers_500_and_the_connection_goes_on() {
-        let routes = Routes::new(|head, _| async move {
-            assert!(head.uri.path() != "/panic", "as it must not");
-            "well".into_response()
-        });
+    /// What a client of the routes gets for these requests, the last of which ends the connection. Its
+    /// socket takes so many bytes at a time.
+    fn answers(routes: Routes, requests: &[u8], socket_bytes: usize) -> Vec<u8> {
         let (_stop, stopped) = watch::channel(false);
         let serving = Serving {
             name: "api",
@@ -372,10 +370,8 @@ mod tests {
             answers: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (mut client, server) = tokio::io::duplex(1 << 16);
-        let answers = runtime.block_on(async {
-            let requests =
-                b"GET /panic HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+        let (mut client, server) = tokio::io::duplex(socket_bytes);
+        runtime.block_on(async {
             client.write_all(requests).await.unwrap();
             let connected = Connected {
                 stream: Box::new(server),
@@ -384,12 +380,42 @@ mod tests {
             };
             let minute = Duration::from_secs(60);
             let pace = Pace::start(Patience { head: minute, idle: minute, answer: minute });
-            serving.connection(connected, pace).await;
-            let mut answers = String::new();
-            client.read_to_string(&mut answers).await.unwrap();
+            let mut answers = Vec::new();
+            let served = serving.connection(connected, pace);
+            let (_, read) = tokio::join!(served, client.read_to_end(&mut answers));
+            read.unwrap();
             answers
+        })
+    }
+
+    #[test]
+    fn a_route_that_panics_answers_500_and_the_connection_goes_on() {
+        let routes = Routes::new(|head, _| async move {
+            assert!(head.uri.path() != "/panic", "as it must not");
+            "well".into_response()
         });
+        let requests = b"GET /panic HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+        let answers = String::from_utf8(answers(routes, requests, 1 << 16)).unwrap();
         assert!(answers.starts_with("HTTP/1.1 500"), "{answers}");
         assert!(answers.contains("{\"error\":\"the request panicked\"}HTTP/1.1 200"), "{answers}");
+    }
+    /// A refusal of hyper's own is told by how it begins, and by when it comes.
+    #[test]
+    fn an_answer_that_reads_like_a_refusal_comes_as_it_is() {
+        let text = "HTTP/1.1 400".repeat(10_000);
+        let whole = text.clone();
+        let routes = Routes::new(move |_, _| {
+            let whole = whole.clone();
+            async move { whole.into_response() }
+        });
+        let requests = b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+        for socket_bytes in [1 << 10, 12 << 10, 1 << 18] {
+            let answers =
+                String::from_utf8(answers(routes.clone(), requests, socket_bytes)).unwrap();
+            let bodies: Vec<&str> = answers.split("\r\n\r\n").skip(1).collect();
+            assert_eq!(bodies.len(), 2, "{socket_bytes}");
+            assert!(bodies[0].starts_with(&text), "{socket_bytes}");
+            assert!(bodies[1] == text, "{socket_bytes}");
+        }
     }
 }

@@ -104,6 +104,8 @@ struct State {
     body: Option<Passage>,
     /// A route's answer is not wholly written yet.
     answering: bool,
+    /// The last of that answer is in hyper's hands.
+    handed_over: bool,
     stopping: Option<Instant>,
     /// Its place has been given to another connection.
     displaced: bool,
@@ -141,6 +143,7 @@ impl Pace {
             blocked: None,
             body: None,
             answering: false,
+            handed_over: false,
             stopping: None,
             displaced: false,
         };
@@ -185,8 +188,13 @@ impl Pace {
     pub fn request_answered(&self) -> bool {
         let mut state = self.lock();
         state.phase = Phase::Idle { since: Instant::now() };
-        state.answering = true;
+        (state.answering, state.handed_over) = (true, false);
         state.body.take().is_none() && state.stopping.is_none() && !state.displaced
+    }
+
+    /// Notes that hyper has all of the answer: the next flush is its end.
+    pub fn handed_over(&self) {
+        self.lock().handed_over = true;
     }
 
     /// Gives what the client could do for the connection to go on. None while the daemon is to act.
@@ -240,6 +248,13 @@ impl Pace {
 
     fn flushed(&self) {
         let mut state = self.lock();
+        if state.answering && !state.handed_over {
+            // A piece of the answer. Who takes each of them slowly is slow all the same.
+            if let Some(blocked) = &mut state.blocked {
+                blocked.moved = Instant::now();
+            }
+            return;
+        }
         state.answering = false;
         // Idle time counts from when the client could have the whole answer.
         if state.blocked.take().is_some()

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::pace::Pace;
 use crate::memory::{NoShare, Share, Shares};
 use crate::peer::Peer;
 
@@ -20,6 +21,7 @@ const PIECE_BYTES: usize = 16 << 10;
 /// The body of an answer.
 pub(super) struct Unread<B> {
     body: B,
+    pace: Pace,
     /// What the body has given and hyper has not asked for.
     rest: Bytes,
     _share: Option<Share>,
@@ -30,13 +32,25 @@ impl<B: Body<Data = Bytes>> Unread<B> {
     ///
     /// # Errors
     /// When unread answers, or those of this peer, use their share up.
-    pub fn new(body: B, shares: Option<&Arc<Shares>>, peer: Peer) -> Result<Unread<B>, NoShare> {
+    pub fn new(
+        body: B,
+        shares: Option<&Arc<Shares>>,
+        peer: Peer,
+        pace: &Pace,
+    ) -> Result<Unread<B>, NoShare> {
         let length = body.size_hint().exact().unwrap_or(0);
         let share = match shares.filter(|_| length > FLAT_BYTES) {
             Some(shares) => Some(shares.take(peer, usize::try_from(length).unwrap_or(usize::MAX))?),
             None => None,
         };
-        Ok(Unread { body, rest: Bytes::new(), _share: share })
+        Ok(Unread { body, pace: pace.clone(), rest: Bytes::new(), _share: share })
+    }
+}
+
+/// hyper lets go of a body once it has the last of it.
+impl<B> Drop for Unread<B> {
+    fn drop(&mut self) {
+        self.pace.handed_over();
     }
 }
 
@@ -81,8 +95,15 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
+    use crate::http::listener::pace::Patience;
     use picket_base::budget::{Budget, Class};
+    use std::time::Duration;
     use warp::Reply;
+
+    fn pace() -> Pace {
+        let minute = Duration::from_secs(60);
+        Pace::start(Patience { head: minute, idle: minute, answer: minute })
+    }
 
     fn answer(bytes: usize) -> impl Body<Data = Bytes, Error = warp::Error> + Unpin {
         vec![7_u8; bytes].into_response().into_body()
@@ -92,7 +113,8 @@ mod tests {
     async fn an_answer_is_taken_whole_and_given_in_pieces_until_it_is_dropped() {
         let budget = Budget::new(64 << 20);
         let shares = Shares::new(budget.clone(), Class::Answer);
-        let mut unread = Unread::new(answer(100_000), Some(&shares), Peer::Local).ok().unwrap();
+        let mut unread =
+            Unread::new(answer(100_000), Some(&shares), Peer::Local, &pace()).ok().unwrap();
         assert_eq!(budget.taken(Class::Answer), 100_000);
         assert_eq!(unread.size_hint().exact(), Some(100_000));
         let mut seen = 0;
@@ -112,7 +134,7 @@ mod tests {
     fn a_short_answer_is_free_and_one_beyond_the_share_is_refused() {
         let budget = Budget::new(64 << 10);
         let shares = Shares::new(budget.clone(), Class::Answer);
-        let new = |bytes, shares| Unread::new(answer(bytes), shares, Peer::Local);
+        let new = |bytes, shares| Unread::new(answer(bytes), shares, Peer::Local, &pace());
         let short = new(FLAT_BYTES as usize, Some(&shares)).ok().unwrap();
         assert_eq!(budget.taken(Class::Answer), 0);
         assert!(new(60_000, Some(&shares)).is_err());
