@@ -32,8 +32,11 @@ impl Obedience {
     /// the first one ends it; a reload waits until it has started.
     pub fn run(&self, heartbeat: &Heartbeat) {
         let mut ends_at: Option<Instant> = None;
+        let mut stop: Option<&'static str> = None;
         loop {
             heartbeat.beat();
+            // The queue may be full of reloads, one of which hangs: whoever waited for it could end nothing.
+            stop = stop.filter(|signal| self.requests.try_send(Request::Stop(signal)).is_err());
             let left = ends_at.map(|at| at.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 let limit_secs = self.drain_timeout.as_secs();
@@ -54,8 +57,7 @@ impl Obedience {
                 }
                 Some(SignalRequest::Stop(signal)) => {
                     ends_at = Some(Instant::now() + self.drain_timeout);
-                    // The supervisor reads until it has this.
-                    let _ = self.requests.send(Request::Stop(signal));
+                    stop = Some(signal);
                 }
             }
         }

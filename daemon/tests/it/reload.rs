@@ -317,3 +317,20 @@ fn a_token_that_was_configured_is_not_lost_by_a_start_without_it() {
     assert_eq!((code, told), (0, format!("no token is remembered in {}\n", state.display())));
     assert_eq!(setting.launch().start().stop().code(), Some(0));
 }
+
+/// The file is where nothing answers any more, and somebody has asked for a reload again and again.
+#[test]
+fn a_stop_ends_a_daemon_whose_reload_hangs() {
+    let setting = Setting::new("[api]\ndrain_timeout = '1s'\n");
+    let mut daemon = setting.launch().start();
+    std::fs::remove_file(&setting.file).unwrap();
+    nix::unistd::mkfifo(&setting.file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for _ in 0..10 {
+        daemon.signal(Signal::SIGHUP);
+        // Signals that wait for a thread are one.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait_for_line("not drained in time, ending");
+    assert_eq!(daemon.wait().code(), Some(1));
+}
