@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::entrance::entrance;
 use crate::error::{CardError, FileFault};
 use crate::file::{self, Convolutions};
-use crate::integer::{self, Cut, IntegerRegion, Known, Region, Step};
+use crate::integer::{self, Cut, IntegerRegion, Known, Region, Step, Unplanned};
 use crate::output::{CLASSES_MAX, Kind};
 use crate::run::{Node, Plan};
 use crate::{bounds, external, guard, qoperator, tail};
@@ -53,12 +53,32 @@ pub struct Parsed {
 /// Not ONNX, not of the interface that is needed, beyond a limit, or nothing that tract runs;
 /// `CardError` for what is said of it.
 pub fn prepare(bundle: &Bundle, engine: Engine) -> TractResult<Parsed> {
-    let (parser, mut file) = read(bundle)?;
+    let (parser, file) = read(bundle)?;
+    match prepare_file(bundle, &parser, file, engine) {
+        // By then the file is cut up: it is read again, for the stock engine alone.
+        Err(error) if error.is::<Unplanned>() => {
+            let (parser, file) = read(bundle)?;
+            prepare_file(bundle, &parser, file, Engine::Tract)
+        }
+        prepared => prepared,
+    }
+}
+
+/// Prepares a file that has been parsed.
+///
+/// # Errors
+/// As `prepare`.
+pub fn prepare_file(
+    bundle: &Bundle,
+    parser: &Onnx,
+    mut file: ModelProto,
+    engine: Engine,
+) -> TractResult<Parsed> {
     let said = bundle.gather(file::properties(&file)).map_err(CardError)?;
     let (mut draft, golden) = (said.draft, said.golden);
     let (external, convolutions) = (external::names(&file), file::convolutions(&file));
     let tail = rewrite(&mut file, bundle.dir.as_deref()).map_err(FileFault)?;
-    if let Some(unknown) = unknown(&file, &parser) {
+    if let Some(unknown) = unknown(&file, parser) {
         return Err(
             FileFault(format!("it needs the operator {unknown}, which is not run here")).into()
         );
@@ -67,7 +87,7 @@ pub fn prepare(bundle: &Bundle, engine: Engine) -> TractResult<Parsed> {
     let input = card::settle_input(&mut draft, &entrance).map_err(CardError)?;
     let mut cut = match engine {
         Engine::Own(_) => {
-            let explore = |file: &ModelProto| explore(&parser, file, &input).unwrap_or_default();
+            let explore = |file: &ModelProto| explore(parser, file, &input).unwrap_or_default();
             integer::cut(&mut file, &name, &input, explore).map_err(FileFault)?
         }
         Engine::Tract => Cut::default(),

@@ -20,6 +20,6 @@ mod strided;
 mod tests;
 
 pub use cut::{Cut, Region, cut};
-pub use node::{IntegerRegion, Session, place};
+pub use node::{IntegerRegion, Session, Unplanned, place};
 pub use program::Step;
 pub use read::Known;

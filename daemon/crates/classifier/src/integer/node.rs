@@ -10,21 +10,32 @@ use tract_onnx::tract_core::plan::LaneId;
 use tract_onnx::tract_hir::internal::{Expansion, Solver, TensorProxy, expand};
 use tract_onnx::tract_hir::ops::unimpl::UnimplementedOp;
 
+use crate::bounds;
 use crate::integer::cut::Region;
 use crate::integer::ir::{Border, Form, Graph};
 use crate::integer::plan::plan;
 use crate::integer::program::{Arena, Given, Program, Step, Wanted};
-use picket_kernels::Kernel;
+use picket_kernels::{Kernel, Refusal};
+
+/// A kernel refuses a part that it did not refuse when the graph was read.
+#[derive(Debug, thiserror::Error)]
+#[error("a kernel refuses a part in integers: {0}")]
+pub struct Unplanned(Refusal);
 
 /// Puts the parts in the places of their placeholders.
+///
+/// # Errors
+/// `Unplanned`: the stock engine can still run the file. `FileFault` where it asks for too much.
 pub fn place(model: &mut InferenceModel, regions: Vec<Region>, kernel: Kernel) -> TractResult<()> {
     let mut regions: HashMap<String, Region> =
         regions.into_iter().map(|region| (region.name.clone(), region)).collect();
+    let mut bytes = 0_usize;
     // Of another op, a node of the file has the name by chance.
     for node in model.nodes.iter_mut().filter(|node| node.op_is::<UnimplementedOp>()) {
         if let Some(region) = regions.remove(&node.name) {
-            let program = plan(&region.graph, kernel)
-                .map_err(|refusal| format_err!("a kernel refuses a part in integers: {refusal}"))?;
+            let program = plan(&region.graph, kernel).map_err(Unplanned)?;
+            bytes = bytes.saturating_add(program.bytes());
+            bounds::buffers(bytes)?;
             let typed = |border: &Border| Typed::of(border, &region.graph);
             let region = IntegerRegion {
                 program: Arc::new(program),

@@ -11,6 +11,9 @@ use crate::integer::job::{Job, jobs};
 use crate::integer::layout::{Homes, Layouts, Slots};
 use crate::integer::program::{Entrance, Exit, In, Ordered, Out, Place, Program, Step, Work};
 
+/// Most values that are read as one pixel: the kernels take no more channels.
+const ONE_PIXEL_MAX: usize = 1 << 16;
+
 /// Plans a graph for `kernel`.
 ///
 /// # Errors
@@ -197,6 +200,9 @@ fn one_pixel(convolution: &Convolution, view: &View) -> Option<(Convolution, Vie
         return None;
     }
     let values = in_channels * taps;
+    if values > ONE_PIXEL_MAX {
+        return None;
+    }
     let mut weights = Vec::with_capacity(convolution.weights.len());
     for planes in convolution.weights.chunks_exact(values) {
         for tap in 0..taps {

@@ -122,6 +122,11 @@ pub enum Wanted<'a> {
 }
 
 impl Program {
+    /// Returns how long all buffers are together.
+    pub fn bytes(&self) -> usize {
+        self.slots.iter().map(|slot| slot.len).fold(0, usize::saturating_add)
+    }
+
     pub fn arena(&self) -> Arena {
         let buffer = |slot: &Slot| {
             let mut buffer = vec![0; slot.len];
