@@ -32,6 +32,8 @@ mod proto;
 mod qoperator;
 mod run;
 mod scores;
+#[cfg(test)]
+mod small_nets;
 mod tail;
 
 pub use card::{Line, stated_name};

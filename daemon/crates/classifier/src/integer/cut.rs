@@ -7,7 +7,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
 use crate::integer::ir::{Border, Form, Graph, Node, Op, Order, TensorId};
 use crate::integer::read::{Known, Reading, UNKNOWN, Value, Work, read};
-use crate::proto::{node, writers};
+use crate::proto::{names, node, writers};
 use picket_picture::Spec;
 
 /// The operator of a placeholder, which no file has.
@@ -85,9 +85,21 @@ pub fn cut(
         all.into_iter().enumerate().filter(|(at, _)| kept.contains(at)).map(|(_, node)| node),
     );
     graph.node = nodes;
-    let read: HashSet<String> = graph.node.iter().flat_map(names).map(str::to_string).collect();
-    graph.initializer.retain(|tensor| read.contains(&tensor.name));
+    drop_unread(graph);
     Ok(Cut { regions, stays })
+}
+
+/// Drops the constants that nothing reads any more. Files list them among the inputs as well: what is listed
+/// there without a value is an input.
+fn drop_unread(graph: &mut GraphProto) {
+    let outputs = graph.output.iter().map(|output| output.name.as_str());
+    let read: HashSet<String> =
+        graph.node.iter().flat_map(names).chain(outputs).map(str::to_string).collect();
+    let gone = |name: &String| !read.contains(name);
+    let dropped: HashSet<String> =
+        graph.initializer.iter().map(|tensor| tensor.name.clone()).filter(gone).collect();
+    graph.initializer.retain(|tensor| !dropped.contains(&tensor.name));
+    graph.input.retain(|input| !dropped.contains(&input.name));
 }
 
 fn bound(graph: &Graph) -> Result<(), String> {
@@ -171,7 +183,7 @@ impl<'a> Demand<'a> {
                 Work::Average { tensor, .. } if pending.is_mean(&self.reading.graph) => {
                     (*tensor, Form::Mean, &pending.strided)
                 }
-                Work::Head { tensor, head } => {
+                Work::Head { tensor, head } if pending.is_in_order() => {
                     (*tensor, Form::Scores(head.clone()), &pending.strided)
                 }
                 _ => return None,
@@ -182,7 +194,7 @@ impl<'a> Demand<'a> {
         if !self.made.contains(&tensor) || !self.levels.contains(&level) {
             return None;
         }
-        // A vector of means or scores is in its own order.
+        // Means and scores leave in the order of channels only.
         let order = match form {
             Form::Mean | Form::Scores(_) => Order::Planar,
             _ => strided.order(self.reading.graph.tensors[tensor].shape),
@@ -277,14 +289,4 @@ fn part(reading: &mut Reading, level: usize, outputs: &[Border]) -> Graph {
         outputs.iter().map(|border| Border { tensor: number(border.tensor), ..border.clone() });
     let outputs = outputs.collect();
     Graph { tensors, nodes, inputs, outputs }
-}
-
-/// Returns all tensors that a node reads, those that its own graphs read from outside included.
-fn names(node: &NodeProto) -> Box<dyn Iterator<Item = &str> + '_> {
-    let graphs = node.attribute.iter().flat_map(|it| it.g.iter().chain(&it.graphs));
-    let inner = graphs.flat_map(|graph| {
-        let outputs = graph.output.iter().map(|output| output.name.as_str());
-        graph.node.iter().flat_map(names).chain(outputs)
-    });
-    Box::new(node.input.iter().map(String::as_str).filter(|name| !name.is_empty()).chain(inner))
 }

@@ -15,6 +15,16 @@ pub enum Data {
     Integers(Vec<i64>),
 }
 
+impl Data {
+    pub fn len(&self) -> usize {
+        match self {
+            Data::Floats(values) => values.len(),
+            Data::Bytes { bytes, .. } => bytes.len(),
+            Data::Integers(values) => values.len(),
+        }
+    }
+}
+
 /// A constant.
 #[derive(Clone, Debug)]
 pub struct Array {
@@ -72,11 +82,7 @@ impl Array {
     }
 
     pub fn len(&self) -> usize {
-        match &self.data {
-            Data::Floats(values) => values.len(),
-            Data::Bytes { bytes, .. } => bytes.len(),
-            Data::Integers(values) => values.len(),
-        }
+        self.data.len()
     }
 
     pub fn floats(&self) -> Option<&[f32]> {

@@ -12,7 +12,7 @@ use crate::integer::read::elementwise::constant;
 use crate::integer::read::reader::{Reader, Reading, Stays, shape};
 use crate::integer::read::value::{Placed, Value};
 use crate::integer::strided::Strided;
-use crate::proto::input;
+use crate::proto::{input, names};
 use picket_picture::{Element, Layout, Spec};
 
 /// Axes and type of the stock engine's tensors, as far as it has found them out.
@@ -36,7 +36,7 @@ pub fn read(
             .filter(|it| needed.contains(it.name.as_str()))
             .and_then(Array::read)
             .map(|array| Value::Constant(Rc::new(array)));
-        let unread = Value::Stock { dims: None, float: false, level: 0 };
+        let unread = Value::Stock { dims: None, datum_type: None, level: 0 };
         reader.values.insert(tensor.name.clone(), array.unwrap_or(unread));
     }
     let value = entrance(&mut reader, entry, spec);
@@ -85,12 +85,13 @@ fn engine_name(node: &NodeProto) -> Option<&str> {
 fn entrance(reader: &mut Reader, name: &str, spec: &Spec) -> Value {
     let dims = spec.shape().to_vec();
     let signed = match spec.element {
-        Element::F32 => return Value::Stock { dims: Some(dims), float: true, level: 0 },
+        Element::F32 => return stock(Some(&(dims, DatumType::F32)), 0),
         element => element == Element::I8,
     };
+    let datum_type = if signed { DatumType::I8 } else { DatumType::U8 };
     let (channels, [rows, columns]) = (spec.colour.channels(), spec.size);
     let Ok(shape) = shape(channels, rows, columns) else {
-        return Value::Stock { dims: Some(dims), float: false, level: 0 };
+        return stock(Some(&(dims, datum_type)), 0);
     };
     let strided = match spec.layout {
         Layout::Nchw => Strided::planar(shape),
@@ -105,9 +106,7 @@ fn dispatch(reader: &mut Reader, node: &NodeProto) -> Result<Vec<Value>, Stays> 
     let one = |value: Value| vec![value];
     match node.op_type.as_str() {
         "Constant" => {
-            let array = constant(node)
-                .and_then(Array::read)
-                .ok_or(Stays("it is of a type that is not read"));
+            let array = constant(node).ok_or(Stays("it is of a type that is not read"));
             array.map(|array| one(Value::Constant(Rc::new(array))))
         }
         "QuantizeLinear" => reader.quantise_node(node).map(one),
@@ -136,8 +135,8 @@ fn dispatch(reader: &mut Reader, node: &NodeProto) -> Result<Vec<Value>, Stays> 
 
 /// Returns what a node of the stock engine gives.
 fn stock(known: Option<&(Vec<usize>, DatumType)>, level: usize) -> Value {
-    let dims = known.map(|(dims, _)| dims.clone());
-    Value::Stock { dims, float: known.is_some_and(|(_, kind)| *kind == DatumType::F32), level }
+    let (dims, datum_type) = known.cloned().unzip();
+    Value::Stock { dims, datum_type, level }
 }
 
 /// Returns from which region on a node of the stock engine can run.
@@ -151,7 +150,7 @@ fn level(reader: &Reader, node: &NodeProto) -> usize {
         }
         Value::Stock { level, .. } => *level,
     };
-    let values = node.input.iter().filter_map(|name| reader.values.get(name));
+    let values = names(node).filter_map(|name| reader.values.get(name));
     values.map(level).max().unwrap_or(0)
 }
 
@@ -174,13 +173,15 @@ fn order(graph: &GraphProto) -> Result<Vec<&NodeProto>, String> {
     let mut waits = vec![0_usize; graph.node.len()];
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); graph.node.len()];
     for (at, node) in graph.node.iter().enumerate() {
-        for name in
-            node.input.iter().filter(|name| !name.is_empty() && !given.contains(name.as_str()))
-        {
-            let Some(writer) = writers.get(name.as_str()) else {
-                let (op, node) = (&node.op_type, &node.name);
-                return Err(format!("its {op} {node:?} reads {name:?}, which nothing writes"));
-            };
+        let own = || node.input.iter().map(String::as_str).filter(|name| !name.is_empty());
+        let unwritten = |name: &&str| !given.contains(name) && !writers.contains_key(name);
+        if let Some(name) = own().find(unwritten) {
+            let (op, node) = (&node.op_type, &node.name);
+            return Err(format!("its {op} {node:?} reads {name:?}, which nothing writes"));
+        }
+        // What nothing here writes, graphs of the node's own write themselves.
+        let waited_for = names(node).filter(|name| !given.contains(name));
+        for writer in waited_for.filter_map(|name| writers.get(name)) {
             waits[at] += 1;
             readers[*writer].push(at);
         }

@@ -3,10 +3,11 @@
 
 use std::rc::Rc;
 
+use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{NodeProto, TensorProto};
 
 use crate::integer::ir::{Op, TensorId};
+use crate::integer::read::constant::{Array, Data};
 use crate::integer::read::reader::{Reader, Stays};
 use crate::integer::read::value::{Pending, Reals, Value, Work};
 use crate::integer::strided::Strided;
@@ -42,7 +43,8 @@ fn function(node: &NodeProto) -> Option<Box<dyn Fn(f32) -> f32>> {
         "HardSwish" => Box::new(|x| x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)),
         "Mish" => Box::new(|x| x * x.exp().ln_1p().tanh()),
         "Tanh" => Box::new(f32::tanh),
-        "Softplus" => Box::new(|x| x.exp().ln_1p()),
+        // e^x overflows long before this does.
+        "Softplus" => Box::new(|x| x.max(0.0) + (-x.abs()).exp().ln_1p()),
         "Softsign" => Box::new(|x| x / (1.0 + x.abs())),
         "Abs" => Box::new(f32::abs),
         "Neg" => Box::new(|x| -x),
@@ -103,6 +105,9 @@ impl Reader {
     fn limit(&mut self, node: &NodeProto, [low, high]: [f32; 2]) -> Result<Value, Stays> {
         match self.input(node, 0).cloned() {
             Some(Value::Reals(reals)) => Ok(mapped(&reals, |real| real.clamp(low, high))),
+            Some(Value::Pending(pending)) if matches!(pending.work, Work::Head { .. }) => {
+                Err(Stays("it limits what a layer of floats gives"))
+            }
             Some(Value::Pending(pending)) => {
                 let limits = pending.limits.map(|limit| limit.clamp(low, high));
                 Ok(Value::Pending(Rc::new(Pending { limits, ..Pending::clone(&pending) })))
@@ -124,8 +129,7 @@ impl Reader {
             }
             Some(Value::Constant(array)) => {
                 let mut array = (*array).clone();
-                let crate::integer::read::constant::Data::Bytes { signed, bytes } = &mut array.data
-                else {
+                let Data::Bytes { signed, bytes } = &mut array.data else {
                     return Err(NOT_QUANTISED);
                 };
                 for byte in bytes {
@@ -203,11 +207,15 @@ impl Reader {
             Value::Weights(weights) => (weights.reals().ok_or(FORM)?, weights.array.dims.clone()),
             _ => return Err(FORM),
         };
+        let rank = reals.placed.strided.rank();
+        // More axes than the tensor's would become its own.
+        if dims.len() > rank {
+            return Err(FORM);
+        }
         if let [number] = numbers[..] {
             return Ok(mapped(reals, |real| apply(real, number)));
         }
         let shape = self.shape(reals.placed.tensor);
-        let rank = reals.placed.strided.rank();
         // Axes count from the end: the one of the channels must be the only one that is not 1.
         let at = dims.iter().position(|dim| *dim != 1).ok_or(FORM)?;
         let axis = (at + rank).checked_sub(dims.len()).ok_or(FORM)?;
@@ -302,7 +310,31 @@ impl Reader {
     }
 }
 
-/// Returns the tensor of a Constant node.
-pub fn constant(node: &NodeProto) -> Option<&TensorProto> {
-    node.attribute.iter().find_map(|attribute| attribute.t.as_ref())
+/// Returns what a Constant node states.
+pub fn constant(node: &NodeProto) -> Option<Array> {
+    let list = |data: Data| Some(Array { dims: vec![data.len()], data });
+    let one = |data: Data| Some(Array { dims: Vec::new(), data });
+    let [stated] = &node.attribute[..] else { return None };
+    match stated.name.as_str() {
+        "value" => Array::read(stated.t.as_ref()?),
+        "value_float" => one(Data::Floats(vec![stated.f])),
+        "value_floats" => list(Data::Floats(stated.floats.clone())),
+        "value_int" => one(Data::Integers(vec![stated.i])),
+        "value_ints" => list(Data::Integers(stated.ints.clone())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::node;
+
+    #[test]
+    fn a_large_number_overflows_no_function() {
+        for op in ["Softplus", "Mish"] {
+            let function = function(&node(op, ["x"], "y")).unwrap();
+            assert_eq!([88.0, 100.0, 1e4].map(function), [88.0, 100.0, 1e4], "{op}");
+        }
+    }
 }

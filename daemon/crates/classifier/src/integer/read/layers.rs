@@ -225,6 +225,23 @@ impl Reader {
         let Work::Convolve(layer) = &pending.work else {
             return Err(Stays("its input is not quantised"));
         };
+        let dims = match bias {
+            Value::Constant(array) => &array.dims,
+            Value::Weights(weights) => &weights.array.dims,
+            _ => return Err(NO_BIAS),
+        };
+        // Axes count from the end: the one of the channels must be the only one that is not 1.
+        let axis = match dims.iter().position(|dim| *dim != 1) {
+            Some(at) => (at + pending.strided.rank()).checked_sub(dims.len()),
+            None => Some(1),
+        };
+        let channels = pending.shape.channels;
+        let order = axis.and_then(|axis| pending.strided.channel_order(axis, pending.shape));
+        let in_order = order.is_some_and(|order| order.into_iter().eq(0..channels));
+        let fits = dims.len() <= pending.strided.rank();
+        if !fits || !in_order {
+            return Err(Stays("its bias is not one number for each channel"));
+        }
         let unlimited = pending.limits == [f32::NEG_INFINITY, f32::INFINITY];
         if !unlimited || layer.bias.iter().any(|bias| *bias != 0) {
             return Err(Stays("its input is not quantised"));

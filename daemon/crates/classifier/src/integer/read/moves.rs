@@ -9,9 +9,10 @@ use crate::integer::read::constant::Weights;
 use crate::integer::read::reader::{Reader, Stays, shape};
 use crate::integer::read::value::{Pending, Placed, Reals, Value, Work};
 use crate::integer::strided::Strided;
-use crate::proto::{attribute, integer};
+use crate::proto::{attribute, input, integer};
 
 const AXES: Stays = Stays("its axes can't be followed");
+const FILLER: Stays = Stays("what it pads with is no constant");
 
 impl Reader {
     /// Lies the same values over other axes.
@@ -41,10 +42,7 @@ impl Reader {
     fn followed(&self, node: &NodeProto, strided: &Strided) -> Result<Strided, Stays> {
         let dims = strided.dims();
         let rank = dims.len() as i64;
-        let listed = |at: usize| {
-            let stated = attribute(node, "axes").map(|axes| axes.ints.clone());
-            stated.or_else(|| self.integers(node, at))
-        };
+        let listed = || self.listed(node, "axes", 1);
         match node.op_type.as_str() {
             "Identity" | "Dropout" => Ok(strided.clone()),
             "Transpose" => {
@@ -66,7 +64,7 @@ impl Reader {
                 strided.reshaped(&stated_shape(&stated, &dims)?).ok_or(AXES)
             }
             "Squeeze" => {
-                let axes = listed(1);
+                let axes = listed()?;
                 let gone = |at: usize| match &axes {
                     Some(axes) => axes.iter().any(|axis| (axis + rank) % rank == at as i64),
                     None => dims[at] == 1,
@@ -76,7 +74,7 @@ impl Reader {
                 strided.reshaped(&left).ok_or(AXES)
             }
             _ => {
-                let axes = listed(1).ok_or(AXES)?;
+                let axes = listed()?.ok_or(AXES)?;
                 let full = rank + axes.len() as i64;
                 let mut left = dims.into_iter();
                 let is_new = |at: i64| axes.iter().any(|axis| (axis + full) % full == at);
@@ -85,6 +83,17 @@ impl Reader {
                 strided.reshaped(&dims.ok_or(AXES)?).ok_or(AXES)
             }
         }
+    }
+
+    /// Returns the numbers that an attribute or an input states; none where neither is there.
+    fn listed(&self, node: &NodeProto, name: &str, at: usize) -> Result<Option<Vec<i64>>, Stays> {
+        if let Some(stated) = attribute(node, name) {
+            return Ok(Some(stated.ints.clone()));
+        }
+        if input(node, at).is_none() {
+            return Ok(None);
+        }
+        self.integers(node, at).map(Some).ok_or(Stays("its axes or sizes are no constant"))
     }
 
     /// Takes channels out of a tensor: those that the node's attributes or inputs say.
@@ -114,8 +123,7 @@ impl Reader {
         let placed = self.movable(&value)?;
         let channels = self.shape(placed.tensor).channels;
         let axis = integer(node, "axis", 0);
-        let stated = attribute(node, "split").map(|sizes| sizes.ints.clone());
-        let sizes = stated.or_else(|| self.integers(node, 1)).unwrap_or_else(|| {
+        let sizes = self.listed(node, "split", 1)?.unwrap_or_else(|| {
             let part = channels.div_ceil(node.output.len().max(1));
             (0..node.output.len())
                 .map(|at| part.min(channels.saturating_sub(at * part)) as i64)
@@ -209,7 +217,7 @@ impl Reader {
     /// Puts rows and columns of one value around a picture.
     pub fn pad(&mut self, node: &NodeProto) -> Result<Value, Stays> {
         let mode = attribute(node, "mode").map_or(&b"constant"[..], |mode| &mode.s);
-        if mode != b"constant" || crate::proto::input(node, 3).is_some() {
+        if mode != b"constant" || input(node, 3).is_some() {
             return Err(Stays("it pads with other values than one"));
         }
         let pads = self.integers(node, 1).ok_or(Stays("its sizes are no constant"))?;
@@ -226,13 +234,16 @@ impl Reader {
         let placed = self.movable(&value)?;
         let filler = match &value {
             // Of bytes, a byte; nothing else is known of them.
-            Value::Bytes(_) => match self.integers(node, 2).as_deref() {
-                Some([byte]) => *byte as u8,
-                _ => 0,
+            Value::Bytes(_) => match (input(node, 2), self.integers(node, 2).as_deref()) {
+                (None, _) => 0,
+                (_, Some([byte])) => *byte as u8,
+                _ => return Err(FILLER),
             },
             Value::Reals(reals) => {
-                let real =
-                    if node.input.len() > 2 { self.number(node, 2).ok_or(AXES)? } else { 0.0 };
+                let real = match input(node, 2) {
+                    Some(_) => self.number(node, 2).ok_or(FILLER)?,
+                    None => 0.0,
+                };
                 let byte = reals.maps[0].iter().position(|it| *it == real);
                 byte.ok_or(Stays("no byte stands for what it pads with"))? as u8
             }
@@ -259,6 +270,11 @@ fn turned(node: &NodeProto, weights: &Weights) -> Result<Value, Stays> {
     match node.op_type.as_str() {
         "Identity" => Ok(Value::Weights(Rc::new(weights.clone()))),
         "Transpose" => {
+            match attribute(node, "perm").map(|order| &order.ints[..]) {
+                None | Some([1, 0]) => {}
+                Some([0, 1]) => return Ok(Value::Weights(Rc::new(weights.clone()))),
+                Some(_) => return Err(AXES),
+            }
             let array = weights.array.transposed().ok_or(AXES)?;
             let axis = 1 - weights.axis.min(1);
             Ok(Value::Weights(Rc::new(Weights { array, axis, ..weights.clone() })))

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use picket_kernels::{Addition, AveragePool, Convolution, Kernel, Product, Quantised, Scaled};
 use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::DatumType;
 
 use crate::integer::ir::{Form, Op, Tensor, TensorId};
 use crate::integer::read::constant::{Array, Data, Steps, Weights};
@@ -61,6 +62,9 @@ impl Reader {
             Some(Value::Constant(array)) => {
                 let axis = if axis < 0 { axis + array.dims.len() as i64 } else { axis };
                 let Steps { scales, zeros, .. } = steps;
+                if scales.len() > 1 && array.dims.get(axis as usize) != Some(&scales.len()) {
+                    return Err(Stays("its axis is none"));
+                }
                 let array = Array::clone(&array);
                 Ok(Value::Weights(Rc::new(Weights { array, scales, zeros, axis: axis as usize })))
             }
@@ -70,10 +74,17 @@ impl Reader {
                 self.settle(placed.tensor, scale, zero)?;
                 Ok(Value::Reals(self.plain_reals(placed)))
             }
-            Some(Value::Stock { dims: Some(dims), float: false, level }) => {
+            Some(Value::Stock { dims: Some(dims), datum_type: Some(datum_type), level }) => {
                 let (scale, zero) =
                     steps.single().ok_or(Stays("its activations have several scales"))?;
-                let signed = steps.signed.unwrap_or(false);
+                let signed = match datum_type {
+                    DatumType::I8 => true,
+                    DatumType::U8 => false,
+                    _ => return Err(Stays("its input is of another type than u8 or i8")),
+                };
+                if steps.signed.is_some_and(|stated| stated != signed) {
+                    return Err(Stays("its zero point is of another type than its input"));
+                }
                 let (shape, strided) = lying(&dims)?;
                 let tensor = self.tensor(shape, Quantised { signed, zero }, scale, level + 1);
                 self.enter(&node.input[at], Form::Bytes, &strided, tensor);
@@ -133,7 +144,7 @@ impl Reader {
             Value::Pending(pending) => {
                 self.finish(name, &pending, quantised, scale).map(Value::Bytes)
             }
-            Value::Stock { dims: Some(dims), float: true, level } => {
+            Value::Stock { dims: Some(dims), datum_type: Some(DatumType::F32), level } => {
                 let (shape, strided) = lying(&dims)?;
                 let tensor = self.tensor(shape, quantised, scale, level + 1);
                 self.enter(&node.input[0], Form::Reals, &strided, tensor);

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use picket_kernels::{Counted, Geometry, Windows};
+use tract_onnx::prelude::DatumType;
 
-use crate::integer::ir::{Graph, Head, Shape, TensorId};
+use crate::integer::ir::{Graph, Head, Order, Shape, TensorId};
 use crate::integer::read::constant::{Array, Weights};
 use crate::integer::strided::Strided;
 
@@ -80,7 +81,7 @@ pub enum Value {
     /// Computed by the stock engine, from what regions up to `level` give.
     Stock {
         dims: Option<Vec<usize>>,
-        float: bool,
+        datum_type: Option<DatumType>,
         level: usize,
     },
 }
@@ -99,6 +100,11 @@ impl Work {
 }
 
 impl Pending {
+    /// Whether its values lie in the order of its channels, as vectors cross the border.
+    pub fn is_in_order(&self) -> bool {
+        self.strided.order(self.shape) == Order::Planar
+    }
+
     /// Whether it is the mean of all pixels of a tensor, of which nothing is cut off.
     pub fn is_mean(&self, graph: &Graph) -> bool {
         let Work::Average { tensor, windows, .. } = &self.work else { return false };
@@ -107,6 +113,6 @@ impl Pending {
             && windows.padded() == windows.input
             && self.shape.pixels() == 1
             && self.limits == [f32::NEG_INFINITY, f32::INFINITY]
-            && self.strided.channel_order(self.strided.rank().min(2) - 1, self.shape).is_some()
+            && self.is_in_order()
     }
 }
