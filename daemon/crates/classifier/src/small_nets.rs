@@ -337,3 +337,13 @@ fn borders_that_take_too_much_together_are_refused() {
     let refused = net.end("c").prepare(OWN).err().expect("1.3 GB are too much").to_string();
     assert!(refused.contains("bytes with their borders for one picture"), "{refused}");
 }
+
+#[test]
+fn a_convolution_of_another_layout_is_refused() {
+    let mut net = Net::eight([8, 8]);
+    net.convolve("c", [8, 8], "conv2");
+    net.0.node.last_mut().unwrap().attribute.push(int("channels_last", 1));
+    net.quantise("conv2", 0.05, "d");
+    let refused = net.end("d").prepare(OWN).err().expect("its layout is another").to_string();
+    assert_eq!(refused, "its Conv \"conv2\" is channel-last, which is not run");
+}

@@ -128,19 +128,23 @@ impl Reader {
 
     /// Takes the steps that a reader of a tensor states.
     pub fn settle(&mut self, id: TensorId, scale: f32, zero: i32) -> Result<(), Stays> {
-        if !self.settled[id] {
-            self.settled[id] = true;
-            let tensor = &mut self.graph.tensors[id];
-            (tensor.scale, tensor.quantised.zero) = (scale, zero);
-            // What makes a tensor of unsettled ones keeps their steps.
-            let inputs = self.maker(id).map(|node| node.inputs.clone()).unwrap_or_default();
-            for input in inputs {
-                self.settle(input, scale, zero)?;
+        // What makes a tensor of unsettled ones keeps their steps. Nothing is written before all is checked.
+        let (mut open, mut unsettled) = (vec![id], Vec::new());
+        while let Some(at) = open.pop() {
+            let tensor = &self.graph.tensors[at];
+            let same = tensor.scale.to_bits() == scale.to_bits() && tensor.quantised.zero == zero;
+            if self.settled[at] && !same {
+                return Err(Stays("its readers state other scales than its writer"));
+            }
+            if !self.settled[at] {
+                unsettled.push(at);
+                open.extend(self.maker(at).iter().flat_map(|node| &node.inputs));
             }
         }
-        let tensor = &self.graph.tensors[id];
-        if tensor.scale.to_bits() != scale.to_bits() || tensor.quantised.zero != zero {
-            return Err(Stays("its readers state other scales than its writer"));
+        for at in unsettled {
+            self.settled[at] = true;
+            let tensor = &mut self.graph.tensors[at];
+            (tensor.scale, tensor.quantised.zero) = (scale, zero);
         }
         Ok(())
     }
@@ -243,4 +247,21 @@ pub fn lying(dims: &[usize]) -> Result<(Shape, Strided), Stays> {
     let strided =
         Strided::planar(found).reshaped(dims).ok_or(Stays("its axes are not [1,C,H,W]"))?;
     Ok((found, strided))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_that_are_refused_are_not_taken() {
+        let mut reader = Reader::new();
+        let shape = Shape { channels: 3, rows: 8, columns: 8 };
+        let first = reader.unsettled(shape, false, 1);
+        let made = reader.make_alike("slice", Op::Slice { first: 0 }, vec![first], shape);
+        reader.settle(first, 0.5, 1).unwrap();
+        reader.settle(made, 0.25, 1).unwrap_err();
+        assert!(!reader.is_settled(made));
+        reader.settle(made, 0.5, 1).unwrap();
+    }
 }
