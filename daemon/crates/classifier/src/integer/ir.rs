@@ -77,6 +77,15 @@ pub enum Op {
 }
 
 impl Op {
+    /// Returns how long its weights and tables are.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Op::Convolve(convolution) => convolution.weights.len(),
+            Op::Table(tables) => size_of_val(&tables[..]),
+            _ => 0,
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Op::Convolve(convolution) if convolution.geometry.groups > 1 => "grouped convolution",

@@ -85,6 +85,14 @@ impl Array {
         self.data.len()
     }
 
+    pub fn bytes(&self) -> usize {
+        match &self.data {
+            Data::Floats(values) => size_of_val(&values[..]),
+            Data::Bytes { bytes, .. } => bytes.len(),
+            Data::Integers(values) => size_of_val(&values[..]),
+        }
+    }
+
     pub fn floats(&self) -> Option<&[f32]> {
         let Data::Floats(values) = &self.data else { return None };
         Some(values)

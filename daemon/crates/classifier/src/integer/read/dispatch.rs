@@ -18,6 +18,11 @@ use picket_picture::{Element, Layout, Spec};
 /// Axes and type of the stock engine's tensors, as far as it has found them out.
 pub type Known = HashMap<String, (Vec<usize>, DatumType)>;
 
+/// Most bytes that reading makes of weights and tables: a file's own are copied a few times. One that many nodes
+/// share is copied for each.
+const READ_BYTES_MAX: usize = 1 << 29;
+const FULL: Stays = Stays("what is read before it takes all memory that reading has");
+
 /// Reads a graph of which the input's name and form are known.
 ///
 /// # Errors
@@ -27,6 +32,17 @@ pub fn read(
     entry: &str,
     spec: &Spec,
     known: &Known,
+) -> Result<Reading, String> {
+    read_within(graph, entry, spec, known, READ_BYTES_MAX)
+}
+
+/// Reads a graph until what was made of it takes `bytes_max`: the rest stays.
+fn read_within(
+    graph: &GraphProto,
+    entry: &str,
+    spec: &Spec,
+    known: &Known,
+    bytes_max: usize,
 ) -> Result<Reading, String> {
     let order = order(graph)?;
     let mut reader = Reader::new();
@@ -42,8 +58,14 @@ pub fn read(
     let value = entrance(&mut reader, entry, spec);
     reader.values.insert(entry.to_string(), value);
     let mut stays = Vec::new();
+    let mut bytes = 0_usize;
     for node in order {
-        match dispatch(&mut reader, node) {
+        let before = reader.graph.nodes.len();
+        let values = if bytes > bytes_max { Err(FULL) } else { dispatch(&mut reader, node) };
+        let made = reader.graph.nodes[before..].iter().map(|node| node.op.bytes());
+        let held = values.iter().flatten().map(Value::bytes);
+        bytes = made.chain(held).fold(bytes, usize::saturating_add);
+        match values {
             Ok(values) => {
                 let outputs = node.output.iter().zip(values);
                 reader.values.extend(outputs.map(|(name, value)| (name.clone(), value)));
@@ -211,6 +233,35 @@ mod tests {
     use super::*;
     use crate::proto::node;
     use picket_picture::Colour;
+    use tract_onnx::pb::TensorProto;
+    use tract_onnx::pb::tensor_proto::DataType;
+
+    #[test]
+    fn what_takes_too_much_memory_stays() {
+        let sizes = TensorProto {
+            name: "numbers".to_string(),
+            data_type: DataType::Int8 as i32,
+            dims: vec![1000],
+            raw_data: vec![1; 1000],
+            ..TensorProto::default()
+        };
+        let scale = TensorProto {
+            name: "scale".to_string(),
+            data_type: DataType::Float as i32,
+            raw_data: 1.0_f32.to_le_bytes().to_vec(),
+            ..TensorProto::default()
+        };
+        let names = ["a", "b", "c", "d", "e"];
+        let graph = GraphProto {
+            initializer: vec![sizes, scale],
+            node: names.map(|to| node("DequantizeLinear", ["numbers", "scale"], to)).to_vec(),
+            ..GraphProto::default()
+        };
+        let spec = Spec::raw(Element::U8, Layout::Nchw, [8, 8], Colour::Rgb);
+        let stays =
+            |max: usize| read_within(&graph, "x", &spec, &Known::new(), max).unwrap().stays.len();
+        assert_eq!([10_000, 2_500, 500].map(stays), [0, 2, 4]);
+    }
 
     fn refusal(nodes: Vec<NodeProto>) -> String {
         let graph = GraphProto { node: nodes, ..GraphProto::default() };

@@ -86,6 +86,27 @@ pub enum Value {
     },
 }
 
+impl Value {
+    /// Returns how long the weights and tables are that no other value holds.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Value::Constant(array) if Rc::strong_count(array) == 1 => array.bytes(),
+            Value::Weights(weights) if Rc::strong_count(weights) == 1 => weights.array.bytes(),
+            Value::Reals(reals) if Rc::strong_count(&reals.maps) == 1 => {
+                size_of_val(&reals.maps[..])
+            }
+            Value::Pending(pending) => match &pending.work {
+                Work::Convolve(layer) if Rc::strong_count(layer) == 1 => layer.weights.len(),
+                Work::Head { head, .. } if Arc::strong_count(head) == 1 => {
+                    size_of_val(&head.weights[..])
+                }
+                _ => 0,
+            },
+            _ => 0,
+        }
+    }
+}
+
 impl Work {
     /// Returns the tensors that it reads.
     pub fn tensors(&self) -> impl Iterator<Item = TensorId> {
