@@ -256,6 +256,20 @@ fn means_in_another_order_stay_in_it() {
 }
 
 #[test]
+fn scores_in_another_order_stay_in_it() {
+    let mut net = Net::eight([8, 8]);
+    net.op("GlobalAveragePool", &["c"], "mean");
+    net.op("Flatten", &["mean"], "flat");
+    net.head("flat", [8, 6], "first");
+    net.integers("parts", &[1, 2, 3]);
+    net.op("Reshape", &["first", "parts"], "in_parts");
+    net.op("Transpose", &["in_parts"], "turned").attribute.push(ints("perm", &[0, 2, 1]));
+    net.op("Flatten", &["turned"], "again");
+    net.head("again", [6, 5], "y");
+    assert_eq!(net.assert_alike(), 0);
+}
+
+#[test]
 fn weights_that_a_transposition_leaves_as_they_are_stay_so() {
     for perm in [[0, 1], [1, 0]] {
         let mut net = Net::eight([8, 8]);
