@@ -223,7 +223,7 @@ impl Serving {
         Infallible,
     > {
         let (head, body) = request.into_parts();
-        let body = Arriving::new(body, pace.clone());
+        let (body, rest) = Arriving::new(body, &head.headers, pace.clone());
         let keep_alive = keep_alive::is_wanted(head.version, &head.headers);
         let answer = if head.uri.path_and_query().is_some() {
             let answer = self.routes.answer(Head::new(head, peer), body);
@@ -231,6 +231,7 @@ impl Serving {
         } else {
             self.refuse(StatusCode::BAD_REQUEST, "the request's target is no path")
         };
+        rest.throw_away(pace).await;
         let goes_on = pace.request_answered() && keep_alive;
         let mut answer = self.unread(answer, peer, pace);
         keep_alive::state(answer.headers_mut(), goes_on.then(|| pace.idle_secs()));
