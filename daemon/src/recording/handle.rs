@@ -14,6 +14,10 @@ use crate::health::LogState;
 use picket_base::clock::Stamp;
 use picket_records::{BatchName, Entry, LogReader, Retention, StoredBatch, is_storable};
 
+/// The queue's share of memory is no more than this however large the machine is, bytes: what waits for
+/// a stalled disk goes out of memory only when the disk comes back, and a power cut takes all of it.
+const QUEUE_BYTES_MAX: usize = 24 << 20;
+
 /// The most records in one commit, so that no commit takes long.
 pub(super) const GROUP_RECORDS_MAX: usize = 2_048;
 
@@ -174,11 +178,18 @@ impl LogWriter {
         if let Some(again) = name.and_then(|name| self.sent_again(&mut backlog, &name, promise)) {
             return Ok(again);
         }
-        let most = self.shared.budget.largest(Class::LogQueue);
+        let budget = &self.shared.budget;
+        let class = Class::LogQueue;
+        let most = budget.largest(class).min(QUEUE_BYTES_MAX);
         if bytes > most {
             return Err(Unlogged::TooLarge { bytes, most });
         }
-        let taken = self.shared.budget.take(Class::LogQueue, bytes).map_err(Unlogged::Full)?;
+        let taken = budget.taken(class);
+        if taken + bytes > most {
+            let (wanted, floor, budget) = (bytes, most, budget.bytes());
+            return Err(Unlogged::Full(Exhausted { class, wanted, taken, floor, budget }));
+        }
+        let taken = budget.take(class, bytes).map_err(Unlogged::Full)?;
         let first_id = backlog.next_id;
         let promised = promise != Promise::Unneeded && backlog.state == LogState::Ok;
         let (sender, receiver) = promised.then(oneshot::channel).unzip();
