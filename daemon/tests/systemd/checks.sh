@@ -99,7 +99,7 @@ check_journal() {
     [ -n "$(inside journalctl -u picket -o cat --no-pager -n 1 "$entry")" ] || wrong "no entry with $entry"
   done
   entry=$(inside journalctl -u picket -o json --no-pager -n 1 "PREDICTION_ID=$id")
-  grep -q '"CODE_FILE":".*/predict.rs"' <<<"$entry" || wrong "no place in the code: $entry"
+  grep -q '"CODE_FILE":".*/pool.rs"' <<<"$entry" || wrong "no place in the code: $entry"
   errors=$(inside journalctl -u picket -p err -o cat --no-pager "_PID=$(show MainPID)")
   [ -z "$errors" ] || wrong "errors of a healthy run: $errors"
   echo "found by PREDICTION_ID=$id, MODEL_DIGEST=${digest:0:12}…, SUBSYSTEM=http, LISTENER=api; no errors"
