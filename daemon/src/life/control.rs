@@ -12,7 +12,8 @@ use crate::health::Health;
 use crate::http::HttpMetrics;
 use crate::http::api::{self, Api};
 use crate::http::listener::{BindError, Listener, Patience, Server};
-use picket_base::budget::Budget;
+use crate::memory::Shares;
+use picket_base::budget::{Budget, Class};
 use picket_base::disk;
 use picket_records::LogReader;
 
@@ -94,7 +95,9 @@ impl Control {
             heartbeat: heartbeat.clone(),
             metrics: setup.metrics.clone(),
             tls: None,
-            budget: Some(setup.budget.clone()),
+            // They are few, and part of the daemon's own memory.
+            budget: None,
+            answers: Some(Shares::new(setup.budget.clone(), Class::Answer)),
         };
         let opened = server.open(listener, api::control_routes(setup.api.clone()));
         let (opened, stop) = opened.map_err(|source| {

@@ -29,7 +29,7 @@ use crate::http::listener::{
     LEAVING_MAX, Listener, Opened, Patience, Server, Stop, TURNED_AWAY_MAX,
 };
 use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
-use crate::memory::{self, Needs};
+use crate::memory::{self, Needs, Shares};
 use crate::metrics::{Registry, register_process};
 use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
@@ -416,6 +416,7 @@ impl Start<'_> {
         let server = Server {
             per_address_max: self.config.api.max_connections_per_address,
             tls: secrets.certificate.as_ref().map(|certificate| certificate.tls.clone()),
+            answers: Some(Shares::new(room.budget.clone(), Class::Answer)),
             budget: Some(room.budget),
             ..self.server("api", room.connections)
         };
@@ -436,6 +437,7 @@ impl Start<'_> {
             metrics: self.admin.metrics.clone(),
             tls: None,
             budget: None,
+            answers: None,
         }
     }
 

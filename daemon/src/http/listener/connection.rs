@@ -15,7 +15,6 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use picket_base::budget::Budget;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -57,8 +56,6 @@ pub(super) struct Serving {
     pub metrics: Arc<HttpMetrics>,
     pub stopped: watch::Receiver<bool>,
     pub turning_away: Arc<Semaphore>,
-    /// What answers are taken from; none where they are never refused.
-    pub budget: Option<Budget>,
     /// What the memory of answers is taken from, where it is counted.
     pub answers: Option<Arc<Shares>>,
 }
@@ -367,7 +364,6 @@ mod tests {
             metrics: Arc::new(HttpMetrics::new(&crate::metrics::Registry::new())),
             stopped,
             turning_away: Arc::new(Semaphore::new(1)),
-            budget: None,
             answers: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
