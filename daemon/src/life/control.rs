@@ -97,7 +97,7 @@ impl Control {
             tls: None,
             // They are few, and part of the daemon's own memory.
             budget: None,
-            answers: Some(Shares::new(setup.budget.clone(), Class::Answer)),
+            answers: Some(Shares::new(setup.budget.clone(), Class::Maintenance)),
         };
         let opened = server.open(listener, api::control_routes(setup.api.clone()));
         let (opened, stop) = opened.map_err(|source| {

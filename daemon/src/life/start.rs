@@ -33,7 +33,7 @@ use crate::memory::{self, Needs, Shares};
 use crate::metrics::{Registry, register_process};
 use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
-use crate::queue::Limits;
+use crate::queue::{Limits, QUEUE_WAIT_MAX};
 use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
@@ -143,6 +143,7 @@ pub fn start(
         durability: live.predict_durability.clone(),
         bodies,
         ingest,
+        patience: QUEUE_WAIT_MAX + deadlines.worker,
         health: health.clone(),
     };
     let api = Arc::new(Api {
@@ -355,7 +356,7 @@ impl Start<'_> {
         Ok(LogThreads {
             ingest: self.offload("ingest", Work::Body, from(Class::Decode))?,
             reads: self.offload("reader", Work::Page, from(Class::Answer))?,
-            control: self.offload("ctl-reader", Work::Page, from(Class::Answer))?,
+            control: self.offload("ctl-reader", Work::Page, from(Class::Maintenance))?,
         })
     }
 
@@ -367,7 +368,8 @@ impl Start<'_> {
     ) -> Result<Offload, RunError> {
         let limits = Limits { capacity: OFFLOAD_WAITING_MAX, threads: OFFLOAD_THREADS };
         let turned_away = self.admin.metrics.turned_away(threads);
-        let offload = Offload::new(kind, limits, reserve, turned_away);
+        let patience = QUEUE_WAIT_MAX + self.deadlines.runtime;
+        let offload = Offload::new(kind, limits, reserve, patience, turned_away);
         for index in 0..OFFLOAD_THREADS {
             let name = format!("{threads}-{index}");
             let heartbeat = self.health.heartbeat(&name, self.deadlines.runtime);

@@ -18,6 +18,9 @@ use picket_records::{BatchName, Entry, LogReader, Retention, StoredBatch, is_sto
 /// a stalled disk goes out of memory only when the disk comes back, and a power cut takes all of it.
 const QUEUE_BYTES_MAX: usize = 24 << 20;
 
+/// A record is written twice, to the journal and to the store, and is no larger there than in the queue.
+const WRITTEN_COPIES: u64 = 2;
+
 /// The most records in one commit, so that no commit takes long.
 pub(super) const GROUP_RECORDS_MAX: usize = 2_048;
 
@@ -36,6 +39,11 @@ pub enum Unlogged {
     Suspect(String),
     #[error("a record is larger than the log's values may be")]
     Unstorable,
+    /// The disk would be full before they are on it.
+    #[error(
+        "the disk has {free} bytes free, {needed} are needed to log these records and those that wait"
+    )]
+    NoRoom { free: u64, needed: u64 },
 }
 
 /// The numbers that records were given.
@@ -76,6 +84,8 @@ pub(super) struct Backlog {
     /// Named batches that are queued or in the owner's hands.
     pub pending: HashMap<BatchName, Pending>,
     pub state: LogState,
+    /// What the disk had free at the owner's last look, bytes; the largest number before the first.
+    pub disk_free: u64,
     /// What a reload asks for; the owner takes it before its next commit.
     pub tuning: Option<Tuning>,
     pub closing: bool,
@@ -115,6 +125,7 @@ impl LogWriter {
             next_id: 0,
             pending: HashMap::new(),
             state: LogState::Opening,
+            disk_free: u64::MAX,
             tuning: None,
             closing: false,
         };
@@ -178,9 +189,7 @@ impl LogWriter {
         if let Some(again) = name.and_then(|name| self.sent_again(&mut backlog, &name, promise)) {
             return Ok(again);
         }
-        let budget = &self.shared.budget;
-        let class = Class::LogQueue;
-        let most = budget.largest(class).min(QUEUE_BYTES_MAX);
+        let (budget, class, most) = (&self.shared.budget, Class::LogQueue, self.largest_bytes());
         if bytes > most {
             return Err(Unlogged::TooLarge { bytes, most });
         }
@@ -188,6 +197,12 @@ impl LogWriter {
         if taken + bytes > most {
             let (wanted, floor, budget) = (bytes, most, budget.bytes());
             return Err(Unlogged::Full(Exhausted { class, wanted, taken, floor, budget }));
+        }
+        // Else the owner would have numbers for a group that it can't write until somebody makes room, and
+        // all behind it would wait.
+        let (free, needed) = (backlog.disk_free, (taken + bytes) as u64 * WRITTEN_COPIES);
+        if needed > free {
+            return Err(Unlogged::NoRoom { free, needed });
         }
         let taken = budget.take(class, bytes).map_err(Unlogged::Full)?;
         let first_id = backlog.next_id;
@@ -238,6 +253,11 @@ impl LogWriter {
         Some(Appended { batch, sent_again: true, committed: Some(receiver) })
     }
 
+    /// Returns the most memory that records ever get in the queue, bytes.
+    pub fn largest_bytes(&self) -> usize {
+        self.shared.budget.largest(Class::LogQueue).min(QUEUE_BYTES_MAX)
+    }
+
     /// Sets other limits, which hold from the next commit on.
     pub fn tune(&self, commit_interval: Duration, retention: Retention) {
         self.shared.lock().tuning = Some(Tuning { commit_interval, retention });
@@ -285,7 +305,7 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::metrics::Registry;
-    use picket_records::{Body, Labels, Origin, Reported};
+    use picket_records::{Body, Detections, Labels, Origin, Reported};
 
     fn writer(state: LogState) -> LogWriter {
         let metrics = Arc::new(LogMetrics::new(&Registry::new()));
@@ -311,7 +331,7 @@ mod tests {
                 image_id: "i".into(),
                 timestamp: 1.0,
                 inference_time_ms: 1.0,
-                detections: Vec::new(),
+                detections: Detections::default(),
                 confidence_scores: Vec::new(),
                 processing_notes: None,
             })),
@@ -343,6 +363,19 @@ mod tests {
         assert_eq!(waiting(), 1, "the last, whose asker is not known to have gone");
         let _kept = [send(Promise::Required), send(Promise::Required)];
         assert_eq!(waiting(), 2);
+    }
+
+    #[test]
+    fn records_that_the_disk_has_no_room_for_are_not_queued() {
+        let writer = writer(LogState::Ok);
+        let send = |records| writer.append(vec![entry(); records], None, Promise::Required);
+        writer.shared.lock().disk_free = 4 << 20;
+        drop(send(100).unwrap());
+        let refused = send(10_000).err();
+        assert!(matches!(refused, Some(Unlogged::NoRoom { free: 4_194_304, .. })), "{refused:?}");
+        assert_eq!(writer.shared.lock().records, 100);
+        writer.shared.lock().disk_free = 40 << 20;
+        drop(send(10_000).unwrap());
     }
 
     #[test]

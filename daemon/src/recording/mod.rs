@@ -14,4 +14,3 @@ pub use handle::{Appended, LogWriter, Unlogged};
 pub use metrics::LogMetrics;
 pub use owner::{Owner, WriterConfig, open_log};
 pub use wear::watch_wear;
-pub use weight::parsing_bytes;

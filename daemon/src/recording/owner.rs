@@ -119,6 +119,11 @@ impl Owner {
             // Asked before a record is taken in hand, so that a full disk costs none.
             let room = log.check_room();
             self.shared.metrics.disk_free_bytes.set(gauge_value(log.free_bytes()));
+            // A disk that does not answer will say so to the write itself.
+            self.shared.lock().disk_free = match log.free_bytes() {
+                0 => u64::MAX,
+                free => free,
+            };
             if let Err(no_room) = room {
                 // A read-only disk is let go of, so that it can be unmounted and repaired.
                 if no_room.fault() == StoreFault::ReadOnly {

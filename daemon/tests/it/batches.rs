@@ -52,6 +52,43 @@ fn all_that_an_outage_has_kept_back_is_taken_at_once_and_no_more() {
     assert_eq!((code, &report["count"]), (0, &json!(20_000)), "{report}");
 }
 
+/// The budget of the shipped limit of 256 MiB with eight workers.
+const SHIPPED_BUDGET: [&str; 2] = ["--memory-budget", "150MiB"];
+
+/// As many records as a batch may hold and as many detections as a body has room for.
+#[test]
+fn the_shipped_memory_has_room_for_an_outage_of_crowded_pictures() {
+    let (state, daemon) = start_with(SHIPPED_BUDGET);
+    let mut crowded = record(7);
+    let detection = json!({"class": "scratch", "confidence": 0.9123, "bbox": [1.5, 2.25, 30, 44]});
+    crowded["detections"] = json!(vec![detection; 7]);
+    let sent = batch(&vec![crowded; 20_000], None);
+    let bytes = sent.to_string().len();
+    assert!((14_000_000..16_000_000).contains(&bytes), "{bytes}");
+    for _ in 0..2 {
+        let stored = send(&daemon, &sent);
+        assert_eq!(
+            (stored.status, stored.json()["predictions_stored"].clone()),
+            (200, json!(20_000))
+        );
+    }
+    assert_eq!(daemon.metric("picket_memory_taken_bytes{class=\"decode\"}"), 0.0);
+    assert!(daemon.stop().success());
+    assert_eq!(verify(state.path()).1["count"], 40_000);
+}
+
+#[test]
+fn a_batch_that_never_fits_is_413_and_names_the_limit() {
+    let (_state, daemon) = start_with(["--memory-budget", "8MiB"]);
+    let bare = json!({"image_id": "i", "timestamp": 1, "model_version": "v", "model_name": "m",
+                      "inference_time_ms": 1, "detections": [], "defect_detected": false,
+                      "confidence_scores": []});
+    let refused = send(&daemon, &batch(&vec![bare; 5_000], None));
+    let most = (8 << 20) / 64 * 8;
+    assert_refused(&refused, 413, &["predictions[", &format!("at most {most} are there")]);
+    assert_eq!(send(&daemon, &batch(&[record(1)], None)).status, 200);
+}
+
 #[test]
 fn every_way_to_write_a_batchs_time_is_taken() {
     let (_state, daemon) = start();

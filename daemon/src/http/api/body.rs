@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
 use picket_base::budget::{Budget, Class};
 use tokio::time::{Instant, timeout_at};
@@ -61,6 +61,11 @@ impl Body {
         (self.bytes, self.share)
     }
 
+    /// Returns a part of the body as the body. All of it stays in memory.
+    pub(super) fn reduced_to(self, part: Bytes) -> Body {
+        Body { bytes: part, ..self }
+    }
+
     /// Tells whose body it is.
     pub(super) fn peer(&self) -> Peer {
         self.share.peer()
@@ -80,13 +85,15 @@ pub(super) struct Growing {
     /// What it will be in all, if its sender is right.
     expected: usize,
     share: Share,
+    /// Bytes of the share that are another's: of the body that this is made of.
+    others: usize,
 }
 
 impl Growing {
     /// Takes another piece.
     ///
     /// # Errors
-    /// 413 over the limit of a body, 503 when others use the budget up.
+    /// 413 over the limits of a body, 503 when others use the budget up.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Rejected> {
         let length = self.bytes.len() + piece.len();
         if length > self.bytes_max {
@@ -96,14 +103,16 @@ impl Growing {
             let doubled = (2 * self.bytes.capacity()).max(FIRST_BYTES);
             let most = if length > self.expected { self.bytes_max } else { self.expected };
             let capacity = doubled.min(most).max(length);
-            self.share.grow(capacity - self.share.bytes()).map_err(|full| unavailable(&full))?;
+            let held = self.share.bytes() - self.others;
+            self.share.grow(capacity - held).map_err(|full| refusal(&full))?;
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);
         Ok(())
     }
 
-    pub fn finish(self) -> Body {
+    pub fn finish(mut self) -> Body {
+        self.share.shrink_by(self.others);
         Body { bytes: self.bytes.into(), share: self.share }
     }
 }
@@ -112,7 +121,7 @@ impl Bodies {
     /// A body may have `bytes_max` bytes, and no more than the budget ever gives one.
     pub fn new(bytes_max: u64, budget: Budget) -> Bodies {
         let shares = Shares::new(budget, Class::Body);
-        let most = shares.largest();
+        let most = shares.largest_of_one();
         let bytes_max = usize::try_from(bytes_max).unwrap_or(most).min(most);
         Bodies { shares, bytes_max }
     }
@@ -122,8 +131,8 @@ impl Bodies {
     /// # Errors
     /// 503 when others use the budget up.
     pub(super) fn start(&self, peer: Peer, expected: usize) -> Result<Growing, Rejected> {
-        let share = self.shares.take(peer, 0).map_err(|full| unavailable(&full))?;
-        Ok(Growing { bytes: Vec::new(), bytes_max: self.bytes_max, expected, share })
+        let share = self.shares.take(peer, 0).map_err(|full| refusal(&full))?;
+        Ok(Growing { bytes: Vec::new(), bytes_max: self.bytes_max, expected, share, others: 0 })
     }
 
     /// Reads the whole body of a request.
@@ -159,19 +168,24 @@ impl Bodies {
     }
 
     /// Unpacks a body that is in gzip, on a thread for that. What comes out counts against the limits as if
-    /// it had been sent.
+    /// it had been sent, and what goes in is there until it is done: both are one holder's.
     ///
     /// # Errors
-    /// 413 over the limit, 503 when other bodies use up the budget, 400 when it is cut or damaged.
+    /// 413 over the limits, 503 when other bodies use up the budget, 400 when it is cut or damaged.
     pub fn unzip(&self, body: Body, progress: &Progress) -> Result<Body, Rejected> {
-        let mut zipped = MultiGzDecoder::new(&*body.bytes);
-        let mut unpacked = self.start(body.peer(), 0)?;
+        let Body { bytes, share } = body;
+        let others = share.bytes();
+        let (bytes_max, expected) = (self.bytes_max, 0);
+        let mut unpacked = Growing { bytes: Vec::new(), bytes_max, expected, share, others };
+        let mut zipped = MultiGzDecoder::new(bytes.reader());
         let mut piece = vec![0; UNZIP_BYTES];
         loop {
             let read = zipped.read(&mut piece).map_err(|error| {
                 Rejected::new(StatusCode::BAD_REQUEST, format!("gzip body: {error}"))
             })?;
             if read == 0 {
+                // Its bytes before their share.
+                drop(zipped);
                 return Ok(unpacked.finish());
             }
             unpacked.push(&piece[..read])?;
@@ -180,8 +194,11 @@ impl Bodies {
     }
 }
 
-fn unavailable(full: &NoShare) -> Rejected {
-    Rejected::unavailable(full.to_string())
+fn refusal(full: &NoShare) -> Rejected {
+    match full {
+        NoShare::Never { .. } => Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, full.to_string()),
+        _ => Rejected::unavailable(full.to_string()),
+    }
 }
 
 fn too_large(bytes_max: usize) -> Rejected {

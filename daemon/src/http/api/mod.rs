@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod content;
 mod doors;
+mod form;
 mod json;
 mod log;
 mod page;

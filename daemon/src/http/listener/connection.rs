@@ -31,7 +31,7 @@ use super::peer::Peer;
 use super::routes::{Head, Routes};
 use super::tcp::Vanishing;
 use super::tls::Tls;
-use super::unread::Unread;
+use super::unread::{Held, Unread};
 use crate::http::metrics::{Dropped, HttpMetrics};
 use crate::memory::Shares;
 
@@ -242,13 +242,14 @@ impl Serving {
         peer: Peer,
         pace: &Pace,
     ) -> warp::http::Response<impl Body<Data = Bytes, Error = warp::Error> + use<>> {
-        let (head, body) = answer.into_parts();
-        match Unread::new(body, self.answers.as_ref(), peer, pace) {
+        let (mut head, body) = answer.into_parts();
+        let held = head.extensions.remove::<Held>().and_then(Held::take);
+        match Unread::new(body, self.answers.as_ref(), (peer, held), pace) {
             Ok(body) => warp::http::Response::from_parts(head, body),
             Err(full) => {
                 let refusal = self.refuse(StatusCode::SERVICE_UNAVAILABLE, &full.to_string());
                 let (head, body) = refusal.into_parts();
-                let body = Unread::new(body, None, peer, pace)
+                let body = Unread::new(body, None, (peer, None), pace)
                     .expect("what takes no memory is not refused");
                 warp::http::Response::from_parts(head, body)
             }

@@ -23,6 +23,7 @@ pub use listen::{BindError, Listener};
 pub use pace::Patience;
 pub use routes::{BodyStream, Head, Routes};
 pub use tls::{Look, Tls, TlsError};
+pub use unread::leave_memory;
 
 pub(in crate::http) use fixed::error_response;
 pub(in crate::http) use secret::warn_if_exposed;
