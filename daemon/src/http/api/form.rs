@@ -140,7 +140,7 @@ fn parameter(value: &str, name: &str) -> Option<String> {
     let mut rest = value;
     loop {
         rest = &rest[outside_quotes(rest).find(|(_, c)| *c == ';')?.0 + 1..];
-        let Some((key, behind)) = rest.split_once('=') else { return None };
+        let (key, behind) = rest.split_once('=')?;
         if !key.trim().eq_ignore_ascii_case(name) {
             continue;
         }
