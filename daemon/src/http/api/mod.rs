@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod content;
 mod doors;
+mod gzip;
 mod json;
 mod log;
 mod page;
