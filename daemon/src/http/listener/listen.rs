@@ -253,8 +253,10 @@ impl AsyncListener {
             AsyncSocket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
+                let reached = stream.local_addr().map(|reached| reached.ip()).ok();
+                let peer = Peer::connected(peer, reached);
                 let (stream, vanishing) = Tcp::new(stream);
-                let (stream, peer) = (Box::new(stream), Peer::at(peer.ip()));
+                let stream = Box::new(stream);
                 Ok(Accepted::Connection(Connected { stream, peer, vanishing }))
             }
             AsyncSocket::Unix(listener) => Ok(Connected::local(listener.accept().await?.0)),
