@@ -77,7 +77,6 @@ pub struct Started {
     pub live: LiveSettings,
     pub secrets: Secrets,
     pub parts: Parts,
-    pub control: Control,
 }
 
 /// What a start begins with.
@@ -154,13 +153,13 @@ pub fn start(
         doors: Arc::new(doors(&config.api)),
         token: secrets.token.clone(),
     });
-    let control = start.control(&api, live.reader.clone(), &budget)?;
+    start.control(&api, live.reader.clone(), &budget)?;
     start.certificate(&secrets)?;
     start.api(sockets.api, api, &secrets, Room { connections: api_connections_max, budget })?;
     health.serving();
     Notifier.status("serving predictions");
     tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
-    Ok(Started { live, secrets, parts: start.parts, control })
+    Ok(Started { live, secrets, parts: start.parts })
 }
 
 fn say_what_starts(config: &Config) {
@@ -381,11 +380,11 @@ impl Start<'_> {
     }
 
     fn control(
-        &self,
+        &mut self,
         api: &Arc<Api>,
         reader: LogReader,
         budget: &Budget,
-    ) -> Result<Control, RunError> {
+    ) -> Result<(), RunError> {
         let mut control = Control::new(ControlSetup {
             path: prediction_log::socket_path(&self.config.log_dir()),
             api: api.clone(),
@@ -396,8 +395,13 @@ impl Start<'_> {
             patience: self.patience(),
             deadline: self.deadlines.runtime,
         });
+        self.heartbeat.busy(Work::ControlSocket);
         control.tend()?;
-        Ok(control)
+        self.heartbeat.beat();
+        let (stop, stopped) = mpsc::channel();
+        let heartbeat = self.health.heartbeat("control-keeper", self.deadlines.runtime);
+        let work = move |heartbeat: &Heartbeat| control.run(heartbeat, &stopped);
+        Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
     }
 
     fn certificate(&mut self, secrets: &Secrets) -> Result<(), RunError> {

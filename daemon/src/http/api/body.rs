@@ -1,16 +1,15 @@
 //! Request bodies: read whole, within a size, a time and the budget of memory.
 
-use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use flate2::read::MultiGzDecoder;
+use bytes::Bytes;
 use picket_base::budget::{Budget, Class};
 use tokio::time::{Instant, timeout_at};
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_LENGTH, EXPECT};
 
+use super::gzip;
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::http::listener::BodyStream;
@@ -32,9 +31,6 @@ const DISCARD_BYTES_MAX: usize = 128 << 20;
 
 /// Room that a body begins with, bytes; what a client declares is only believed as it arrives.
 const FIRST_BYTES: usize = 16 << 10;
-
-/// So much of a compressed body is unpacked at once.
-const UNZIP_BYTES: usize = 64 << 10;
 
 /// What working through a body is expected to take, nanoseconds for each byte: parsing or unpacking on a
 /// slow board.
@@ -171,26 +167,16 @@ impl Bodies {
     /// it had been sent, and what goes in is there until it is done: both are one holder's.
     ///
     /// # Errors
-    /// 413 over the limits, 503 when other bodies use up the budget, 400 when it is cut or damaged.
+    /// 413 over a limit, 503 when other bodies use up the budget, 400 when it is cut or damaged.
     pub fn unzip(&self, body: Body, progress: &Progress) -> Result<Body, Rejected> {
         let Body { bytes, share } = body;
         let others = share.bytes();
         let (bytes_max, expected) = (self.bytes_max, 0);
         let mut unpacked = Growing { bytes: Vec::new(), bytes_max, expected, share, others };
-        let mut zipped = MultiGzDecoder::new(bytes.reader());
-        let mut piece = vec![0; UNZIP_BYTES];
-        loop {
-            let read = zipped.read(&mut piece).map_err(|error| {
-                Rejected::new(StatusCode::BAD_REQUEST, format!("gzip body: {error}"))
-            })?;
-            if read == 0 {
-                // Its bytes before their share.
-                drop(zipped);
-                return Ok(unpacked.finish());
-            }
-            unpacked.push(&piece[..read])?;
-            progress.beat();
-        }
+        gzip::unpack(&bytes, progress, |piece| unpacked.push(piece))?;
+        // Its bytes before their share.
+        drop(bytes);
+        Ok(unpacked.finish())
     }
 }
 

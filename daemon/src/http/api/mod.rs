@@ -7,6 +7,7 @@ mod body;
 mod content;
 mod doors;
 mod form;
+mod gzip;
 mod json;
 mod log;
 mod page;

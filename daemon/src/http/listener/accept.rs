@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::connection::{Counted, Serving};
+use super::fixed::Fixed;
 use super::limits::{CONNECTION_BYTES, TLS_BYTES, TURNED_AWAY_MAX};
 use super::listen::{Accepted, AsyncListener, Connected, Listener};
 use super::pace::{Pace, Patience};
@@ -126,6 +127,7 @@ impl Server {
         let permits = Permits::new(self.places());
         let serving = Arc::new(Serving {
             name: self.name,
+            fixed: Fixed::new(&routes.signature(None)),
             routes,
             tls: self.tls.clone(),
             metrics: self.metrics.clone(),

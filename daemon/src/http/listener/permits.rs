@@ -4,12 +4,13 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use picket_base::budget::{Budget, Class, Exhausted, Taken};
 use tokio::time::Instant;
 
-use super::limits::LEAVING_MAX;
+use super::limits::{LEAVING_MAX, LEAVING_PER_PEER_MAX};
 use super::pace::{Pace, Waiting};
 use super::peer::Peer;
 
@@ -70,6 +71,7 @@ struct Open {
     by_peer: HashMap<Peer, Vec<Pace>>,
     /// Those that lost theirs and are not closed yet. They are few, and part of the daemon's own memory.
     leaving: usize,
+    leaving_by_peer: HashMap<Peer, usize>,
 }
 
 /// A connection's place; it is given back when dropped.
@@ -143,6 +145,9 @@ impl Permits {
 impl Open {
     /// Finds the connection of one peer that has been silent for longest.
     fn silent_of(&self, peer: Peer) -> Option<(Peer, usize)> {
+        if !self.may_lose(peer) {
+            return None;
+        }
         let (_, at) = oldest(self.by_peer.get(&peer)?, silent)?;
         Some((peer, at))
     }
@@ -151,7 +156,9 @@ impl Open {
     /// peer that has more; of the peer with most connections the oldest.
     fn dispensable(&self, of_peer: usize) -> Option<(Peer, usize)> {
         let by = |age: fn(&Pace) -> Option<Instant>, more_than: usize| {
-            let peers = self.by_peer.iter().filter(|(_, paces)| paces.len() > more_than);
+            let peers = self.by_peer.iter();
+            let peers =
+                peers.filter(|(peer, paces)| paces.len() > more_than && self.may_lose(**peer));
             let each = peers.filter_map(|(peer, paces)| {
                 let (since, at) = oldest(paces, age)?;
                 Some(((paces.len(), Reverse(since)), (*peer, at)))
@@ -161,11 +168,17 @@ impl Open {
         by(silent, 0).or_else(|| by(slow, of_peer))
     }
 
+    /// Tells whether those that a peer lost have gone, but for some.
+    fn may_lose(&self, peer: Peer) -> bool {
+        self.leaving_by_peer.get(&peer).is_none_or(|leaving| *leaving < LEAVING_PER_PEER_MAX)
+    }
+
     /// Takes a connection's place, which is its successor's.
     fn displace(&mut self, peer: Peer, at: usize) {
         let pace = self.by_peer.get_mut(&peer).expect("it was found there").swap_remove(at);
         self.forget(peer);
         self.leaving += 1;
+        *self.leaving_by_peer.entry(peer).or_default() += 1;
         pace.displace();
     }
 
@@ -178,6 +191,18 @@ impl Open {
         self.all = left;
     }
 
+    /// Has one connection fewer that a peer had lost.
+    fn left(&mut self, peer: Peer) {
+        self.leaving -= 1;
+        if let Entry::Occupied(mut leaving) = self.leaving_by_peer.entry(peer) {
+            *leaving.get_mut() -= 1;
+            if *leaving.get() == 0 {
+                leaving.remove();
+            }
+        }
+    }
+
+    /// Forgets a peer that has no connection any more.
     fn forget(&mut self, peer: Peer) {
         if self.by_peer.get(&peer).is_some_and(Vec::is_empty) {
             self.by_peer.remove(&peer);
@@ -216,7 +241,7 @@ impl Drop for Permit {
                 open.forget(self.peer);
                 open.leave();
             }
-            None => open.leaving -= 1,
+            None => open.left(self.peer),
         }
     }
 }
@@ -301,7 +326,7 @@ mod tests {
     fn who_is_displaced_and_does_not_go_keeps_others_out() {
         let permits = permits(1, 1);
         let mut leaving = Vec::new();
-        for _ in 0..=LEAVING_MAX {
+        for _ in 0..=LEAVING_PER_PEER_MAX {
             leaving.push(permits.take(Peer::Local, &pace()).unwrap());
         }
         assert_eq!(permits.take(Peer::Local, &pace()).err(), Some(Full::Listener(1)));
@@ -362,6 +387,31 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_go_costs_no_other_address_its_turn() {
+        let permits = permits(6, 3);
+        let mut held = Vec::new();
+        for _ in 0..3 + LEAVING_PER_PEER_MAX {
+            held.push(permits.take(ip("192.0.2.1"), &pace()).unwrap());
+        }
+        assert_eq!(permits.take(ip("192.0.2.1"), &pace()).err(), Some(Full::Address(3)));
+        // The others displace each other all the same, also where the first has most.
+        for host in 2..=5 {
+            held.push(permits.take(ip(&format!("192.0.2.{host}")), &pace()).unwrap());
+        }
+        assert_eq!(permits.lock().leaving, LEAVING_PER_PEER_MAX + 1);
+        let all = permits.lock().leaving;
+        for host in 0..=LEAVING_MAX - all {
+            let taken = permits.take(ip(&format!("198.51.100.{host}")), &pace());
+            assert_eq!(
+                taken.is_ok(),
+                host < LEAVING_MAX - all,
+                "no more than {LEAVING_MAX} in all"
+            );
+            held.extend(taken);
+        }
+    }
+
+    #[test]
     fn nothing_is_remembered_of_who_has_left() {
         let permits = permits(2, 2);
         for host in 0..1000_u32 {
@@ -370,5 +420,6 @@ mod tests {
         }
         let open = permits.lock();
         assert_eq!((open.all, open.by_peer.len(), open.leaving), (0, 0, 0));
+        assert!(open.leaving_by_peer.is_empty());
     }
 }
