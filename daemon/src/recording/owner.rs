@@ -218,18 +218,13 @@ impl Owner {
             .unacknowledged
             .iter()
             .filter(|bundle| bundle.first_id >= stored)
-            .map(|bundle| Group { entries: &bundle.entries, name: bundle.name })
+            .map(|bundle| Group { entries: &bundle.entries, name: bundle.name() })
             .collect();
         log.append_named(&groups)?;
         log.commit()?;
         let mut backlog = self.shared.lock();
         backlog.records -= records_of(&self.unacknowledged);
-        for name in self.unacknowledged.iter().filter_map(|bundle| bundle.name) {
-            let pending = backlog.pending.remove(&name);
-            for waiting in pending.into_iter().flat_map(|pending| pending.waiting) {
-                let _ = waiting.send(());
-            }
-        }
+        self.unacknowledged.iter().for_each(|bundle| backlog.stored(bundle));
         drop(backlog);
         self.commit_took = started.elapsed();
         self.shared.metrics.commit.observe(self.commit_took.as_secs_f64());
@@ -242,12 +237,14 @@ impl Owner {
     /// budget.
     fn acknowledge(&mut self) {
         let mut taken = Vec::with_capacity(self.unacknowledged.len());
+        let mut shares = Vec::new();
         for bundle in self.unacknowledged.drain(..) {
             if let Some(committed) = bundle.committed {
                 // The asker may have given up; its record is kept all the same.
                 let _ = committed.send(());
             }
             taken.push(bundle.taken);
+            shares.extend(bundle.share);
         }
         self.pieces.freed(taken.iter().map(Taken::bytes).sum());
     }

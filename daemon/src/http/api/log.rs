@@ -28,9 +28,11 @@ use crate::health::Health;
 use crate::offload::{Needs, Offload, Progress};
 use crate::os::SmallPieces;
 use crate::recording::batch::{self, Batch, BatchError};
-use crate::recording::{Durability, LogWriter, Promise, Unlogged, parsing_bytes};
+use crate::recording::{BatchKey, Durability, LogWriter, Promise, Source, Unlogged, parsing_bytes};
 
-/// A strict answer waits this long for its commit, an SD card's usual stall included.
+/// A strict answer waits this long for its commit: an SD card's usual stall is a few seconds, and most
+/// clients give up after 30 s. Then the answer is 503 though the batch stays queued and may still be
+/// stored; whoever sends it again, under its name or byte for byte, is told of the one that is stored.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Devices and models that are named in the counters, the ones with the most records.
@@ -105,11 +107,17 @@ impl LogApi {
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
         let (needs, writer) = (Needs { bytes, ..body.needs() }, self.setup.writer.clone());
+        let sender = body.peer();
         // Its memory is held until the records are in the queue, which has a share of its own.
         let append = move |_: &Progress| {
             let parsed = batch::parse(&body.bytes, records_max, &boot_id, Stamp::now());
             let appended = parsed.map_err(rejection).and_then(|Batch { entries, name }| {
-                writer.append(entries, name, promise).map_err(unlogged)
+                let key = match name {
+                    Some(name) => Some(BatchKey::Named(name)),
+                    // Who is answered at once has no reason to send it again.
+                    None => durable.then(|| BatchKey::unnamed(sender, &body.bytes)),
+                };
+                writer.append(entries, Source::Batch { sender, key }, promise).map_err(unlogged)
             });
             if appended.is_err() {
                 SmallPieces::default().freed(bytes);
