@@ -136,7 +136,7 @@ impl Owner {
                 Next::End => break,
                 Next::Commit => {
                     heartbeat.busy(Work::Commit);
-                    self.commit_group()
+                    self.commit_group(heartbeat)
                 }
                 Next::Tuned => Ok(()),
                 Next::Idle => self.log.as_mut().map_or(Ok(()), PredictionLog::idle),
@@ -209,7 +209,7 @@ impl Owner {
         Next::Commit
     }
 
-    fn commit_group(&mut self) -> Result<(), LogError> {
+    fn commit_group(&mut self, heartbeat: &Heartbeat) -> Result<(), LogError> {
         let Some(log) = &mut self.log else { return Err(LogError::Closed) };
         let started = Instant::now();
         // After a reopen, what had reached the medium before the error is there already.
@@ -220,7 +220,8 @@ impl Owner {
             .filter(|bundle| bundle.first_id >= stored)
             .map(|bundle| Group { entries: &bundle.entries, name: bundle.name() })
             .collect();
-        log.append_named(&groups)?;
+        log.append_named(&groups, &mut || heartbeat.busy(Work::Commit))?;
+        heartbeat.busy(Work::Commit);
         log.commit()?;
         let mut backlog = self.shared.lock();
         backlog.records -= records_of(&self.unacknowledged);
