@@ -16,7 +16,7 @@ use crate::health::{Heartbeat, Work};
 use crate::metrics::gauge_value;
 use crate::peer::Peer;
 use crate::queue::{Full, Limits, Popped, Queue};
-use crate::recording::LogWriter;
+use crate::recording::{LogWriter, Source};
 use picket_base::budget::{Budget, Class, Taken};
 use picket_base::clock::{Stamp, micros};
 use picket_picture::DecodeError;
@@ -163,7 +163,7 @@ impl Workers {
         self.metrics.observe(waited, times);
         self.rate.learn(job.cost, times);
         let entry = setup.entry(&prediction, times.inference);
-        let appended = setup.writer.append(vec![entry], None, job.promise).ok();
+        let appended = setup.writer.append(vec![entry], Source::Own, job.promise).ok();
         let id = appended.as_ref().map(|appended| appended.batch.first_id);
         tracing::debug!(prediction_id = id, label = prediction.label(), "predicted");
         let judged = Judged::write(&JudgedView::of(&prediction, id, job.shown));

@@ -30,9 +30,11 @@ use crate::http::listener::leave_memory;
 use crate::offload::{Needs, Offload, Progress};
 use crate::os::SmallPieces;
 use crate::recording::batch::{self, Batch, BatchError, Room, Terms};
-use crate::recording::{Durability, LogWriter, Promise, Unlogged};
+use crate::recording::{BatchKey, Durability, LogWriter, Promise, Source, Unlogged};
 
-/// A strict answer waits this long for its commit, an SD card's usual stall included.
+/// A strict answer waits this long for its commit: an SD card's usual stall is a few seconds, and most
+/// clients give up after 30 s. Then the answer is 503 though the batch stays queued and may still be
+/// stored; whoever sends it again, under its name or byte for byte, is told of the one that is stored.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Devices and models that are named in the counters, the ones with the most records.
@@ -104,14 +106,20 @@ impl LogApi {
         let bytes = body.bytes.len() + PARSING_BYTES;
         let needs = Needs { bytes, ..body.needs() };
         let (writer, most) = (self.setup.writer.clone(), ingest.largest());
+        let sender = body.peer();
         // Its memory is held until the records are in the queue, which has a share of its own.
         let append = move |_: &Progress, taken| {
-            let bytes_max = writer.largest_bytes();
+            let bytes_max = writer.largest_batch_bytes();
             let terms = Terms { records_max, bytes_max, boot_id: &boot_id, at: Stamp::now() };
             let mut room = Room { taken, most };
             let parsed = batch::parse(&body.bytes, terms, &mut room);
             let appended = parsed.map_err(rejection).and_then(|Batch { entries, name }| {
-                writer.append(entries, name, promise).map_err(unlogged)
+                let key = match name {
+                    Some(name) => Some(BatchKey::Named(name)),
+                    // Who is answered at once has no reason to send it again.
+                    None => durable.then(|| BatchKey::unnamed(sender, &body.bytes)),
+                };
+                writer.append(entries, Source::Batch { sender, key }, promise).map_err(unlogged)
             });
             if appended.is_err() {
                 SmallPieces::default().freed(room.taken.bytes());
