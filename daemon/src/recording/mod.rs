@@ -8,6 +8,7 @@ mod metrics;
 mod owner;
 mod wear;
 mod weight;
+mod wire;
 
 pub use durability::{Durability, Promise};
 pub use handle::{Appended, LogWriter, Unlogged};
