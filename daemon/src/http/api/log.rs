@@ -48,9 +48,11 @@ const OTHERS: &str = "other";
 const PAGE_TIME: Duration = Duration::from_millis(5);
 const SEARCH_TIME: Duration = Duration::from_millis(200);
 
-/// A batch is parsed once there is as much memory as its body has, and so much more, bytes: most records
-/// take less than their JSON. The rest is taken as they are read.
-const PARSING_BYTES: usize = 64 << 10;
+/// A batch is parsed once there is so much memory for each byte of its body, and so much more, bytes. Few
+/// records take more than their JSON; only what they do is taken as they are read, where nobody waits for it
+/// to be free.
+const PARSING_FACTOR: usize = 2;
+const PARSING_BYTES: usize = 256 << 10;
 
 /// Whoever answers for the log.
 pub struct LogApi {
@@ -103,7 +105,7 @@ impl LogApi {
         let durable = durability == Durability::Strict;
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
-        let bytes = body.bytes.len() + PARSING_BYTES;
+        let bytes = body.bytes.len() * PARSING_FACTOR + PARSING_BYTES;
         let needs = Needs { bytes, ..body.needs() };
         let (writer, most) = (self.setup.writer.clone(), ingest.largest());
         let sender = body.peer();
