@@ -16,6 +16,7 @@ use super::pace::{Pace, Patience};
 use super::permits::{Full, Permits, share};
 use super::routes::Routes;
 use super::tls::Tls;
+use super::turns::Turns;
 use crate::health::Heartbeat;
 use crate::http::metrics::{Dropped, HttpMetrics};
 use crate::memory::Shares;
@@ -121,6 +122,7 @@ impl Server {
             metrics: self.metrics.clone(),
             stopped: stopped.clone(),
             turning_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+            turns: Turns::default(),
             answers: self.budget.clone().map(|budget| Shares::new(budget, Class::Answer)),
             budget: self.budget.clone(),
         });

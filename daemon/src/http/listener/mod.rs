@@ -13,6 +13,7 @@ mod routes;
 mod secret;
 mod tcp;
 mod tls;
+mod turns;
 mod unread;
 
 use crate::peer;
@@ -26,3 +27,4 @@ pub use tls::{Look, Tls, TlsError};
 
 pub(in crate::http) use fixed::error_response;
 pub(in crate::http) use secret::warn_if_exposed;
+pub(in crate::http) use turns::Turns;
