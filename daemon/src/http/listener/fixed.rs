@@ -53,7 +53,7 @@ pub(super) fn refusal(written: &[u8]) -> Option<(u16, Vec<u8>)> {
         }
         431 => format!(
             "the request's head is too large, at most {HEADERS_MAX} headers and {HEAD_BYTES_MAX} bytes \
-             are taken"
+             are taken, or its Content-Length is"
         ),
         _ => return None,
     };
