@@ -15,7 +15,7 @@ use picket_records::{LogError, LogReader, Names, Query, StoredBatch, VerifyRepor
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use warp::http::header::CONTENT_TYPE;
+use warp::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
@@ -98,6 +98,7 @@ impl LogApi {
     pub(super) async fn store(&self, mut request: Request) -> Result<Response, Rejected> {
         let durability = durability(request.query(), *self.setup.durability.get())?;
         require_json(request.headers())?;
+        require_unpacked(request.headers())?;
         let body = self.setup.bodies.read(&mut request).await?;
         let boot_id = self.setup.boot_id.clone();
         let records_max = self.setup.batch_max;
@@ -275,6 +276,19 @@ fn rejection(error: BatchError) -> Rejected {
         BatchError::Memory(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     Rejected::new(status, error.to_string())
+}
+
+/// Refuses a batch that says that it is packed.
+fn require_unpacked(headers: &HeaderMap) -> Result<(), Rejected> {
+    for value in headers.get_all(CONTENT_ENCODING) {
+        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
+            let coding = String::from_utf8_lossy(value.as_bytes());
+            let coding: String = coding.chars().take(100).collect();
+            let text = format!("Content-Encoding is {coding}, none is taken here");
+            return Err(Rejected::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a batch that does not say that it is JSON: what a web page may send to any host without

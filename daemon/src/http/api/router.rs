@@ -3,9 +3,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use picket_base::Live;
-use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING, WWW_AUTHENTICATE};
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::{Reply, Response};
 
@@ -16,7 +17,8 @@ use super::pattern::{self, Segments};
 use super::rejected::Rejected;
 use super::request::{Asker, Request};
 use super::state::Api;
-use crate::http::listener::{BodyStream, Head, Routes};
+use crate::http::listener::{BodyStream, Head, Routes, Turns};
+use crate::os;
 
 /// The scheme that the API listener asks for, where it asks (RFC 6750).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"picket\"");
@@ -158,11 +160,14 @@ struct Router {
     doors: Arc<Doors>,
     admin: Arc<Admin>,
     api: Option<Arc<Api>>,
+    /// What each address has used of the listener's thread.
+    turns: Arc<Turns>,
 }
 
 impl Router {
     fn of(surface: Surface, admin: Arc<Admin>, api: Option<Arc<Api>>) -> Router {
-        Router { table: &ROUTES, surface, token: None, doors: Arc::default(), admin, api }
+        let (doors, turns) = (Arc::default(), Arc::default());
+        Router { table: &ROUTES, surface, token: None, doors, admin, api, turns }
     }
 
     fn routes(self) -> Routes {
@@ -175,10 +180,14 @@ impl Router {
 
     /// Answers a request, and counts it if there was nothing of substance to answer.
     async fn answer(&self, head: Arc<Head>, body: BodyStream) -> Response {
-        self.respond(head, body).await.unwrap_or_else(|rejected| {
-            self.admin.metrics.rejected(rejected.status.as_u16());
-            rejected.into_response()
-        })
+        match self.respond(head.clone(), body).await {
+            Ok(response) => response,
+            Err(rejected) => {
+                self.admin.metrics.rejected(rejected.status.as_u16());
+                self.turns.spent(head.peer, Duration::ZERO).await;
+                rejected.into_response()
+            }
+        }
     }
 
     async fn respond(&self, head: Arc<Head>, body: BodyStream) -> Result<Response, Rejected> {
@@ -189,12 +198,19 @@ impl Router {
         }
         self.admit(&head.headers)?;
         let (route, segments) = self.find(&head)?;
+        plainly_transferred(&head.headers)?;
         if route.changes() {
             self.doors.own_site(&head, asked.as_ref())?;
         }
         let request = Request::new(head, self.surface.asker(), segments, body);
         match (&route.handler, &self.api) {
-            (Handler::Admin(answer), _) => Ok(answer(&self.admin, &request)),
+            (Handler::Admin(answer), _) => {
+                let before = os::thread_time();
+                let response = answer(&self.admin, &request);
+                let took = os::thread_time().saturating_sub(before);
+                self.turns.spent(request.peer(), took).await;
+                Ok(response)
+            }
             (Handler::Api(answer), Some(api)) => answer(api.clone(), request).await,
             (Handler::Api(_), None) => unreachable!("the probes' routes need no API"),
         }
@@ -258,6 +274,20 @@ impl Route {
     fn allow(&self) -> &str {
         if self.method == Method::GET { "GET, HEAD" } else { self.method.as_str() }
     }
+}
+
+/// Refuses a body that is transferred in anything but chunks. What is beneath them would be taken for the
+/// body itself: packed bytes for pixels.
+fn plainly_transferred(headers: &HeaderMap) -> Result<(), Rejected> {
+    let values = headers.get_all(TRANSFER_ENCODING).iter();
+    let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let all = values.join(", ");
+    if all.is_empty() || all.trim().eq_ignore_ascii_case("chunked") {
+        return Ok(());
+    }
+    let all: String = all.chars().take(TOLD_CHARS_MAX).collect();
+    let text = format!("Transfer-Encoding is {all}, only chunked is taken here");
+    Err(Rejected::new(StatusCode::NOT_IMPLEMENTED, text))
 }
 
 fn openapi() -> Response {

@@ -13,6 +13,7 @@ mod routes;
 mod secret;
 mod tcp;
 mod tls;
+mod turns;
 mod unread;
 
 use crate::peer;
@@ -27,3 +28,4 @@ pub use unread::leave_memory;
 
 pub(in crate::http) use fixed::error_response;
 pub(in crate::http) use secret::warn_if_exposed;
+pub(in crate::http) use turns::Turns;
