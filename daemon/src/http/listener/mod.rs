@@ -27,4 +27,3 @@ pub use tls::{Look, Tls, TlsError};
 
 pub(in crate::http) use fixed::error_response;
 pub(in crate::http) use secret::warn_if_exposed;
-pub(in crate::http) use turns::Turns;
