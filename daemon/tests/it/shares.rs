@@ -1,6 +1,6 @@
 //! Senders that ask for more than their share: others, other kinds of work and the probes go on.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -317,50 +317,4 @@ fn a_picture_with_far_more_scans_than_any_camera_writes_is_refused_where_it_take
     assert_eq!(refused.status, 413, "{}", refused.body);
     assert!(refused.error().contains("1024 megapixels over all its scans"), "{}", refused.error());
     assert_eq!(daemon.probe("/ready").status, 200);
-}
-
-/// Answers that an address gets which asks for the metrics without a pause, while another asks `times`.
-fn flooded(to: SocketAddr, times: usize) -> usize {
-    let (done, bytes) = (AtomicBool::new(false), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        let flood = connect_from(ATTACKER, to);
-        let (mut asking, mut reading) = (flood.try_clone().unwrap(), flood);
-        let requests = b"GET /metrics HTTP/1.1\r\nHost: box\r\n\r\n".repeat(100);
-        let (done, bytes) = (&done, &bytes);
-        scope.spawn(move || {
-            // Fails once the other thread shuts the connection.
-            while asking.write_all(&requests).is_ok() {}
-        });
-        scope.spawn(move || {
-            let mut piece = [0; 64 << 10];
-            while !done.load(Ordering::Relaxed) {
-                bytes.fetch_add(reading.read(&mut piece).unwrap(), Ordering::Relaxed);
-            }
-            reading.shutdown(std::net::Shutdown::Both).unwrap();
-        });
-        let answer = || {
-            let mut probe = connect_from(OTHER, to);
-            probe.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-            rest(&probe).0
-        };
-        let length = answer().len();
-        while bytes.load(Ordering::Relaxed) < 50 * length {
-            std::thread::yield_now();
-        }
-        let before = bytes.load(Ordering::Relaxed);
-        (0..times).for_each(|_| assert!(answer().contains("inference_model_loaded")));
-        let answers = (bytes.load(Ordering::Relaxed) - before) / length;
-        done.store(true, Ordering::Relaxed);
-        answers
-    })
-}
-
-/// Answers that are made on a listener's own thread: sixteen of them went before each one of the other's.
-#[test]
-fn an_address_that_asks_without_a_pause_keeps_no_listeners_thread_from_others() {
-    let (_state, daemon) = start();
-    for to in [daemon.probe, daemon.api] {
-        let answers = flooded(to, 50);
-        assert!(answers < 50 * 8, "{answers} answers while another got 50");
-    }
 }

@@ -3,7 +3,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use picket_base::Live;
 use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING, WWW_AUTHENTICATE};
@@ -17,8 +16,7 @@ use super::pattern::{self, Segments};
 use super::rejected::Rejected;
 use super::request::{Asker, Request};
 use super::state::Api;
-use crate::http::listener::{BodyStream, Head, Routes, Turns};
-use crate::os;
+use crate::http::listener::{BodyStream, Head, Routes};
 
 /// The scheme that the API listener asks for, where it asks (RFC 6750).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"picket\"");
@@ -160,14 +158,11 @@ struct Router {
     doors: Arc<Doors>,
     admin: Arc<Admin>,
     api: Option<Arc<Api>>,
-    /// What each address has used of the listener's thread.
-    turns: Arc<Turns>,
 }
 
 impl Router {
     fn of(surface: Surface, admin: Arc<Admin>, api: Option<Arc<Api>>) -> Router {
-        let (doors, turns) = (Arc::default(), Arc::default());
-        Router { table: &ROUTES, surface, token: None, doors, admin, api, turns }
+        Router { table: &ROUTES, surface, token: None, doors: Arc::default(), admin, api }
     }
 
     fn routes(self) -> Routes {
@@ -180,14 +175,10 @@ impl Router {
 
     /// Answers a request, and counts it if there was nothing of substance to answer.
     async fn answer(&self, head: Arc<Head>, body: BodyStream) -> Response {
-        match self.respond(head.clone(), body).await {
-            Ok(response) => response,
-            Err(rejected) => {
-                self.admin.metrics.rejected(rejected.status.as_u16());
-                self.turns.spent(head.peer, Duration::ZERO).await;
-                rejected.into_response()
-            }
-        }
+        self.respond(head, body).await.unwrap_or_else(|rejected| {
+            self.admin.metrics.rejected(rejected.status.as_u16());
+            rejected.into_response()
+        })
     }
 
     async fn respond(&self, head: Arc<Head>, body: BodyStream) -> Result<Response, Rejected> {
@@ -204,13 +195,7 @@ impl Router {
         }
         let request = Request::new(head, self.surface.asker(), segments, body);
         match (&route.handler, &self.api) {
-            (Handler::Admin(answer), _) => {
-                let before = os::thread_time();
-                let response = answer(&self.admin, &request);
-                let took = os::thread_time().saturating_sub(before);
-                self.turns.spent(request.peer(), took).await;
-                Ok(response)
-            }
+            (Handler::Admin(answer), _) => Ok(answer(&self.admin, &request)),
             (Handler::Api(answer), Some(api)) => answer(api.clone(), request).await,
             (Handler::Api(_), None) => unreachable!("the probes' routes need no API"),
         }

@@ -28,4 +28,3 @@ pub use unread::leave_memory;
 
 pub(in crate::http) use fixed::error_response;
 pub(in crate::http) use secret::warn_if_exposed;
-pub(in crate::http) use turns::Turns;

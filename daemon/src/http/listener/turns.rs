@@ -1,7 +1,6 @@
-//! Shares of a listener's own thread. Answers that are made there, as /metrics and refusals, are cheap, but
-//! whoever asks for them without a pause, many on one connection, keeps the thread from all others; so does
-//! whoever shakes hands without a pause. An address that has had more than its share waits. It must not know
-//! what is answered.
+//! Shares of a listener's own thread for TLS handshakes, which are its heaviest work: whoever shakes hands
+//! without a pause would keep it from all others. An address that has had more than its share waits. It must
+//! not know what is asked afterwards.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -21,7 +20,7 @@ const PART: u32 = 5;
 /// So much of the thread's time it may use at once.
 const BURST: Duration = Duration::from_millis(20);
 
-/// What reading a request and writing its answer take beside making it; 40 µs were measured.
+/// What a connection takes beside its handshake; 40 µs were measured.
 const AROUND: Duration = Duration::from_micros(50);
 
 /// So many addresses are told apart. The others share what one has.
@@ -34,7 +33,7 @@ const HANDSHAKE: Duration = Duration::from_millis(5);
 const WEIGHT: u64 = 8;
 
 /// What each address has used of a thread.
-pub(in crate::http) struct Turns {
+pub(super) struct Turns {
     used: Mutex<Used>,
     /// What a handshake takes on this box, nanoseconds.
     handshake_ns: AtomicU64,
@@ -55,13 +54,6 @@ struct Used {
 }
 
 impl Turns {
-    /// Notes what an answer took of the processor, and waits until its address may have it.
-    pub async fn spent(&self, peer: Peer, took: Duration) {
-        if let Some(until) = self.note(peer, took, Instant::now()) {
-            sleep_until(until).await;
-        }
-    }
-
     /// Does a handshake once its address may have one, and learns what it takes.
     pub async fn handshake<T>(&self, peer: Peer, shake: impl Future<Output = T>) -> T {
         let expected = Duration::from_nanos(self.handshake_ns.load(Ordering::Relaxed));
@@ -118,28 +110,28 @@ mod tests {
         Peer::at(Ipv4Addr::from_bits(number).into())
     }
 
-    /// What an address that never pauses gets answered within a second.
-    fn answers_in_a_second(turns: &Turns, peer: Peer, took: Duration) -> u32 {
+    /// The handshakes that an address which never pauses gets within a second.
+    fn handshakes_in_a_second(turns: &Turns, peer: Peer, took: Duration) -> u32 {
         let start = Instant::now();
-        let (mut now, mut answers) = (start, 0);
+        let (mut now, mut done) = (start, 0);
         while now < start + Duration::from_secs(1) {
             now = turns.note(peer, took, now).unwrap_or(now + took);
-            answers += 1;
+            done += 1;
         }
-        answers
+        done
     }
 
     #[test]
-    fn who_asks_without_a_pause_gets_a_fifth_of_the_thread_and_others_do_not_wait_for_it() {
+    fn who_never_pauses_gets_a_fifth_of_the_thread_and_others_do_not_wait_for_it() {
         let turns = Turns::default();
         let took = Duration::from_millis(1) - AROUND;
-        let answers = answers_in_a_second(&turns, peer(1), took);
-        assert!((200..=225).contains(&answers), "{answers}");
+        let done = handshakes_in_a_second(&turns, peer(1), took);
+        assert!((200..=225).contains(&done), "{done}");
         assert!(turns.note(peer(2), took, Instant::now()).is_none());
     }
 
     #[test]
-    fn a_scrape_now_and_then_never_waits() {
+    fn a_handshake_now_and_then_never_waits() {
         let turns = Turns::default();
         let start = Instant::now();
         for second in 0..100 {
