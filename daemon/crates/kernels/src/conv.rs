@@ -102,6 +102,7 @@ impl Conv {
         };
         let shape = other.view.has_shape([to.rows, to.columns], to.channels);
         assert!(shape, "{:?} is added to {to:?}", other.view);
+        other.view.assert_read(other.bytes.len(), [0; 4]);
         let finish = Finish::Addition(addition, other, self.kernel);
         self.pass(Pass { input: input.bytes, from: input.view, output, to, finish });
     }
