@@ -80,12 +80,12 @@ pub unsafe fn finish<const VECTORS: usize, const PIXELS: usize>(
 ) {
     let at = scales.as_ptr();
     // SAFETY: the CPU has the features, and there are VECTORS times SUMS scales.
-    let (scales, high) = unsafe {
+    let scales = unsafe {
         let mut scales = [_mm512_setzero_ps(); VECTORS];
         for (vector, scale) in scales.iter_mut().enumerate() {
             *scale = _mm512_loadu_ps(at.add(vector * SUMS));
         }
-        (scales, _mm512_set1_ps(range.high))
+        scales
     };
     // SAFETY: as the caller says. `Target::of` saw that the block of the other tensor is there for each pixel.
     unsafe {
@@ -94,7 +94,7 @@ pub unsafe fn finish<const VECTORS: usize, const PIXELS: usize>(
                 target,
                 range.zero,
                 #[inline(always)]
-                |pixel, vector| rounded(sums[pixel][vector], scales[vector], high),
+                |pixel, vector| rounded(sums[pixel][vector], scales[vector]),
                 #[inline(always)]
                 |bytes| bytes,
             ),
@@ -104,7 +104,7 @@ pub unsafe fn finish<const VECTORS: usize, const PIXELS: usize>(
                     target,
                     range.zero,
                     #[inline(always)]
-                    |pixel, vector| rounded(sums[pixel][vector], scales[vector], high),
+                    |pixel, vector| rounded(sums[pixel][vector], scales[vector]),
                     #[inline(always)]
                     |bytes| answers.of(bytes),
                 );
@@ -118,7 +118,7 @@ pub unsafe fn finish<const VECTORS: usize, const PIXELS: usize>(
                     #[inline(always)]
                     |pixel, vector| {
                         let at = other.add(pixel.min(last) * step + vector * SUMS);
-                        let own = rounded(sums[pixel][vector], scales[vector], high);
+                        let own = rounded(sums[pixel][vector], scales[vector]);
                         adding.sum(own, _mm_loadu_si128(at.cast()))
                     },
                     #[inline(always)]
@@ -129,19 +129,23 @@ pub unsafe fn finish<const VECTORS: usize, const PIXELS: usize>(
     }
 }
 
-/// Returns what a sum becomes, less the zero point and with no lower limit: what packing does not saturate
-/// is within the range.
+/// Whether `rounded` takes these scales: no product of a sum is too large for an i32. All of a layer's are
+/// far below.
+pub fn takes(scales: &[f32]) -> bool {
+    scales.iter().all(|scale| *scale < 1.0)
+}
+
+/// Returns what a sum becomes, less the zero point and without limits: what packing does not saturate is
+/// within the range.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn rounded(sum: __m512i, scale: __m512, high: __m512) -> __m512i {
-    let real = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-    // What is too large for an i32 would become the least of them; what is too small does too.
-    _mm512_cvtps_epi32(_mm512_min_ps(real, high))
+fn rounded(sum: __m512i, scale: __m512) -> __m512i {
+    _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale))
 }
 
 /// The constants of an addition.
 struct Adding {
-    low: __m512i,
+    limits: [__m512i; 2],
     moved: __m512i,
     other_zero: __m512i,
     ratios: [__m512; 2],
@@ -154,7 +158,7 @@ impl Adding {
     fn new(addition: &Addition, own: Range) -> Adding {
         let ([own_zero, other_zero], ratios) = addition.inputs();
         Adding {
-            low: _mm512_set1_epi32(own.low as i32),
+            limits: [own.low, own.high].map(|limit| _mm512_set1_epi32(limit as i32)),
             // Zero where the addition is of this very tensor.
             moved: _mm512_set1_epi32(own.zero - own_zero),
             other_zero: _mm512_set1_epi32(other_zero),
@@ -167,10 +171,12 @@ impl Adding {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn sum(&self, own: __m512i, other: __m128i) -> __m512i {
-        let own = _mm512_add_epi32(_mm512_max_epi32(own, self.low), self.moved);
+        let own = _mm512_min_epi32(_mm512_max_epi32(own, self.limits[0]), self.limits[1]);
+        let own = _mm512_add_epi32(own, self.moved);
         let other = _mm512_sub_epi32(_mm512_cvtepu8_epi32(other), self.other_zero);
         let own = _mm512_mul_ps(_mm512_cvtepi32_ps(own), self.ratios[0]);
         let other = _mm512_mul_ps(_mm512_cvtepi32_ps(other), self.ratios[1]);
+        // What is too large for an i32 would become the least of them; what is too small does too.
         _mm512_cvtps_epi32(_mm512_min_ps(_mm512_add_ps(own, other), self.high))
     }
 }
@@ -255,10 +261,9 @@ fn ordered(bytes: __m512i) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub fn requantise(sums: [__m512i; GROUP], scales: [__m512; GROUP], range: Range) -> __m512i {
-    let high = _mm512_set1_ps(range.high);
     let mut values = sums;
     for (value, scale) in values.iter_mut().zip(scales) {
-        *value = rounded(*value, scale, high);
+        *value = rounded(*value, scale);
     }
     ordered(packed(&values, range.zero))
 }

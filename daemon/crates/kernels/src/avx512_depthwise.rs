@@ -213,9 +213,10 @@ unsafe fn kernel<
             unsafe {
                 let start = input.add(band.start + at * band.pixel_step);
                 // Behind the last row weights are 0.
-                let x = interleaved([0, 1, 2, 3].map(|row| {
-                    start.add((quad * 4 + row).min(rows - 1) * band.row_step)
-                }));
+                let x = interleaved(
+                    [0, 1, 2, 3]
+                        .map(|row| start.add((quad * 4 + row).min(rows - 1) * band.row_step)),
+                );
                 for (ahead, sums) in sums.iter_mut().enumerate() {
                     let Some(tap) = tap.checked_sub(ahead * STRIDE) else { continue };
                     for (row, sums) in sums.iter_mut().enumerate() {
@@ -250,10 +251,30 @@ unsafe fn kernel<
             sums[ahead - 1] = sums[ahead];
         }
         sums[LIVE - 1] = [biases; ROWS];
-        let second = done[ROWS - 1];
-        let sums: [__m512i; GROUP] = [done[0][0], done[0][1], second[0], second[1]];
-        let mut bytes = requantise(sums, [scales[0], scales[1], scales[0], scales[1]], band.range);
-        if let Some(answers) = &answers {
+        // SAFETY: the target's rows have place for so many pixels.
+        unsafe { finish(&done, &scales, answers.as_ref(), (band, target, pixel)) }
+    }
+}
+
+/// Turns the sums of a pixel into bytes and writes them. It is part of the kernel that calls it, so that the
+/// sums stay in its registers.
+///
+/// # Safety
+/// The CPU has the kernel's features. Each row of the target has place for the pixel, with as many channels as
+/// the band's block has.
+#[inline(always)]
+unsafe fn finish<const ROWS: usize>(
+    done: &Sums<ROWS>,
+    scales: &[__m512; VECTORS],
+    answers: Option<&Answers>,
+    (band, target, pixel): (&Band, &mut Target, usize),
+) {
+    let ([first, second], [low, high]) = ([done[0], done[ROWS - 1]], *scales);
+    let sums: [__m512i; GROUP] = [first[0], first[1], second[0], second[1]];
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut bytes = requantise(sums, [low, high, low, high], band.range);
+        if let Some(answers) = answers {
             bytes = answers.of(bytes);
         }
         for row in 0..ROWS {
@@ -261,11 +282,8 @@ unsafe fn kernel<
                 0 => bytes,
                 _ => _mm512_castsi256_si512(_mm512_extracti64x4_epi64::<1>(bytes)),
             };
-            // SAFETY: the target's rows have place for so many pixels of as many channels.
-            unsafe {
-                let to = target.output.as_mut_ptr().add(target.rows[row] + pixel * target.step);
-                put::<VECTORS>(to, half, band.block.lanes);
-            }
+            let to = target.output.as_mut_ptr().add(target.rows[row] + pixel * target.step);
+            put::<VECTORS>(to, half, band.block.lanes);
         }
     }
 }

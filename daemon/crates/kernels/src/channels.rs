@@ -36,7 +36,10 @@ impl Channels {
         if let Some(choice) = &self.choice {
             return choice.run(input, from, output, to);
         }
-        assert!(to.has_shape([from.rows, from.columns], self.channels.len()), "{from:?} and {to:?}");
+        assert!(
+            to.has_shape([from.rows, from.columns], self.channels.len()),
+            "{from:?} and {to:?}"
+        );
         for row in 0..to.rows {
             for column in 0..to.columns {
                 let pixel = &input[from.at(row, column)..][..from.channels];

@@ -55,10 +55,14 @@ impl Conv {
         convolution.check()?;
         let geometry = convolution.geometry.clone();
         assert!(pixel >= geometry.in_channels, "a pixel of {pixel} bytes for {geometry:?}");
-        let method = match convolution.without_zeros() {
+        let scaled = paths::takes_scales(&convolution.scales, kernel);
+        let method = match convolution.without_zeros().filter(|_| scaled) {
             None => Method::Plain(Plain::pack(convolution, kernel)),
             Some(convolution) if geometry.is_depthwise() => {
                 Method::Depthwise(paths::depthwise(&convolution, kernel))
+            }
+            Some(convolution) if geometry.groups == 1 => {
+                Method::Dense(vec![Dense::pack(&convolution, pixel, kernel)])
             }
             Some(convolution) => {
                 let groups = convolution.groups();

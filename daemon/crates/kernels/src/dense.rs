@@ -289,54 +289,68 @@ fn line_start(weights: &[i8]) -> usize {
 }
 
 fn pack_weights(convolution: &Convolution, form: Form, runs: &Runs) -> Vec<i8> {
+    let lanes = form.lanes;
+    let grouped =
+        |at: usize, lane: usize, group: usize| (at / group * lanes + lane) * group + at % group;
+    // Each with numbers that the compiler knows: millions of weights are packed while a model loads.
+    match form.order {
+        Order::Groups(1) => scatter::<1>(convolution, form, runs, |lane, at| grouped(at, lane, 1)),
+        Order::Groups(4) => scatter::<1>(convolution, form, runs, |lane, at| grouped(at, lane, 4)),
+        Order::Groups(8) => scatter::<1>(convolution, form, runs, |lane, at| grouped(at, lane, 8)),
+        Order::Groups(group) => {
+            scatter::<1>(convolution, form, runs, |lane, at| grouped(at, lane, group))
+        }
+        Order::EvenOddWide => scatter::<2>(convolution, form, runs, |lane, at| {
+            let (group, within) = (at / 4 * 4, at % 4);
+            group * lanes + (within % 2 * lanes + lane) * 2 + within / 2
+        }),
+        Order::Sixteens => {
+            let sixteens = runs.len / 16 * 16;
+            scatter::<1>(convolution, form, runs, |lane, at| match at.checked_sub(sixteens) {
+                None => grouped(at, lane, 16),
+                Some(behind) => sixteens * lanes + grouped(behind, lane, 8),
+            })
+        }
+    }
+}
+
+/// Puts each weight, of BYTES, where `place` says that its channel's for an element of a run lies among the
+/// run's.
+fn scatter<const BYTES: usize>(
+    convolution: &Convolution,
+    form: Form,
+    runs: &Runs,
+    place: impl Fn(usize, usize) -> usize,
+) -> Vec<i8> {
     let geometry = &convolution.geometry;
     let [rows, columns] = geometry.windows.kernel;
-    let run_len = runs.len;
+    let taps = rows * columns;
+    let run = runs.len * form.lanes;
     let blocks = geometry.out_channels.div_ceil(form.lanes);
-    let bytes = form.weight_bytes();
-    let len = blocks * form.lanes * rows * runs.count * run_len * bytes;
+    let len = blocks * rows * runs.count * run * BYTES;
     let mut padded = vec![0; len + CACHE_LINE];
     let start = line_start(&padded);
     padded.truncate(start + len);
-    let packed = &mut padded[start..];
-    let mut weights = convolution.weights.iter();
-    for out_channel in 0..geometry.out_channels {
+    let (packed, _) = padded[start..].as_chunks_mut::<BYTES>();
+    let channels = convolution.weights.chunks_exact(geometry.in_channels * taps);
+    for (out_channel, weights) in channels.enumerate() {
         let (block, lane) = (out_channel / form.lanes, out_channel % form.lanes);
-        for in_channel in 0..geometry.in_channels {
-            for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |x| (row, x))) {
-                let (run, at) = match runs.count {
-                    1 => (row, column * runs.pixel + in_channel),
-                    count => (row * count + column, in_channel),
-                };
-                let run = (block * rows * runs.count + run) * run_len * form.lanes;
-                let weight = weights.next().expect("check() counted the weights");
-                let place = (run + place(form, run_len, lane, at)) * bytes;
-                packed[place..place + bytes].fill(*weight >> 7);
-                packed[place] = *weight;
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |x| (row, x))) {
+            let (number, first) = match runs.count {
+                1 => (row, column * runs.pixel),
+                count => (row * count + column, 0),
+            };
+            let packed = &mut packed[(block * rows * runs.count + number) * run..][..run];
+            let weights = weights[row * columns + column..].iter().step_by(taps);
+            for (in_channel, weight) in weights.enumerate() {
+                // The sign, where there is a second byte.
+                let mut bytes = [*weight >> 7; BYTES];
+                bytes[0] = *weight;
+                packed[place(lane, first + in_channel)] = bytes;
             }
         }
     }
     padded
-}
-
-/// Returns where the weight of a channel for element `at` of a run lies among the run's.
-fn place(form: Form, run_len: usize, lane: usize, at: usize) -> usize {
-    let Form { lanes, .. } = form;
-    let grouped = |from: usize, group: usize| {
-        let at = at - from;
-        from * lanes + (at / group * lanes + lane) * group + at % group
-    };
-    match form.order {
-        Order::Groups(group) => grouped(0, group),
-        Order::EvenOddWide => {
-            let (group, within) = (at / 4 * 4, at % 4);
-            group * lanes + (within % 2 * lanes + lane) * 2 + within / 2
-        }
-        Order::Sixteens => {
-            let sixteens = run_len / 16 * 16;
-            if at < sixteens { grouped(0, 16) } else { grouped(sixteens, 8) }
-        }
-    }
 }
 
 /// Returns the biases for each part of a window that rows of the output have.
@@ -375,6 +389,10 @@ fn tap_sums(convolution: &Convolution) -> Vec<i32> {
     let mut sums = Vec::with_capacity(convolution.weights.len() / in_channels);
     for weights in convolution.weights.chunks_exact(in_channels * height * width) {
         let start = sums.len();
+        if height * width == 1 {
+            sums.push(weights.iter().map(|weight| i32::from(*weight)).sum());
+            continue;
+        }
         sums.resize(start + height * width, 0);
         for window in weights.chunks_exact(height * width) {
             let taps = sums[start..].iter_mut().zip(window);

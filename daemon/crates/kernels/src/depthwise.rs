@@ -115,13 +115,16 @@ impl Depthwise {
             biases[place] = convolution.bias[channel].wrapping_sub(zero.wrapping_mul(sum));
             scales[place] = convolution.scales[channel];
             for (at, [row, column]) in taps.iter().enumerate() {
-                let size = |at: &isize, size: usize| usize::try_from(*at).ok().filter(|at| *at < size);
+                let size =
+                    |at: &isize, size: usize| usize::try_from(*at).ok().filter(|at| *at < size);
                 let tap = size(row, height).zip(size(column, width));
                 let weight = tap.map_or(0, |(row, column)| own[row * width + column]);
                 let group = block * taps.len() / form.adjacent + at / form.adjacent;
                 let place = (group * form.lanes + lane) * form.adjacent + at % form.adjacent;
-                packed[place * form.bytes..][..form.bytes].fill(weight >> 7);
                 packed[place * form.bytes] = weight;
+                if form.bytes == 2 {
+                    packed[place * form.bytes + 1] = weight >> 7;
+                }
             }
         }
         let range = Range::of(convolution.output.kept_by(kernel));
