@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 
 use super::avx512_put::{SUMS, put};
 use super::avx512_vbmi::Answers;
+use super::convolution::Convolution;
 use super::dense::{Pass, Spot};
 use super::elementwise::Addition;
 use super::last::Finish;
@@ -129,10 +130,25 @@ pub unsafe fn finish<const VECTORS: usize, const PIXELS: usize>(
     }
 }
 
-/// Whether `rounded` takes these scales: no product of a sum is too large for an i32. All of a layer's are
-/// far below.
-pub fn takes(scales: &[f32]) -> bool {
-    scales.iter().all(|scale| *scale < 1.0)
+/// Whether `rounded` takes a convolution, whose weights are less their zero points: no sum that it can have is,
+/// multiplied by its scale, too large for an i32. Those of trained layers are far below.
+pub fn takes(convolution: &Convolution) -> bool {
+    // Sums wrap: none is beyond this.
+    const SUM_MAX: f64 = 2_147_483_648.0;
+    // In f32 the product may be larger by two roundings.
+    const PRODUCT_MAX: f64 = 0.999 * SUM_MAX;
+    let channels = convolution.scales.iter().zip(&convolution.bias).enumerate();
+    let products = convolution.geometry.products_of_sum();
+    channels.into_iter().all(|(channel, (scale, bias))| {
+        let reach = || {
+            let weights = &convolution.weights[channel * products..][..products];
+            let weights: i64 = weights.iter().map(|weight| i64::from(*weight).abs()).sum();
+            // Bytes and zero point are up to 255 each.
+            2 * 255 * weights + i64::from(*bias).abs()
+        };
+        let scale = f64::from(*scale);
+        scale < 0.999 || SUM_MAX.min(reach() as f64) * scale < PRODUCT_MAX
+    })
 }
 
 /// Returns what a sum becomes, less the zero point and without limits: what packing does not saturate is

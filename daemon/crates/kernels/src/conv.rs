@@ -55,8 +55,8 @@ impl Conv {
         convolution.check()?;
         let geometry = convolution.geometry.clone();
         assert!(pixel >= geometry.in_channels, "a pixel of {pixel} bytes for {geometry:?}");
-        let scaled = paths::takes_scales(&convolution.scales, kernel);
-        let method = match convolution.without_zeros().filter(|_| scaled) {
+        let usual = convolution.without_zeros();
+        let method = match usual.filter(|usual| paths::takes_sums(usual, kernel)) {
             None => Method::Plain(Plain::pack(convolution, kernel)),
             Some(convolution) if geometry.is_depthwise() => {
                 Method::Depthwise(paths::depthwise(&convolution, kernel))
