@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod dir;
 pub mod disk;
 mod error;
 mod live;

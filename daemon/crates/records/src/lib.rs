@@ -27,6 +27,8 @@ mod headroom;
 mod high_water;
 mod journal;
 mod keys;
+#[allow(dead_code)]
+mod log;
 mod open;
 mod origin;
 mod packed;
