@@ -68,7 +68,8 @@ impl PredictionLog {
         let used = self.scan.origins.get_mut(&number).expect("its number was given just now");
         used.records += 1;
         let place = format::Place { id, previous: self.link, origin: number, more_follow };
-        let (value, link) = format::encode(&place, &used.content, entry);
+        let encoded = format::encode(&place, &used.content, entry);
+        let (value, link) = encoded.expect("names, notes and lists are bounded");
         self.link = link;
         self.next_id += 1;
         Ok(value)

@@ -200,7 +200,7 @@ pub(super) mod tests {
     pub(in super::super) fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
         let content = to_content(&origin);
-        format::encode(&place(id, 0), &content, &predicted(&origin, 1, false)).0
+        format::encode(&place(id, 0), &content, &predicted(&origin, 1, false)).unwrap().0
     }
 
     /// These records in one chunk.

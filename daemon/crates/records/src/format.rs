@@ -148,16 +148,26 @@ pub(super) struct Place {
 ///
 /// `origin_content` is the content of the origin's own value: what the record says about who made
 /// it is covered by the chain as well, its number in the store is not.
-pub(super) fn encode(place: &Place, origin_content: &[u8], entry: &Entry) -> (Vec<u8>, Link) {
+///
+/// # Errors
+/// `Content` when it takes more than a value can.
+pub(super) fn encode(
+    place: &Place,
+    origin_content: &[u8],
+    entry: &Entry,
+) -> Result<(Vec<u8>, Link), Damage> {
     let mut value = header(Kind::Record);
     value.extend(GENESIS);
     value = postcard::to_extend(&place.origin, value).expect("a Vec takes any content");
     let payload_start = value.len();
     let payload = to_payload(place, entry);
     value = postcard::to_extend(&payload, value).expect("a Vec takes any content");
+    if value.len() > HEADER_BYTES + CONTENT_BYTES_MAX {
+        return Err(Damage::Content);
+    }
     let link = link(&place.previous, origin_content, &value[payload_start..]);
     value[HEADER_BYTES..HEADER_BYTES + link.len()].copy_from_slice(&link);
-    (seal(value), link)
+    Ok((seal(value), link))
 }
 
 fn to_payload<'a>(place: &Place, entry: &'a Entry) -> Payload<'a> {
@@ -387,7 +397,7 @@ pub(crate) mod tests {
 
     fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
-        encode(&place(id, 4), &origin::to_content(&origin), &predicted(&origin, 3, true)).0
+        encode(&place(id, 4), &origin::to_content(&origin), &predicted(&origin, 3, true)).unwrap().0
     }
 
     #[test]
@@ -425,11 +435,11 @@ pub(crate) mod tests {
         let (here, there) = (origin("edge-01"), origin("edge-02"));
         let entry = predicted(&here, 3, true);
         let content = origin::to_content(&here);
-        let (value, link) = encode(&place(17, 4), &content, &entry);
+        let (value, link) = encode(&place(17, 4), &content, &entry).unwrap();
         assert_eq!(expected_link(&GENESIS, &content, &value), Ok(link));
         assert_ne!(expected_link(&[1; 12], &content, &value), Ok(link));
         assert_ne!(expected_link(&GENESIS, &origin::to_content(&there), &value), Ok(link));
-        let (_, other) = encode(&place(17, 4), &content, &predicted(&here, 3, false));
+        let (_, other) = encode(&place(17, 4), &content, &predicted(&here, 3, false)).unwrap();
         assert_ne!(other, link);
         let moved = with_origin(&value, 5).unwrap();
         assert_eq!(expected_link(&GENESIS, &content, &moved), Ok(link));

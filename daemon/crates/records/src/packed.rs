@@ -308,7 +308,7 @@ mod tests {
         let encode = |((number, more_follow, entry), id): (&(u32, bool, Entry), u64)| {
             let (origin, more_follow) = (*number, *more_follow);
             let place = format::Place { id, previous, origin, more_follow };
-            let (value, link) = format::encode(&place, b"origin", entry);
+            let (value, link) = format::encode(&place, b"origin", entry).unwrap();
             previous = link;
             value
         };

@@ -336,7 +336,8 @@ mod tests {
     fn values_are_found_between_rubbish_and_across_chunks() {
         let origin = origin("edge-01");
         let content = to_content(&origin);
-        let value = |id| format::encode(&place(id, 4), &content, &predicted(&origin, 1, false)).0;
+        let value =
+            |id| format::encode(&place(id, 4), &content, &predicted(&origin, 1, false)).unwrap().0;
         let chunk = |ids: Range<u64>| {
             let mut packer = Packer::default();
             ids.for_each(|id| packer.add(&value(id)).unwrap());
@@ -375,7 +376,7 @@ mod tests {
         let content = to_content(&origin);
         let value = |id, note: usize| {
             let entry = reported(&origin, &"n".repeat(note));
-            format::encode(&place(id, 4), &content, &entry).0
+            format::encode(&place(id, 4), &content, &entry).unwrap().0
         };
         let mut packer = Packer::default();
         for (id, note) in [(1, 3_800), (2, CONTENT_BYTES_MAX - 200)] {
@@ -398,7 +399,7 @@ mod tests {
         let content = to_content(&origin);
         let encode = |id, previous: &Link, class| {
             let place = format::Place { previous: *previous, ..place(id, 4) };
-            format::encode(&place, &content, &predicted(&origin, class, false))
+            format::encode(&place, &content, &predicted(&origin, class, false)).unwrap()
         };
         let (first, link) = encode(1, &format::GENESIS, 1);
         let (kept, kept_link) = encode(2, &link, 2);

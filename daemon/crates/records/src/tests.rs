@@ -212,7 +212,7 @@ fn a_removed_record_is_a_gap_and_an_altered_one_breaks_the_chain() {
         let forged = predicted(&origin("edge-01"), 9, false);
         let place =
             format::Place { id: 60, previous: before.1, origin: before.2 ^ 1, more_follow: false };
-        let (value, _) = format::encode(&place, &content, &forged);
+        let (value, _) = format::encode(&place, &content, &forged).unwrap();
         remove(db, 60..61);
         db.insert(record_key(60), packed::single(&value).unwrap()).unwrap();
     });

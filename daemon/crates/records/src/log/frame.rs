@@ -1,6 +1,8 @@
 //! Frames, of which journal and sealed files consist: each names the store, who wrote it when, the frame
 //! before it, and what it holds. It counts only where it continues the one before. Knows no file.
 
+use serde::{Deserialize, Serialize};
+
 use super::position::Stream;
 use crate::format::Link;
 
@@ -32,6 +34,15 @@ pub(crate) enum Kind {
     Footer = 4,
 }
 
+/// Who writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Author {
+    /// Which log, by a number drawn when it was made.
+    pub(crate) store: u64,
+    /// Which opening of it.
+    pub(crate) epoch: u32,
+}
+
 /// What a frame says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -42,10 +53,7 @@ pub(crate) struct Head {
     /// It begins a commit, or it ends one.
     pub(crate) begins: bool,
     pub(crate) ends: bool,
-    /// Which log, by a number drawn when it was made.
-    pub(crate) store: u64,
-    /// Which opening of the log.
-    pub(crate) epoch: u32,
+    pub(crate) author: Author,
     /// Records, or numbers that are void.
     pub(crate) count: u32,
     /// The checksum of the frame before it.
@@ -91,8 +99,8 @@ impl Head {
         bytes.extend([0; 4]);
         bytes.extend([FRAME_VERSION, self.kind as u8, self.stream as u8, flags]);
         bytes.extend(length.to_le_bytes());
-        bytes.extend(self.store.to_le_bytes());
-        bytes.extend(self.epoch.to_le_bytes());
+        bytes.extend(self.author.store.to_le_bytes());
+        bytes.extend(self.author.epoch.to_le_bytes());
         bytes.extend(self.count.to_le_bytes());
         bytes.extend(self.predecessor.to_le_bytes());
         bytes.extend(self.first.to_le_bytes());
@@ -115,8 +123,7 @@ impl Head {
             more_follow: flags & MORE_FOLLOW != 0,
             begins: flags & BEGINS != 0,
             ends: flags & ENDS != 0,
-            store: u64_at(16),
-            epoch: u32_at(24),
+            author: Author { store: u64_at(16), epoch: u32_at(24) },
             count: u32_at(28),
             predecessor: u32_at(32),
             first: u64_at(36),
@@ -182,8 +189,7 @@ pub(crate) mod tests {
             more_follow: false,
             begins: true,
             ends: true,
-            store: 7,
-            epoch: 1,
+            author: Author { store: 7, epoch: 1 },
             count,
             predecessor: 0,
             first,

@@ -5,6 +5,7 @@
 //! Every commit begins on a block of its own, so that no later write touches one that was acknowledged. All
 //! of a commit counts or nothing. A leftover of an earlier round has lower numbers, one of an earlier
 //! opening a lower epoch. Behind a broken commit a later one that counts tells damage from a torn tail.
+//! Within a commit the frames of one stream may have numbers between those of the other's.
 
 use std::io;
 
@@ -116,25 +117,26 @@ pub(crate) fn frames<'a>(
     let mut found: Vec<Frame> = Vec::new();
     // What is left of commits that are broken: counts once a later commit shows that they were whole.
     let mut doubtful = Vec::new();
-    let mut store = stated.map(|stated| stated.store);
-    let mut epoch = stated.map_or(0, |stated| stated.epoch);
+    let mut store = stated.map(|stated| stated.author.store);
+    let mut epoch = stated.map_or(0, |stated| stated.author.epoch);
     let mut next = stated.map_or(0, |stated| stated.round);
     let mut at = 0;
     while at < bytes.len() {
         let (frames, whole) = commit(&bytes[at..])?;
-        let fits = frames.first().is_some_and(|Frame { head, .. }| {
-            store.is_none_or(|store| store == head.store)
-                && head.epoch >= epoch
-                && head.first >= next
-        });
+        let fits = !frames.is_empty()
+            && frames.iter().all(|Frame { head, .. }| {
+                store.is_none_or(|store| store == head.author.store)
+                    && head.author.epoch >= epoch
+                    && head.first >= next
+            });
         let length = if fits && whole { frames.iter().map(Frame::length).sum() } else { 1 };
         at += length.next_multiple_of(BLOCK_BYTES);
         if !fits {
             continue;
         }
         for Frame { head, .. } in &frames {
-            (store, epoch) = (Some(head.store), head.epoch);
-            next = head.end().unwrap_or(next);
+            (store, epoch) = (Some(head.author.store), head.author.epoch);
+            next = next.max(head.end().unwrap_or(0));
         }
         doubtful.extend(frames);
         if whole {
@@ -175,6 +177,7 @@ mod tests {
     use std::ops::Range;
 
     use super::super::frame::tests::head;
+    use super::super::frame::{Author, Head};
     use super::super::position::Position;
     use super::super::sim::{Fault, Sim};
     use super::*;
@@ -187,7 +190,7 @@ mod tests {
             let head = Head {
                 begins: index == 0,
                 ends: index + 1 == numbers.len(),
-                epoch,
+                author: Author { store: 7, epoch },
                 predecessor,
                 ..head(ids.start, (ids.end - ids.start) as u32)
             };
@@ -195,8 +198,6 @@ mod tests {
         }
         bytes
     }
-
-    use super::super::frame::Head;
 
     fn found(sim: &Sim, stated: Option<&Statement>) -> Vec<Range<u64>> {
         let bytes = read(sim).unwrap();
@@ -206,7 +207,7 @@ mod tests {
 
     fn stated(epoch: u32, round: u64) -> Statement {
         let position = Position::continuing(round, [0; 12]);
-        Statement { turn: 1, store: 7, epoch, tail: 0, round, position }
+        Statement { turn: 1, author: Author { store: 7, epoch }, tail: 0, round, position }
     }
 
     #[test]
@@ -265,7 +266,7 @@ mod tests {
         journal.write(&commit_of(2, &[20..21])).unwrap();
         assert_eq!(found(&sim, Some(&stated(2, 20))), [20..21]);
         assert_eq!(found(&sim, Some(&stated(1, 20))), [20..21]);
-        let foreign = Statement { store: 8, ..stated(1, 1) };
+        let foreign = Statement { author: Author { store: 8, epoch: 1 }, ..stated(1, 1) };
         assert_eq!(found(&sim, Some(&foreign)), []);
     }
 

@@ -5,9 +5,21 @@
 //! - `journal` keeps what was committed since the last checkpoint, `witness` how far the log had got.
 
 mod frame;
+mod item;
 mod journal;
+mod known;
 mod medium;
 mod position;
+mod proof;
+mod reader;
+mod sealed;
+mod segment;
 #[cfg(test)]
 mod sim;
+mod staged;
+mod store;
+mod summary;
+mod survey;
+#[cfg(test)]
+mod tests;
 mod witness;

@@ -9,6 +9,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::frame::Author;
 use super::medium::{Access, Bytes, Medium};
 use super::position::Position;
 
@@ -26,9 +27,8 @@ const SYNCED: u64 = 2;
 pub(crate) struct Statement {
     /// Grows with each synced slot.
     pub(crate) turn: u64,
-    pub(crate) store: u64,
-    /// Which opening wrote it.
-    pub(crate) epoch: u32,
+    /// Who wrote it.
+    pub(crate) author: Author,
     /// The checksum of the last frame of the journal before it began again.
     pub(crate) tail: u32,
     /// The number that the journal's first frame has, if it has any.
@@ -99,7 +99,8 @@ pub(crate) fn read(medium: &dyn Medium) -> Option<(Statement, Position)> {
     let marked = slot(SYNCED);
     // Where both synced slots are damaged, what the mark repeats of them is still right.
     let stated = stated.or(marked)?;
-    let same = |mark: &Statement| mark.store == stated.store && mark.turn >= stated.turn;
+    let same =
+        |mark: &Statement| mark.author.store == stated.author.store && mark.turn >= stated.turn;
     let position = marked.filter(same).map_or(stated.position, |mark| mark.position);
     Some((stated, position))
 }
@@ -127,7 +128,13 @@ mod tests {
 
     fn statement(turn: u64, next: u64) -> Statement {
         let position = Position::continuing(next, [u8::MAX; 12]);
-        Statement { turn, store: u64::MAX, epoch: u32::MAX, tail: 5, round: next, position }
+        Statement {
+            turn,
+            author: Author { store: u64::MAX, epoch: u32::MAX },
+            tail: 5,
+            round: next,
+            position,
+        }
     }
 
     /// The next number by the last checkpoint, and by all that is known.

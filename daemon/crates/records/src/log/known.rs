@@ -1,0 +1,195 @@
+//! Who has made the records that a log holds, and how the clocks of their boots related to the time: stored
+//! with the records, by number. It knows no file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use picket_base::clock::Stamp;
+use serde::{Deserialize, Serialize};
+
+use crate::format::{self, BootOffset, Kind};
+use crate::origin::{self, Origin};
+
+/// What records come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    pub(crate) records: u64,
+    pub(crate) defects: u64,
+    /// An integer, so that adding and removing never drifts.
+    pub(crate) inference_us: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Tally) {
+        self.records += other.records;
+        self.defects += other.defects;
+        self.inference_us = self.inference_us.saturating_add(other.inference_us);
+    }
+
+    pub(crate) fn remove(&mut self, other: Tally) {
+        self.records = self.records.saturating_sub(other.records);
+        self.defects = self.defects.saturating_sub(other.defects);
+        self.inference_us = self.inference_us.saturating_sub(other.inference_us);
+    }
+}
+
+/// An origin that records name.
+#[derive(Clone, Debug)]
+pub(crate) struct Maker {
+    pub(crate) origin: Arc<Origin>,
+    /// The origin's content, as the chain covers it.
+    pub(crate) content: Arc<[u8]>,
+    /// What its records in the log come to.
+    pub(crate) tally: Tally,
+}
+
+/// All origins of a log, and the clock offsets of their boots.
+#[derive(Clone, Default)]
+pub(crate) struct Known {
+    makers: BTreeMap<u32, Maker>,
+    numbers: HashMap<Arc<Origin>, u32>,
+    next: u32,
+    offsets: HashMap<String, i64>,
+}
+
+impl Known {
+    pub(crate) fn maker(&self, number: u32) -> Option<&Maker> {
+        self.makers.get(&number)
+    }
+
+    pub(crate) fn makers(&self) -> impl Iterator<Item = &Maker> {
+        self.makers.values()
+    }
+
+    pub(crate) fn offset_us(&self, boot_id: &str) -> Option<i64> {
+        self.offsets.get(boot_id).copied()
+    }
+
+    /// Returns the number of an origin, a new one where it is new.
+    pub(crate) fn number_of(&mut self, origin: &Arc<Origin>) -> u32 {
+        if let Some(&number) = self.numbers.get(origin) {
+            return number;
+        }
+        let number = self.next;
+        self.insert(number, origin.clone());
+        number
+    }
+
+    fn insert(&mut self, number: u32, origin: Arc<Origin>) {
+        self.next = self.next.max(number.saturating_add(1));
+        self.numbers.insert(origin.clone(), number);
+        let content = origin::to_content(&origin).into();
+        self.makers.insert(number, Maker { origin, content, tally: Tally::default() });
+    }
+
+    /// Counts records of an origin.
+    pub(crate) fn count(&mut self, number: u32, tally: Tally) {
+        if let Some(maker) = self.makers.get_mut(&number) {
+            maker.tally.add(tally);
+        }
+    }
+
+    /// Takes records out of the counts, and an origin that has no more with them.
+    pub(crate) fn uncount(&mut self, number: u32, tally: Tally) {
+        let Some(maker) = self.makers.get_mut(&number) else { return };
+        maker.tally.remove(tally);
+        if maker.tally.records > 0 {
+            return;
+        }
+        let origin = maker.origin.clone();
+        self.numbers.remove(&origin);
+        self.makers.remove(&number);
+        if !self.numbers.keys().any(|other| other.boot_id == origin.boot_id) {
+            self.offsets.remove(&origin.boot_id);
+        }
+    }
+
+    /// Notes how a boot's monotonic clock relates to the time, with the first record that knows it.
+    pub(crate) fn note_clock(&mut self, boot_id: &str, at: &Stamp) {
+        if at.synchronised && !self.offsets.contains_key(boot_id) {
+            let monotonic_us = i64::try_from(at.monotonic_us).unwrap_or(i64::MAX);
+            self.offsets.insert(boot_id.to_string(), at.wall_us.saturating_sub(monotonic_us));
+        }
+    }
+
+    /// Returns what is stored of an origin and of its boot's clock.
+    pub(crate) fn values(&self, number: u32) -> Vec<u8> {
+        let Some(maker) = self.makers.get(&number) else { return Vec::new() };
+        let mut values = format::encode_origin(number, &maker.origin);
+        let boot_id = maker.origin.boot_id.clone();
+        if let Some(&offset_us) = self.offsets.get(&boot_id) {
+            let offset = BootOffset { boot_id, offset_us };
+            values.extend(format::encode_other(Kind::BootOffset, 0, &offset));
+        }
+        values
+    }
+
+    /// Whether the clock of this origin's boot is known.
+    pub(crate) fn knows_clock(&self, number: u32) -> bool {
+        let maker = self.makers.get(&number);
+        maker.is_some_and(|maker| self.offsets.contains_key(&maker.origin.boot_id))
+    }
+
+    /// Takes over what is stored in these bytes, as `values` gave them. What is damaged is left out, and
+    /// an origin under a number that another one has: its records would speak of the wrong one.
+    pub(crate) fn adopt(&mut self, mut values: &[u8]) {
+        while let Ok((kind, content, behind)) = format::frame(values) {
+            let value = &values[..format::HEADER_BYTES + content.len()];
+            values = behind;
+            if kind == Kind::Origin
+                && let Ok((number, origin)) = format::decode_origin(value)
+                && !self.makers.contains_key(&number)
+            {
+                self.insert(number, Arc::new(origin));
+            } else if kind == Kind::BootOffset
+                && let Ok((_, offset)) = format::decode_other::<BootOffset>(kind, value)
+            {
+                self.offsets.entry(offset.boot_id).or_insert(offset.offset_us);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::origin;
+
+    #[test]
+    fn what_is_stored_of_an_origin_comes_back_under_its_number() {
+        let mut known = Known::default();
+        let (one, two) = (origin("edge-01"), origin("edge-02"));
+        assert_eq!([&one, &two, &one].map(|origin| known.number_of(origin)), [0, 1, 0]);
+        let at = Stamp { monotonic_us: 5, wall_us: 105, synchronised: true };
+        assert!(!known.knows_clock(1));
+        known.note_clock(&two.boot_id, &at);
+        known.note_clock(&two.boot_id, &Stamp { wall_us: 900, ..at });
+        let mut read = Known::default();
+        read.adopt(&known.values(1));
+        assert_eq!(read.maker(1).unwrap().origin, two);
+        assert_eq!(read.offset_us(&two.boot_id), Some(100));
+        assert!(read.knows_clock(1) && read.maker(0).is_none());
+        assert_eq!(read.number_of(&one), 2, "numbers are not given twice");
+        // A leftover under the same number does not take its place.
+        let mut other = Known::default();
+        (0..2).for_each(|number| other.insert(number, origin("edge-03")));
+        read.adopt(&other.values(1));
+        assert_eq!(read.maker(1).unwrap().origin, two);
+        read.adopt(&known.values(1)[..20]);
+    }
+
+    #[test]
+    fn an_origin_goes_with_its_last_record() {
+        let mut known = Known::default();
+        let one = origin("edge-01");
+        let number = known.number_of(&one);
+        let tally = Tally { records: 2, defects: 1, inference_us: 7 };
+        known.count(number, tally);
+        known.count(number, tally);
+        known.uncount(number, tally);
+        assert_eq!(known.maker(number).unwrap().tally, tally);
+        known.uncount(number, tally);
+        assert!(known.maker(number).is_none() && known.values(number).is_empty());
+        assert_eq!(known.number_of(&one), number + 1);
+    }
+}

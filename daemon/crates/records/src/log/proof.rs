@@ -1,0 +1,149 @@
+//! Reading a whole log to prove that nothing in it is missing, damaged or altered.
+
+use std::io;
+use std::ops::RangeInclusive;
+
+use super::item::Item;
+use super::medium::Medium;
+use super::position::Stream;
+use super::reader::Reader;
+use super::survey::Survey;
+use crate::format::{self, Link};
+
+/// Numbers listed at most; the counts are always whole.
+const LISTED_MAX: usize = 1_000;
+
+/// What reading a whole log has shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Proof {
+    /// The numbers of the oldest and the newest record, 0 where there is none.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Readable records.
+    pub(crate) count: u64,
+    /// Numbers that are missing, those that can't be read, and those that are not what was written, by the
+    /// chain.
+    pub(crate) gaps: Vec<[u64; 2]>,
+    pub(crate) corrupt: Vec<u64>,
+    pub(crate) altered: Vec<u64>,
+    /// The links of the newest record of each stream.
+    pub(crate) heads: [Link; 2],
+}
+
+impl Proof {
+    /// Whether nothing is missing, damaged or altered.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.gaps.is_empty() && self.corrupt.is_empty() && self.altered.is_empty()
+    }
+}
+
+/// Reads all records that a survey has found.
+///
+/// # Errors
+/// When the disk can't open a file.
+pub(crate) fn prove(medium: &dyn Medium, survey: &Survey) -> io::Result<Proof> {
+    let mut reader = Reader::new(medium, survey);
+    let mut proof = Proof::default();
+    let lanes = Stream::ALL.map(|stream| *survey.position.lane(stream));
+    let mut links: [Option<Link>; 2] = lanes.map(|lane| Some(lane.anchor));
+    let mut next = lanes.map(|lane| lane.first).into_iter().min().unwrap_or(1);
+    let mut expected = lanes.map(|lane| lane.kept_from);
+    let mut missing = Vec::new();
+    while let Some(record) = reader.next()? {
+        let at = record.stream as usize;
+        if proof.count == 0 {
+            proof.first = record.id;
+        }
+        if record.id > next {
+            missing.push(next..=record.id - 1);
+        }
+        (proof.last, next) = (record.id, record.id + 1);
+        proof.count += 1;
+        // Behind a gap nothing is known of the link before.
+        let previous = links[at].filter(|_| record.ordinal == expected[at]);
+        expected[at] = record.ordinal + 1;
+        match check(survey, &record.value, record.id, previous) {
+            Ok((link, right)) => {
+                if !right {
+                    list(&mut proof.altered, record.id);
+                }
+                links[at] = Some(link);
+            }
+            Err(()) => {
+                list(&mut proof.corrupt, record.id);
+                links[at] = None;
+            }
+        }
+    }
+    if next < survey.position.next {
+        missing.push(next..=survey.position.next - 1);
+    }
+    for ids in missing {
+        explain(survey, &reader, ids, &mut proof);
+    }
+    proof.heads = lanes.map(|lane| lane.head);
+    Ok(proof)
+}
+
+/// Returns a record's link and whether that is right behind the one before it.
+fn check(
+    survey: &Survey,
+    value: &[u8],
+    id: u64,
+    previous: Option<Link>,
+) -> Result<(Link, bool), ()> {
+    let (stated, link, origin) = format::identify(value).map_err(drop)?;
+    let maker = survey.known.maker(origin).filter(|_| stated == id).ok_or(())?;
+    let right = previous
+        .is_none_or(|previous| format::expected_link(&previous, &maker.content, value) == Ok(link));
+    Ok((link, right))
+}
+
+/// Says what numbers are that no record has: void, retired, unreadable, or missing.
+fn explain(survey: &Survey, reader: &Reader, ids: RangeInclusive<u64>, proof: &mut Proof) {
+    let voids = survey.voids();
+    let overlaps = |from: u64, to: u64| from <= *ids.end() && to >= *ids.start();
+    let lost = survey.losses.iter().any(|loss| overlaps(loss.after + 1, loss.before - 1));
+    // Below the beginning of a stream that has lost its oldest, numbers may have been its.
+    let retired = Stream::ALL.iter().map(|stream| survey.position.lane(*stream));
+    let retired = retired.filter(|lane| lane.kept_from > 0).map(|lane| lane.first).max();
+    let mut gap: Option<[u64; 2]> = None;
+    for id in ids.clone() {
+        let void = voids.iter().any(|void| void.contains(&id));
+        let damaged = reader.damaged.iter().any(|(_, spot)| (spot.first..=spot.last).contains(&id));
+        let gone = !lost && retired.is_some_and(|first| id < first);
+        if void || damaged || gone {
+            if damaged && !void {
+                list(&mut proof.corrupt, id);
+            }
+            continue;
+        }
+        match &mut gap {
+            Some([_, to]) if *to + 1 == id => *to = id,
+            _ => {
+                proof.gaps.extend(gap.filter(|_| proof.gaps.len() < LISTED_MAX));
+                gap = Some([id, id]);
+            }
+        }
+    }
+    proof.gaps.extend(gap.filter(|_| proof.gaps.len() < LISTED_MAX));
+}
+
+fn list(numbers: &mut Vec<u64>, id: u64) {
+    if numbers.len() < LISTED_MAX {
+        numbers.push(id);
+    }
+}
+
+impl Survey {
+    /// Returns the numbers that will never be records.
+    fn voids(&self) -> Vec<std::ops::Range<u64>> {
+        let files = self.files.iter().flatten().flat_map(|file| &file.summary.voids);
+        let recent = self.recent.iter().filter_map(|item| match item {
+            Item::Void { first, count, .. } => Some((*first, *count)),
+            _ => None,
+        });
+        let sealed = files.map(|(first, count, _)| (*first, *count));
+        sealed.chain(recent).map(|(first, count)| first..first + u64::from(count)).collect()
+    }
+}

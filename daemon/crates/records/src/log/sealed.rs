@@ -1,0 +1,173 @@
+//! The sealed files of one stream, as the owner of the log appends to them. It knows nothing of the other
+//! stream and of the journal.
+
+use std::io;
+
+use super::frame::Author;
+use super::item::{Item, Packing, Piece, StoredOrigins};
+use super::known::Known;
+use super::medium::{Access, Bytes, Medium};
+use super::position::Stream;
+use super::segment::{self, Segment};
+use crate::format::{Damage, Link};
+
+/// A file takes no more once it has as many bytes.
+pub(crate) const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// Pieces with as many records are sealed as they are; smaller ones are packed together.
+const FULL_RECORDS: u32 = 32;
+
+/// The files of a stream, oldest first.
+pub(crate) struct Sealed {
+    stream: Stream,
+    pub(crate) files: Vec<Segment>,
+    /// The last of them, while it is appended to.
+    open: Option<Open>,
+}
+
+struct Open {
+    file: Box<dyn Bytes>,
+    stored: StoredOrigins,
+}
+
+impl Sealed {
+    /// Takes over the files that were found.
+    pub(crate) fn new(stream: Stream, files: Vec<Segment>) -> Sealed {
+        Sealed { stream, files, open: None }
+    }
+
+    /// Cuts off what is behind the last frame that counts, and makes sure that all before it is on the
+    /// medium.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn trim(&mut self, medium: &dyn Medium) -> io::Result<()> {
+        let Some(last) = self.files.last() else { return Ok(()) };
+        let file = medium.open(&last.name, Access::Write)?;
+        if !last.closed && file.length()? > last.end {
+            file.truncate(last.end)?;
+        }
+        file.sync()?;
+        if !last.closed {
+            self.open = Some(Open { file, stored: StoredOrigins::default() });
+        }
+        Ok(())
+    }
+
+    /// Returns once these items of the stream are on the medium, packed together where they are small.
+    ///
+    /// # Errors
+    /// When the disk refuses; then the files are as the next opening finds them.
+    pub(crate) fn append(
+        &mut self,
+        medium: &dyn Medium,
+        items: &[&Item],
+        known: &Known,
+        author: Author,
+    ) -> io::Result<()> {
+        let items = packed_together(items).expect("they were read or made by this log");
+        let Some(first) = items.first() else { return Ok(()) };
+        let created = self.open.is_none();
+        if created {
+            self.begin(medium, first, author)?;
+        }
+        let open = self.open.as_mut().expect("it was opened just now");
+        let segment = self.files.last_mut().expect("it has the open one");
+        let (mut bytes, start) = (Vec::new(), segment.end);
+        for item in &items {
+            let payload = item.payload(known, &mut open.stored);
+            let head = item.head(author, segment.tail);
+            let before = bytes.len();
+            let checksum = head.seal(&payload, &mut bytes);
+            segment.take(bytes.len() - before, checksum, item);
+        }
+        open.file.write_at(&bytes, start)?;
+        open.file.sync()?;
+        if created {
+            medium.sync_names()?;
+        }
+        if segment.end >= SEGMENT_BYTES && segment.unfinished.is_none() {
+            self.close(known, author)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, medium: &dyn Medium, first: &Item, author: Author) -> io::Result<()> {
+        let head = first.head(author, 0);
+        let name = segment::name(self.stream, head.first);
+        let file = medium.open(&name, Access::Create)?;
+        self.files.push(Segment::new(self.stream, name, head.ordinal, head.previous));
+        self.open = Some(Open { file, stored: StoredOrigins::default() });
+        Ok(())
+    }
+
+    /// Ends the open file with its footer, if it has any records.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn close(&mut self, known: &Known, author: Author) -> io::Result<()> {
+        let Some(segment) = self.files.last_mut().filter(|last| last.summary.numbers.is_some())
+        else {
+            return Ok(());
+        };
+        let Some(open) = &self.open else { return Ok(()) };
+        let origins = segment.summary.tallies.keys();
+        segment.summary.values = origins.flat_map(|number| known.values(*number)).collect();
+        let bytes = segment.summary.to_footer(self.stream, author, segment.tail);
+        open.file.write_at(&bytes, segment.end)?;
+        open.file.sync()?;
+        segment.closed = true;
+        self.open = None;
+        Ok(())
+    }
+
+    /// Whether the next start would find what was written last.
+    pub(crate) fn is_at_its_name(&self) -> bool {
+        self.open.as_ref().is_none_or(|open| open.file.is_at_its_name())
+    }
+}
+
+/// Packs the records of small pieces together. A batch that has files of its own stays as it is.
+fn packed_together(items: &[&Item]) -> Result<Vec<Item>, Damage> {
+    let mut together = Vec::with_capacity(items.len());
+    let mut packing: Option<Packing> = None;
+    let mut link: Option<(u64, Link)> = None;
+    for &item in items {
+        let Item::Records(piece) = item else {
+            together.push(item.clone());
+            continue;
+        };
+        let follows = link == Some((piece.ordinal, piece.previous));
+        link = Some((piece.end(), piece.head));
+        let small = piece.count < FULL_RECORDS && !piece.more_follow;
+        if !small || !follows {
+            together
+                .extend(packing.take().and_then(|mut packing| packing.take()).map(Item::Records));
+        }
+        if !small {
+            together.push(item.clone());
+            continue;
+        }
+        let packing = packing
+            .get_or_insert_with(|| Packing::new(piece.stream, piece.ordinal, piece.previous));
+        for (id, value) in piece.records() {
+            together.extend(packing.add(id, &value)?.map(Item::Records));
+        }
+    }
+    together.extend(packing.and_then(|mut packing| packing.take()).map(Item::Records));
+    Ok(together)
+}
+
+/// Returns the records of a piece from this count of the stream on.
+pub(crate) fn rest_of(piece: &Piece, ordinal: u64) -> Result<Vec<Item>, Damage> {
+    let mut packing = Packing::new(piece.stream, piece.ordinal, piece.previous);
+    let mut rest = Vec::new();
+    for (place, (id, value)) in (piece.ordinal..).zip(piece.records()) {
+        if place == ordinal {
+            packing.take();
+        }
+        rest.extend(packing.add(id, &value)?);
+    }
+    rest.extend(packing.take());
+    Ok(rest.into_iter().filter(|piece| piece.ordinal >= ordinal).map(Item::Records).collect())
+}

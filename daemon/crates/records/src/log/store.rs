@@ -1,0 +1,237 @@
+//! The log, open for its owner: commits, checkpoints, and what is told of them. One thread owns it. After an
+//! error it is dropped and opened again, which finds all that was acknowledged.
+
+use std::io;
+use std::sync::Arc;
+
+use super::frame::Author;
+use super::item::{Item, StoredOrigins, Void};
+use super::journal::{self, Journal};
+use super::known::{Known, Tally};
+use super::medium::Medium;
+use super::position::{Position, Stream};
+use super::sealed::Sealed;
+use super::staged::{Encoded, Group, Staged, to_commit};
+use super::survey::{Loss, Survey, Trouble};
+use super::witness::{Statement, Witness};
+
+/// Bytes of records that go into one commit of the journal at most; a batch with more goes into a sealed
+/// file at once.
+const COMMIT_BYTES_MAX: usize = journal::FILE_BYTES / 2;
+
+/// The log.
+pub(crate) struct Log {
+    medium: Arc<dyn Medium>,
+    author: Author,
+    turn: u64,
+    journal: Journal,
+    witness: Witness,
+    sealed: [Sealed; 2],
+    known: Known,
+    position: Position,
+    /// The number and the predecessor of the journal's first frame.
+    round: (u64, u32),
+    /// The checksum of the journal's last frame.
+    tail: u32,
+    /// What the journal holds, and which origins come with it.
+    recent: Vec<Item>,
+    journaled: StoredOrigins,
+}
+
+/// What opening a log has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// There was none, and it was made.
+    pub(crate) made: bool,
+    pub(crate) losses: Vec<Loss>,
+    pub(crate) taken_back: u64,
+}
+
+impl Log {
+    /// Opens the log in a directory that is locked, or makes one there, named by `drawn`.
+    ///
+    /// # Errors
+    /// `Newer` before anything is changed, `Io` when the disk refuses.
+    pub(crate) fn open(medium: Arc<dyn Medium>, drawn: u64) -> Result<(Log, Opened), Trouble> {
+        let survey = Survey::take(&*medium)?;
+        let made = survey.author.is_none();
+        let author = survey.author.unwrap_or(Author { store: drawn, epoch: 0 });
+        let Survey { turn, position, known, files, recent, losses, leftovers, taken_back, .. } =
+            survey;
+        for name in leftovers {
+            medium.remove(&name)?;
+        }
+        let [own, reported] = files;
+        let mut sealed = [Sealed::new(Stream::Own, own), Sealed::new(Stream::Reported, reported)];
+        sealed.iter_mut().try_for_each(|sealed| sealed.trim(&*medium))?;
+        let journal = Journal::open(&*medium)?;
+        let witness = Witness::open(&*medium)?;
+        medium.sync_names()?;
+        let author = Author { epoch: author.epoch + 1, ..author };
+        let mut log = Log {
+            medium,
+            author,
+            turn,
+            journal,
+            witness,
+            sealed,
+            known,
+            position,
+            round: (position.next, 0),
+            tail: 0,
+            recent,
+            journaled: StoredOrigins::default(),
+        };
+        log.settle()?;
+        Ok((log, Opened { made, losses, taken_back }))
+    }
+
+    pub(crate) fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// Returns once these groups are on the medium, each all or none, under the next numbers.
+    ///
+    /// # Errors
+    /// `Io` and `Gone`; none of these groups is promised then, and the log is to be dropped.
+    pub(crate) fn commit(&mut self, groups: &[Group]) -> Result<(), Trouble> {
+        let mut position = self.position;
+        let mut staged = Staged::new(&position);
+        let (mut bytes, mut empty) = (0, true);
+        for group in groups {
+            let before = position;
+            let encoded = Encoded::new(*group, &mut position, &mut self.known);
+            let more = encoded.bytes(&self.known);
+            if bytes + more > COMMIT_BYTES_MAX {
+                if !empty {
+                    self.write(staged.into_items(), before)?;
+                }
+                (staged, bytes, empty) = (Staged::new(&before), 0, true);
+            }
+            if more > COMMIT_BYTES_MAX {
+                self.write_batch(group.stream, encoded.into_batch(), position)?;
+                staged = Staged::new(&position);
+                continue;
+            }
+            staged.add(encoded);
+            (bytes, empty) = (bytes + more, false);
+        }
+        if empty { Ok(()) } else { self.write(staged.into_items(), position) }
+    }
+
+    /// Says of the numbers up to `until` that they will never be records.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub(crate) fn leave_out(&mut self, until: u64, why: Void) -> Result<(), Trouble> {
+        let first = self.position.next;
+        let count = until.saturating_sub(first);
+        let Ok(count @ 1..) = u32::try_from(count) else { return Ok(()) };
+        let lane = self.position.lane(Stream::Own);
+        let void = Item::Void { first, count, why, ordinal: lane.next, previous: lane.head };
+        let mut position = self.position;
+        position.next = until;
+        self.write(vec![void], position)
+    }
+
+    /// Writes a commit into the journal, after which the log stands at `position`.
+    fn write(&mut self, items: Vec<Item>, position: Position) -> Result<(), Trouble> {
+        let mut stored = self.journaled.clone();
+        let from = (self.author, self.tail);
+        let (mut bytes, mut tail) = to_commit(&items, &self.known, &mut stored, from);
+        if !self.journal.has_room(bytes.len()) {
+            self.settle()?;
+            // The journal starts again, and with it what is known of origins there.
+            stored = StoredOrigins::default();
+            (bytes, tail) = to_commit(&items, &self.known, &mut stored, from);
+        }
+        self.journal.write(&bytes)?;
+        (self.tail, self.journaled) = (tail, stored);
+        self.count(&items);
+        self.recent.extend(items);
+        self.position = position;
+        self.witness.mark(&self.statement(position))?;
+        self.check_place()
+    }
+
+    /// Writes a batch that has no room in the journal into a sealed file, after which the log stands at
+    /// `position`. A part of it that a power cut leaves there is taken back by the next opening.
+    fn write_batch(
+        &mut self,
+        stream: Stream,
+        items: Vec<Item>,
+        position: Position,
+    ) -> Result<(), Trouble> {
+        self.settle()?;
+        let batch: Vec<&Item> = items.iter().collect();
+        let sealed = &mut self.sealed[stream as usize];
+        sealed.append(&*self.medium, &batch, &self.known, self.author)?;
+        self.count(&items);
+        self.position = position;
+        self.settle()
+    }
+
+    /// Puts what the journal holds into sealed files; the journal starts again.
+    ///
+    /// # Errors
+    /// As `commit`; what was acknowledged is in the journal still.
+    pub(crate) fn checkpoint(&mut self) -> Result<(), Trouble> {
+        if self.journal.is_empty() { Ok(()) } else { self.settle() }
+    }
+
+    fn settle(&mut self) -> Result<(), Trouble> {
+        for stream in Stream::ALL {
+            let items: Vec<&Item> =
+                self.recent.iter().filter(|item| item.stream() == stream).collect();
+            let sealed = &mut self.sealed[stream as usize];
+            sealed.append(&*self.medium, &items, &self.known, self.author)?;
+        }
+        self.check_place()?;
+        self.turn += 1;
+        self.round = (self.position.next, self.tail);
+        self.witness.state(&self.statement(self.position))?;
+        self.journal.restart();
+        self.recent.clear();
+        self.journaled = StoredOrigins::default();
+        self.check_place()
+    }
+
+    fn statement(&self, position: Position) -> Statement {
+        let (round, tail) = self.round;
+        Statement { turn: self.turn, author: self.author, tail, round, position }
+    }
+
+    fn count(&mut self, items: &[Item]) {
+        for item in items {
+            let Item::Records(piece) = item else { continue };
+            for (origin, tally) in &piece.tallies {
+                self.known.count(*origin, *tally);
+            }
+        }
+    }
+
+    /// Whether what was written is what the next start will find.
+    fn check_place(&self) -> Result<(), Trouble> {
+        let there = self.medium.is_at_its_path()
+            && self.journal.is_at_its_name()
+            && self.witness.is_at_its_name()
+            && self.sealed.iter().all(Sealed::is_at_its_name);
+        if there { Ok(()) } else { Err(Trouble::Gone) }
+    }
+
+    /// Returns what the records of the log come to.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut all = Tally::default();
+        self.known.makers().for_each(|maker| all.add(maker.tally));
+        all
+    }
+}
+
+impl From<Trouble> for io::Error {
+    fn from(trouble: Trouble) -> io::Error {
+        match trouble {
+            Trouble::Io(error) => error,
+            other => io::Error::other(other),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The log on a disk that loses power, fails or fills up at every step: what was acknowledged is there,
+//! numbers have no gap, and nothing is silent.
+
+use std::sync::Arc;
+
+use super::position::Stream;
+use super::proof::{Proof, prove};
+use super::reader::Reader;
+use super::sim::{Fault, Sim};
+use super::staged::Group;
+use super::store::{Log, Opened};
+use super::survey::{Survey, Trouble};
+use crate::format;
+use crate::record::Entry;
+use crate::record::tests::{origin, predicted, reported};
+
+const STORE: u64 = 77;
+
+fn open(sim: &Sim) -> Result<(Log, Opened), Trouble> {
+    Log::open(Arc::new(sim.clone()), STORE)
+}
+
+fn own(count: usize, class: u16) -> (Stream, Vec<Entry>) {
+    let here = origin("edge-01");
+    (Stream::Own, (0..count).map(|_| predicted(&here, class, class % 2 == 1)).collect())
+}
+
+fn others(count: usize, note: &str) -> (Stream, Vec<Entry>) {
+    let there = origin("cam-07");
+    (Stream::Reported, (0..count).map(|_| reported(&there, note)).collect())
+}
+
+fn commit(log: &mut Log, groups: &[(Stream, Vec<Entry>)]) -> Result<(), Trouble> {
+    let groups = groups.iter();
+    let groups: Vec<Group> =
+        groups.map(|(stream, entries)| Group { stream: *stream, entries }).collect();
+    log.commit(&groups)
+}
+
+/// What a reader finds that takes no lock.
+fn found(sim: &Sim) -> (Survey, Proof) {
+    let survey = Survey::take(sim).unwrap();
+    let proof = prove(sim, &survey).unwrap();
+    (survey, proof)
+}
+
+/// The numbers of all records that can be read, and whose they are.
+fn numbers(sim: &Sim) -> Vec<(u64, Stream)> {
+    let survey = Survey::take(sim).unwrap();
+    let mut reader = Reader::new(sim, &survey);
+    let mut numbers = Vec::new();
+    while let Some(record) = reader.next().unwrap() {
+        assert!(format::decode(record.id, &record.value).is_ok());
+        numbers.push((record.id, record.stream));
+    }
+    numbers
+}
+
+/// Groups that are committed one after the other, with checkpoints and openings in between.
+#[derive(Clone)]
+enum Act {
+    Commit(Vec<(Stream, Vec<Entry>)>),
+    Checkpoint,
+    Reopen,
+}
+
+/// How far a script got: the records that were acknowledged, those of the commit that was not, by group.
+#[derive(Clone, Default)]
+struct Progress {
+    acknowledged: Vec<(u64, Stream)>,
+    underway: Vec<Vec<Stream>>,
+    next: u64,
+}
+
+fn play(sim: &Sim, script: &[Act], progress: &mut Progress) -> Result<(), Trouble> {
+    let (mut log, opened) = open(sim)?;
+    assert!(opened.losses.is_empty());
+    progress.next = 1;
+    for act in script {
+        match act {
+            Act::Checkpoint => log.checkpoint()?,
+            Act::Reopen => {
+                drop(log);
+                let opened;
+                (log, opened) = open(sim)?;
+                assert_eq!((opened.made, &opened.losses[..]), (false, &[][..]));
+                assert_eq!(log.position().next, progress.next);
+            }
+            Act::Commit(groups) => {
+                let streams =
+                    |(stream, entries): &(Stream, Vec<Entry>)| vec![*stream; entries.len()];
+                progress.underway = groups.iter().map(streams).collect();
+                commit(&mut log, groups)?;
+                for stream in progress.underway.drain(..).flatten() {
+                    progress.acknowledged.push((progress.next, stream));
+                    progress.next += 1;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Judges a disk after a script was cut short: the log holds what was acknowledged and perhaps groups of the
+/// commit that was not, each all or none, proves sound, opens, and goes on.
+fn judge(sim: &Sim, progress: &Progress, what: &str) {
+    let (survey, proof) = found(sim);
+    assert!(survey.losses.is_empty(), "{what}: {:?}", survey.losses);
+    assert!(proof.is_sound(), "{what}: {proof:?}");
+    let held = numbers(sim);
+    let (kept, more) = held.split_at(progress.acknowledged.len().min(held.len()));
+    assert_eq!(kept, progress.acknowledged, "{what}");
+    let mut possible = vec![Vec::new()];
+    for group in &progress.underway {
+        possible.push([possible.last().unwrap(), &group[..]].concat());
+    }
+    let more: Vec<Stream> = more.iter().map(|(_, stream)| *stream).collect();
+    assert!(possible.contains(&more), "{what}: {} more", more.len());
+    let (mut log, opened) = open(sim).unwrap();
+    assert!(opened.losses.is_empty(), "{what}");
+    let next = held.last().map_or(1, |(id, _)| id + 1);
+    assert_eq!(log.position().next, next, "{what}");
+    assert_eq!(log.tally().records, held.len() as u64, "{what}");
+    commit(&mut log, &[own(1, 3), others(2, "after it")]).unwrap();
+    drop(log);
+    let (survey, proof) = found(&sim.after_kill());
+    assert!(survey.losses.is_empty() && proof.is_sound(), "{what}: {proof:?}");
+    assert_eq!((proof.last, proof.count), (next + 2, held.len() as u64 + 3), "{what}");
+}
+
+/// Cuts the power, kills the process, and lets the disk fail and fill up at every step of a script. `ways`
+/// of what survives a cut are tried beside all and nothing.
+fn exhaust(script: &[Act], ways: u32) {
+    let whole = Sim::default();
+    let mut progress = Progress::default();
+    play(&whole, script, &mut progress).unwrap();
+    judge(&whole.after_kill(), &progress, "to the end");
+    for step in 1..=whole.steps() {
+        for fault in [Fault::Cut, Fault::Broken, Fault::Full] {
+            let sim = Sim::default();
+            sim.fail_at(step, fault);
+            let mut progress = Progress::default();
+            let ended = play(&sim, script, &mut progress);
+            assert!(ended.is_err(), "step {step}, {fault:?}: nobody noticed");
+            let what = |way: &str| format!("step {step} of {}, {fault:?}, {way}", whole.steps());
+            judge(&sim.after_kill(), &progress, &what("killed"));
+            judge(&sim.after_cut(|| true), &progress, &what("all survives"));
+            judge(&sim.after_cut(|| false), &progress, &what("nothing survives"));
+            for seed in 0..ways {
+                let mut random = u64::from(seed) << 32 | step as u64 | 1;
+                let cut = sim.after_cut(|| {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    random % 8 < u64::from(seed % 7) + 1
+                });
+                judge(&cut, &progress, &what("some survives"));
+            }
+        }
+    }
+}
+
+#[test]
+fn commits_checkpoints_and_openings_survive_every_fault_at_every_step() {
+    let script = [
+        Act::Commit(vec![own(1, 1)]),
+        Act::Commit(vec![own(2, 2), others(3, "a batch"), own(1, 4)]),
+        Act::Checkpoint,
+        Act::Commit(vec![others(60, "more than a chunk")]),
+        Act::Reopen,
+        Act::Commit(vec![own(1, 5)]),
+        Act::Checkpoint,
+        Act::Reopen,
+        Act::Commit(vec![own(1, 6), others(1, "last")]),
+    ];
+    exhaust(&script, 8);
+}
