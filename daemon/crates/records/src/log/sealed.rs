@@ -11,9 +11,6 @@ use super::position::Stream;
 use super::segment::{self, Segment};
 use crate::format::{Damage, Link};
 
-/// A file takes no more once it has as many bytes.
-pub(crate) const SEGMENT_BYTES: u64 = 4 << 20;
-
 /// Pieces with as many records are sealed as they are; smaller ones are packed together.
 const FULL_RECORDS: u32 = 32;
 
@@ -86,10 +83,21 @@ impl Sealed {
         if created {
             medium.sync_names()?;
         }
-        if segment.end >= SEGMENT_BYTES && segment.unfinished.is_none() {
-            self.close(known, author)?;
-        }
         Ok(())
+    }
+
+    /// Ends the open file once it has as many bytes.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn close_full(
+        &mut self,
+        bytes: u64,
+        known: &Known,
+        author: Author,
+    ) -> io::Result<()> {
+        let full = self.files.last().is_some_and(|segment| segment.end >= bytes);
+        if full { self.close(known, author) } else { Ok(()) }
     }
 
     fn begin(&mut self, medium: &dyn Medium, first: &Item, author: Author) -> io::Result<()> {

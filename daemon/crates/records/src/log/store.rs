@@ -15,12 +15,25 @@ use super::staged::{Encoded, Group, Staged, to_commit};
 use super::survey::{Loss, Survey, Trouble};
 use super::witness::{Statement, Witness};
 
-/// Bytes of records that go into one commit of the journal at most; a batch with more goes into a sealed
-/// file at once.
-const COMMIT_BYTES_MAX: usize = journal::FILE_BYTES / 2;
+/// How large things get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Bytes of records that go into one commit of the journal at most; a batch with more goes into a sealed
+    /// file at once.
+    pub(crate) commit_bytes: usize,
+    /// A sealed file takes no more once it has as many.
+    pub(crate) segment_bytes: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes { commit_bytes: journal::FILE_BYTES / 2, segment_bytes: 4 << 20 }
+    }
+}
 
 /// The log.
 pub(crate) struct Log {
+    sizes: Sizes,
     medium: Arc<dyn Medium>,
     author: Author,
     turn: u64,
@@ -52,7 +65,11 @@ impl Log {
     ///
     /// # Errors
     /// `Newer` before anything is changed, `Io` when the disk refuses.
-    pub(crate) fn open(medium: Arc<dyn Medium>, drawn: u64) -> Result<(Log, Opened), Trouble> {
+    pub(crate) fn open(
+        medium: Arc<dyn Medium>,
+        drawn: u64,
+        sizes: Sizes,
+    ) -> Result<(Log, Opened), Trouble> {
         let survey = Survey::take(&*medium)?;
         let made = survey.author.is_none();
         let author = survey.author.unwrap_or(Author { store: drawn, epoch: 0 });
@@ -69,6 +86,7 @@ impl Log {
         medium.sync_names()?;
         let author = Author { epoch: author.epoch + 1, ..author };
         let mut log = Log {
+            sizes,
             medium,
             author,
             turn,
@@ -102,13 +120,13 @@ impl Log {
             let before = position;
             let encoded = Encoded::new(*group, &mut position, &mut self.known);
             let more = encoded.bytes(&self.known);
-            if bytes + more > COMMIT_BYTES_MAX {
+            if bytes + more > self.sizes.commit_bytes {
                 if !empty {
                     self.write(staged.into_items(), before)?;
                 }
                 (staged, bytes, empty) = (Staged::new(&before), 0, true);
             }
-            if more > COMMIT_BYTES_MAX {
+            if more > self.sizes.commit_bytes {
                 self.write_batch(group.stream, encoded.into_batch(), position)?;
                 staged = Staged::new(&position);
                 continue;
@@ -166,6 +184,7 @@ impl Log {
         let batch: Vec<&Item> = items.iter().collect();
         let sealed = &mut self.sealed[stream as usize];
         sealed.append(&*self.medium, &batch, &self.known, self.author)?;
+        sealed.close_full(self.sizes.segment_bytes, &self.known, self.author)?;
         self.count(&items);
         self.position = position;
         self.settle()
@@ -185,6 +204,7 @@ impl Log {
                 self.recent.iter().filter(|item| item.stream() == stream).collect();
             let sealed = &mut self.sealed[stream as usize];
             sealed.append(&*self.medium, &items, &self.known, self.author)?;
+            sealed.close_full(self.sizes.segment_bytes, &self.known, self.author)?;
         }
         self.check_place()?;
         self.turn += 1;

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use super::medium::Medium;
 use super::position::Stream;
 use super::proof::{Proof, prove};
 use super::reader::Reader;
 use super::sim::{Fault, Sim};
 use super::staged::Group;
-use super::store::{Log, Opened};
+use super::store::{Log, Opened, Sizes};
 use super::survey::{Survey, Trouble};
 use crate::format;
 use crate::record::Entry;
@@ -16,8 +17,11 @@ use crate::record::tests::{origin, predicted, reported};
 
 const STORE: u64 = 77;
 
+/// Small enough for files to end and batches to need files of their own.
+const SMALL: Sizes = Sizes { commit_bytes: 16 << 10, segment_bytes: 2_000 };
+
 fn open(sim: &Sim) -> Result<(Log, Opened), Trouble> {
-    Log::open(Arc::new(sim.clone()), STORE)
+    Log::open(Arc::new(sim.clone()), STORE, SMALL)
 }
 
 fn own(count: usize, class: u16) -> (Stream, Vec<Entry>) {
@@ -174,4 +178,94 @@ fn commits_checkpoints_and_openings_survive_every_fault_at_every_step() {
         Act::Commit(vec![own(1, 6), others(1, "last")]),
     ];
     exhaust(&script, 8);
+}
+
+#[test]
+fn a_batch_with_a_file_of_its_own_is_there_as_a_whole_or_not_at_all() {
+    let note = "n".repeat(700);
+    let script = [
+        Act::Commit(vec![own(3, 1), others(2, "small")]),
+        Act::Commit(vec![own(1, 2), others(30, &note), own(1, 3)]),
+        Act::Reopen,
+        Act::Commit(vec![others(30, &note)]),
+    ];
+    exhaust(&script, 8);
+}
+
+/// What a log of some size holds that was checkpointed, opened and left without a checkpoint.
+fn grown() -> (Sim, Progress) {
+    let sim = Sim::default();
+    let script = [
+        Act::Commit(vec![own(70, 1)]),
+        Act::Checkpoint,
+        Act::Commit(vec![others(10, "first"), own(1, 2)]),
+        Act::Reopen,
+        Act::Commit(vec![own(40, 3), others(60, "second")]),
+        Act::Checkpoint,
+        Act::Commit(vec![others(5, "third"), own(5, 4)]),
+        Act::Commit(vec![own(2, 5)]),
+    ];
+    let mut progress = Progress::default();
+    play(&sim, &script, &mut progress).unwrap();
+    (sim.after_kill(), progress)
+}
+
+/// Nothing that is missing goes unnamed: what can be read is what was written, and the rest is told.
+fn nothing_is_silent(sim: &Sim, progress: &Progress, what: &str) -> usize {
+    let (survey, proof) = found(sim);
+    let held = numbers(sim);
+    let missing = progress.acknowledged.len() - held.len();
+    assert!(held.iter().all(|record| progress.acknowledged.contains(record)), "{what}");
+    let told: u64 = proof.gaps.iter().map(|[from, to]| to - from + 1).sum();
+    let told = told as usize + proof.corrupt.len();
+    assert!(proof.altered.is_empty(), "{what}");
+    assert!(missing == 0 || !proof.is_sound(), "{what}: {missing} missing, {proof:?}");
+    let known = |id: &u64| {
+        proof.corrupt.contains(id) || proof.gaps.iter().any(|[from, to]| (from..=to).contains(&id))
+    };
+    let lost = progress.acknowledged.iter().filter(|record| !held.contains(record));
+    assert!(lost.clone().all(|(id, _)| known(id)), "{what}: {told} told, {proof:?}");
+    assert_eq!(told, missing, "{what}: {proof:?}, {:?}", survey.losses);
+    // The next opening goes on behind all numbers that were given.
+    let (mut log, _) = open(sim).unwrap();
+    assert_eq!(log.position().next, progress.next, "{what}");
+    commit(&mut log, &[own(1, 9), others(1, "after it")]).unwrap();
+    drop(log);
+    let (_, after) = found(sim);
+    assert_eq!((after.gaps, after.corrupt.len()), (proof.gaps, proof.corrupt.len()), "{what}");
+    assert_eq!((after.last, after.count), (progress.next + 1, held.len() as u64 + 2), "{what}");
+    missing
+}
+
+#[test]
+fn whatever_one_fault_takes_is_told_by_number() {
+    let (whole, progress) = grown();
+    assert_eq!(nothing_is_silent(&whole.after_kill(), &progress, "nothing"), 0);
+    let names = whole.names().unwrap();
+    assert!(names.iter().filter(|name| name.ends_with(".seg")).count() == 3, "{names:?}");
+    let mut lost = 0;
+    for name in &names {
+        let content = whole.content(name);
+        let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let step = (used / 200).max(1);
+        for at in (0..used).step_by(step) {
+            let sim = whole.after_kill();
+            let mut bytes = content.clone();
+            bytes[at] ^= 1 << (at % 8);
+            sim.set_content(name, bytes);
+            lost += nothing_is_silent(&sim, &progress, &format!("{name}, byte {at}"));
+            let sim = whole.after_kill();
+            sim.set_content(name, content[..at].to_vec());
+            nothing_is_silent(&sim, &progress, &format!("{name}, cut at {at}"));
+            let sim = whole.after_kill();
+            let mut bytes = content.clone();
+            bytes[at..(at + 512).min(used)].fill(0);
+            sim.set_content(name, bytes);
+            nothing_is_silent(&sim, &progress, &format!("{name}, a sector at {at}"));
+        }
+        let sim = whole.after_kill();
+        sim.remove(name).unwrap();
+        nothing_is_silent(&sim, &progress, &format!("{name} removed"));
+    }
+    assert!(lost > 0, "damage does harm");
 }
