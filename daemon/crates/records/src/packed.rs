@@ -66,7 +66,7 @@ fn offset(wall_us: i64, monotonic_us: u64) -> i64 {
 }
 
 /// Records on their way into one value.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Packer {
     base: Option<(Base, u32)>,
     /// Place in the chunk that the next record may have.

@@ -41,7 +41,7 @@ pub struct Query {
 }
 
 impl Query {
-    fn matches(&self, record: &LogRecord) -> bool {
+    pub(super) fn matches(&self, record: &LogRecord) -> bool {
         let timestamp = record.timestamp();
         self.since.is_none_or(|since| timestamp >= since)
             && self.until.is_none_or(|until| timestamp < until)

@@ -109,6 +109,16 @@ impl Packing {
         Ok(done)
     }
 
+    /// Whether a piece goes on where this ends.
+    pub(crate) fn is_followed_by(&self, piece: &Piece) -> bool {
+        (self.ordinal, self.link) == (piece.ordinal, piece.previous)
+    }
+
+    /// Returns the chunk as it would be now; none where it is empty.
+    pub(crate) fn so_far(&self) -> Option<Vec<u8>> {
+        self.packer.clone().finish().map(|(_, chunk)| chunk)
+    }
+
     /// Returns what is in hand as a piece.
     pub(crate) fn take(&mut self) -> Option<Piece> {
         let piece = self.piece.take()?;
@@ -140,11 +150,7 @@ impl Piece {
         self.head = stored.link;
         let [earliest, latest] = self.times;
         self.times = [earliest.min(stored.at.wall_us), latest.max(stored.at.wall_us)];
-        self.tallies.entry(stored.origin).or_default().add(Tally {
-            records: 1,
-            defects: stored.defect.into(),
-            inference_us: stored.inference_us,
-        });
+        self.tallies.entry(stored.origin).or_default().add(Tally::of(stored));
     }
 
     pub(crate) fn end(&self) -> u64 {

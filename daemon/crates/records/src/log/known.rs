@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::{self, BootOffset, Kind};
 use crate::origin::{self, Origin};
+use crate::record::{Entry, LogRecord};
 
 /// What records come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,10 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    pub(crate) fn of(stored: &format::Stored) -> Tally {
+        Tally { records: 1, defects: stored.defect.into(), inference_us: stored.inference_us }
+    }
+
     pub(crate) fn add(&mut self, other: Tally) {
         self.records += other.records;
         self.defects += other.defects;
@@ -110,6 +115,17 @@ impl Known {
             let monotonic_us = i64::try_from(at.monotonic_us).unwrap_or(i64::MAX);
             self.offsets.insert(boot_id.to_string(), at.wall_us.saturating_sub(monotonic_us));
         }
+    }
+
+    /// Returns the record of a value; none where it can't be read.
+    pub(crate) fn to_record(&self, id: u64, value: &[u8]) -> Option<LogRecord> {
+        let stored = format::decode(id, value).ok()?;
+        let origin = self.maker(stored.origin)?.origin.clone();
+        let boot_offset_us = self.offset_us(&origin.boot_id);
+        let (at, inference_us, defect) = (stored.at, stored.inference_us, stored.defect);
+        let body = stored.into_body(&origin);
+        let entry = Entry { origin, at, inference_us, defect, body };
+        Some(LogRecord { id, entry, boot_offset_us })
     }
 
     /// Returns what is stored of an origin and of its boot's clock.

@@ -4,22 +4,30 @@
 //!   files consist of.
 //! - `journal` keeps what was committed since the last checkpoint, `witness` how far the log had got.
 
+mod age;
 mod frame;
 mod item;
 mod journal;
 mod known;
+mod lookup;
 mod medium;
+mod pages;
+mod pieces;
 mod position;
 mod proof;
 mod reader;
+mod retention;
 mod sealed;
 mod segment;
 #[cfg(test)]
 mod sim;
+mod sizes;
 mod staged;
 mod store;
 mod summary;
 mod survey;
+mod terms;
 #[cfg(test)]
 mod tests;
+mod view;
 mod witness;

@@ -4,32 +4,12 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::frame::Frame;
-use super::item::{Item, Piece};
-use super::medium::{Access, Bytes, Medium, read_what_can_be_read};
+use super::item::Item;
+use super::medium::{Access, Bytes, Medium};
+use super::pieces::{Step, read_at};
 use super::position::Stream;
 use super::summary::Spot;
 use super::survey::Survey;
-
-/// What stands at some place of a stream.
-pub(crate) enum Step {
-    Piece(Piece),
-    /// It can't be read.
-    Damaged(Spot),
-}
-
-/// Reads a piece where it should be.
-///
-/// # Errors
-/// When the disk can't say how long the file is.
-pub(crate) fn read_at(file: &dyn Bytes, spot: &Spot) -> io::Result<Step> {
-    let bytes = read_what_can_be_read(file, spot.at, spot.length as usize)?;
-    let item = Frame::at_start(&bytes).ok().and_then(|frame| Item::read(&frame).ok());
-    Ok(match item {
-        Some((_, Item::Records(piece))) if piece.ordinal == spot.ordinal => Step::Piece(piece),
-        _ => Step::Damaged(*spot),
-    })
-}
 
 /// Goes along one stream.
 pub(crate) struct StreamReader<'a> {

@@ -9,7 +9,8 @@ use super::known::Known;
 use super::medium::{Access, Bytes, Medium};
 use super::position::Stream;
 use super::segment::{self, Segment};
-use crate::format::{Damage, Link};
+use super::sizes::{Limits, Sizes};
+use crate::format::Damage;
 
 /// Pieces with as many records are sealed as they are; smaller ones are packed together.
 const FULL_RECORDS: u32 = 32;
@@ -86,17 +87,20 @@ impl Sealed {
         Ok(())
     }
 
-    /// Ends the open file once it has as many bytes.
+    /// Ends the open file once it is large enough.
     ///
     /// # Errors
     /// When the disk refuses.
     pub(crate) fn close_full(
         &mut self,
-        bytes: u64,
+        (sizes, limits): (Sizes, &Limits),
         known: &Known,
         author: Author,
     ) -> io::Result<()> {
-        let full = self.files.last().is_some_and(|segment| segment.end >= bytes);
+        let full = |file: &Segment| {
+            file.end >= sizes.segment_bytes || limits.fills(file.end, file.summary.records())
+        };
+        let full = self.files.last().is_some_and(full);
         if full { self.close(known, author) } else { Ok(()) }
     }
 
@@ -129,6 +133,30 @@ impl Sealed {
         Ok(())
     }
 
+    /// How many records of the stream are sealed.
+    pub(crate) fn end(&self) -> u64 {
+        self.files.last().map_or(0, |last| last.summary.end)
+    }
+
+    /// The bytes of its files, footers aside.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.end).sum()
+    }
+
+    /// Removes the files whose records all come before this count; the last one stays.
+    ///
+    /// # Errors
+    /// When the disk refuses; the next opening removes what is left.
+    pub(crate) fn remove_before(&mut self, medium: &dyn Medium, ordinal: u64) -> io::Result<()> {
+        while let [oldest, _, ..] = &self.files[..]
+            && oldest.summary.end <= ordinal
+        {
+            medium.remove(&oldest.name)?;
+            self.files.remove(0);
+        }
+        Ok(())
+    }
+
     /// Whether the next start would find what was written last.
     pub(crate) fn is_at_its_name(&self) -> bool {
         self.open.as_ref().is_none_or(|open| open.file.is_at_its_name())
@@ -139,22 +167,21 @@ impl Sealed {
 fn packed_together(items: &[&Item]) -> Result<Vec<Item>, Damage> {
     let mut together = Vec::with_capacity(items.len());
     let mut packing: Option<Packing> = None;
-    let mut link: Option<(u64, Link)> = None;
     for &item in items {
-        let Item::Records(piece) = item else {
-            together.push(item.clone());
-            continue;
+        let piece = match item {
+            Item::Records(piece) if piece.count < FULL_RECORDS && !piece.more_follow => piece,
+            // What is in hand comes before it: files are named by what they begin with.
+            other => {
+                together.extend(
+                    packing.take().and_then(|mut packing| packing.take()).map(Item::Records),
+                );
+                together.push(other.clone());
+                continue;
+            }
         };
-        let follows = link == Some((piece.ordinal, piece.previous));
-        link = Some((piece.end(), piece.head));
-        let small = piece.count < FULL_RECORDS && !piece.more_follow;
-        if !small || !follows {
+        if packing.as_ref().is_some_and(|packing| !packing.is_followed_by(piece)) {
             together
                 .extend(packing.take().and_then(|mut packing| packing.take()).map(Item::Records));
-        }
-        if !small {
-            together.push(item.clone());
-            continue;
         }
         let packing = packing
             .get_or_insert_with(|| Packing::new(piece.stream, piece.ordinal, piece.previous));

@@ -4,50 +4,40 @@
 use std::io;
 use std::sync::Arc;
 
+use super::age::AgeGuard;
 use super::frame::Author;
-use super::item::{Item, StoredOrigins, Void};
-use super::journal::{self, Journal};
+use super::item::{Item, Retired, StoredOrigins, Void};
+use super::journal::Journal;
 use super::known::{Known, Tally};
 use super::medium::Medium;
 use super::position::{Position, Stream};
 use super::sealed::Sealed;
+use super::sizes::{Limits, Sizes};
 use super::staged::{Encoded, Group, Staged, to_commit};
 use super::survey::{Loss, Survey, Trouble};
 use super::witness::{Statement, Witness};
 
-/// How large things get.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
-    /// Bytes of records that go into one commit of the journal at most; a batch with more goes into a sealed
-    /// file at once.
-    pub(crate) commit_bytes: usize,
-    /// A sealed file takes no more once it has as many.
-    pub(crate) segment_bytes: u64,
-}
-
-impl Default for Sizes {
-    fn default() -> Sizes {
-        Sizes { commit_bytes: journal::FILE_BYTES / 2, segment_bytes: 4 << 20 }
-    }
-}
-
 /// The log.
 pub(crate) struct Log {
     sizes: Sizes,
-    medium: Arc<dyn Medium>,
+    pub(super) limits: [Limits; 2],
+    pub(super) medium: Arc<dyn Medium>,
     author: Author,
     turn: u64,
     journal: Journal,
     witness: Witness,
-    sealed: [Sealed; 2],
-    known: Known,
-    position: Position,
+    pub(super) sealed: [Sealed; 2],
+    pub(super) known: Known,
+    pub(super) position: Position,
+    /// What retention has removed of each stream, and what it remembers of the clock.
+    pub(super) retired: [Retired; 2],
+    pub(super) ages: [AgeGuard; 2],
     /// The number and the predecessor of the journal's first frame.
     round: (u64, u32),
     /// The checksum of the journal's last frame.
     tail: u32,
     /// What the journal holds, and which origins come with it.
-    recent: Vec<Item>,
+    pub(super) recent: Vec<Item>,
     journaled: StoredOrigins,
 }
 
@@ -73,8 +63,18 @@ impl Log {
         let survey = Survey::take(&*medium)?;
         let made = survey.author.is_none();
         let author = survey.author.unwrap_or(Author { store: drawn, epoch: 0 });
-        let Survey { turn, position, known, files, recent, losses, leftovers, taken_back, .. } =
-            survey;
+        let Survey {
+            author: _,
+            turn,
+            position,
+            known,
+            files,
+            recent,
+            losses,
+            leftovers,
+            taken_back,
+            retired,
+        } = survey;
         for name in leftovers {
             medium.remove(&name)?;
         }
@@ -87,6 +87,7 @@ impl Log {
         let author = Author { epoch: author.epoch + 1, ..author };
         let mut log = Log {
             sizes,
+            limits: [Limits::NONE; 2],
             medium,
             author,
             turn,
@@ -95,6 +96,8 @@ impl Log {
             sealed,
             known,
             position,
+            retired,
+            ages: Default::default(),
             round: (position.next, 0),
             tail: 0,
             recent,
@@ -102,6 +105,11 @@ impl Log {
         };
         log.settle()?;
         Ok((log, Opened { made, losses, taken_back }))
+    }
+
+    /// Sets other limits, which hold from the next call of `retire` on.
+    pub(crate) fn set_limits(&mut self, limits: [Limits; 2]) {
+        self.limits = limits;
     }
 
     pub(crate) fn position(&self) -> &Position {
@@ -153,7 +161,7 @@ impl Log {
     }
 
     /// Writes a commit into the journal, after which the log stands at `position`.
-    fn write(&mut self, items: Vec<Item>, position: Position) -> Result<(), Trouble> {
+    pub(super) fn write(&mut self, items: Vec<Item>, position: Position) -> Result<(), Trouble> {
         let mut stored = self.journaled.clone();
         let from = (self.author, self.tail);
         let (mut bytes, mut tail) = to_commit(&items, &self.known, &mut stored, from);
@@ -184,7 +192,8 @@ impl Log {
         let batch: Vec<&Item> = items.iter().collect();
         let sealed = &mut self.sealed[stream as usize];
         sealed.append(&*self.medium, &batch, &self.known, self.author)?;
-        sealed.close_full(self.sizes.segment_bytes, &self.known, self.author)?;
+        let limits = &self.limits[stream as usize];
+        sealed.close_full((self.sizes, limits), &self.known, self.author)?;
         self.count(&items);
         self.position = position;
         self.settle()
@@ -204,7 +213,8 @@ impl Log {
                 self.recent.iter().filter(|item| item.stream() == stream).collect();
             let sealed = &mut self.sealed[stream as usize];
             sealed.append(&*self.medium, &items, &self.known, self.author)?;
-            sealed.close_full(self.sizes.segment_bytes, &self.known, self.author)?;
+            let limits = &self.limits[stream as usize];
+            sealed.close_full((self.sizes, limits), &self.known, self.author)?;
         }
         self.check_place()?;
         self.turn += 1;

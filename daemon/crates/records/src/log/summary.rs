@@ -94,6 +94,11 @@ impl Summary {
         }
     }
 
+    /// How many records it holds, whatever was lost between them.
+    pub(crate) fn records(&self) -> u64 {
+        self.end - self.ordinal
+    }
+
     /// Returns the end of a file: the footer's frame and the trailer that leads to it.
     pub(crate) fn to_footer(&self, stream: Stream, author: Author, tail: u32) -> Vec<u8> {
         let mut bytes = Vec::new();

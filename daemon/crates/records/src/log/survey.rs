@@ -8,7 +8,9 @@ use super::item::{Item, Retired};
 use super::journal;
 use super::known::Known;
 use super::medium::Medium;
+use super::pieces::tally_between;
 use super::position::{Lane, Position, Stream};
+
 use super::sealed::rest_of;
 use super::segment::{self, Segment};
 use super::witness::{self, Statement};
@@ -100,7 +102,7 @@ impl Survey {
                 .extend(recent.map_err(|_| Trouble::Io(io::ErrorKind::InvalidData.into()))?);
         }
         survey.recent.sort_by_key(|item| item.head(author, 0).first);
-        survey.count();
+        survey.count(medium)?;
         Ok(survey)
     }
 
@@ -143,6 +145,8 @@ impl Survey {
         });
         let voids: Vec<u64> =
             files.iter().flat_map(|file| file.summary.voids.iter().map(|void| void.0)).collect();
+        let said = files.iter().filter_map(|file| file.summary.retired);
+        let said = said.map(|(lane, _)| lane.kept_from).max().unwrap_or(0);
         self.files[stream as usize] = files;
         let mut recent = Vec::new();
         for item in items {
@@ -159,9 +163,7 @@ impl Survey {
                     }
                 }
                 Item::Void { first, .. } if !voids.contains(first) => recent.push(item.clone()),
-                Item::Retired { lane, .. } if lane.kept_from >= kept.kept_from => {
-                    recent.push(item.clone());
-                }
+                Item::Retired { lane, .. } if lane.kept_from > said => recent.push(item.clone()),
                 _ => {}
             }
         }
@@ -212,7 +214,7 @@ impl Survey {
     }
 
     /// Counts the records of each origin that are kept.
-    fn count(&mut self) {
+    fn count(&mut self, medium: &dyn Medium) -> Result<(), Trouble> {
         for stream in Stream::ALL {
             let files = self.files[stream as usize].iter();
             let tallies = files.flat_map(|file| &file.summary.tallies);
@@ -224,6 +226,13 @@ impl Survey {
                 self.known.count(*origin, *tally);
             }
         }
+        for stream in Stream::ALL {
+            let (files, to) = (&self.files[stream as usize], self.position.lane(stream).kept_from);
+            for (origin, tally) in tally_between(medium, files, (0, to))? {
+                self.known.uncount(origin, tally);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,12 +8,14 @@ use super::position::Stream;
 use super::proof::{Proof, prove};
 use super::reader::Reader;
 use super::sim::{Fault, Sim};
+use super::sizes::{Limits, Sizes};
 use super::staged::Group;
-use super::store::{Log, Opened, Sizes};
+use super::store::{Log, Opened};
 use super::survey::{Survey, Trouble};
 use crate::format;
 use crate::record::Entry;
 use crate::record::tests::{origin, predicted, reported};
+use picket_base::clock::Stamp;
 
 const STORE: u64 = 77;
 
@@ -66,6 +68,8 @@ enum Act {
     Commit(Vec<(Stream, Vec<Entry>)>),
     Checkpoint,
     Reopen,
+    /// Retention with so many records of each stream.
+    Retire(u64, u64),
 }
 
 /// How far a script got: the records that were acknowledged, those of the commit that was not, by group.
@@ -74,6 +78,15 @@ struct Progress {
     acknowledged: Vec<(u64, Stream)>,
     underway: Vec<Vec<Stream>>,
     next: u64,
+    /// How many of each stream have gone at most.
+    retired: [usize; 2],
+}
+
+impl Progress {
+    fn of(&self, stream: Stream) -> Vec<u64> {
+        let records = self.acknowledged.iter().filter(|(_, other)| *other == stream);
+        records.map(|(id, _)| *id).collect()
+    }
 }
 
 fn play(sim: &Sim, script: &[Act], progress: &mut Progress) -> Result<(), Trouble> {
@@ -83,6 +96,17 @@ fn play(sim: &Sim, script: &[Act], progress: &mut Progress) -> Result<(), Troubl
     for act in script {
         match act {
             Act::Checkpoint => log.checkpoint()?,
+            Act::Retire(own, reported) => {
+                let limit = |max_records| Limits { max_records, ..Limits::NONE };
+                log.set_limits([limit(*own), limit(*reported)]);
+                for (stream, most) in Stream::ALL.into_iter().zip([own, reported]) {
+                    let retired = &mut progress.retired[stream as usize];
+                    let had = progress.acknowledged.iter().filter(|(_, of)| *of == stream).count();
+                    let kept = (*most - *most / 32) as usize;
+                    *retired = (*retired).max(had.saturating_sub(kept));
+                }
+                log.retire(0, &Stamp::now())?;
+            }
             Act::Reopen => {
                 drop(log);
                 let opened;
@@ -112,17 +136,26 @@ fn judge(sim: &Sim, progress: &Progress, what: &str) {
     assert!(survey.losses.is_empty(), "{what}: {:?}", survey.losses);
     assert!(proof.is_sound(), "{what}: {proof:?}");
     let held = numbers(sim);
-    let (kept, more) = held.split_at(progress.acknowledged.len().min(held.len()));
-    assert_eq!(kept, progress.acknowledged, "{what}");
+    let old = |(id, _): &&(u64, Stream)| *id < progress.next.max(1);
+    for stream in Stream::ALL {
+        let kept = held.iter().filter(old).filter(|(_, of)| *of == stream);
+        let kept: Vec<u64> = kept.map(|(id, _)| *id).collect();
+        let all = progress.of(stream);
+        assert!(all.ends_with(&kept), "{what}: {kept:?}");
+        let gone = all.len() - kept.len();
+        assert!(gone <= progress.retired[stream as usize], "{what}: {gone} gone");
+        assert_eq!(survey.position.lane(stream).kept_from, gone as u64, "{what}");
+    }
+    let more = held.iter().filter(|record| !old(record));
     let mut possible = vec![Vec::new()];
     for group in &progress.underway {
         possible.push([possible.last().unwrap(), &group[..]].concat());
     }
-    let more: Vec<Stream> = more.iter().map(|(_, stream)| *stream).collect();
+    let more: Vec<Stream> = more.map(|(_, stream)| *stream).collect();
     assert!(possible.contains(&more), "{what}: {} more", more.len());
-    let (mut log, opened) = open(sim).unwrap();
+    let (mut log, opened) = open(sim).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(opened.losses.is_empty(), "{what}");
-    let next = held.last().map_or(1, |(id, _)| id + 1);
+    let next = held.last().map_or(1, |(id, _)| id + 1).max(progress.next);
     assert_eq!(log.position().next, next, "{what}");
     assert_eq!(log.tally().records, held.len() as u64, "{what}");
     commit(&mut log, &[own(1, 3), others(2, "after it")]).unwrap();
@@ -192,6 +225,34 @@ fn a_batch_with_a_file_of_its_own_is_there_as_a_whole_or_not_at_all() {
     exhaust(&script, 8);
 }
 
+#[test]
+fn retention_takes_from_one_stream_and_survives_every_fault() {
+    let script = [
+        Act::Commit(vec![own(70, 1)]),
+        Act::Commit(vec![others(70, "many")]),
+        Act::Checkpoint,
+        Act::Retire(200, 50),
+        Act::Commit(vec![own(3, 1), others(60, "more")]),
+        Act::Checkpoint,
+        Act::Retire(60, 25),
+        Act::Reopen,
+        Act::Commit(vec![own(1, 1)]),
+        Act::Retire(60, 20),
+    ];
+    exhaust(&script, 4);
+    let sim = Sim::default();
+    play(&sim, &script, &mut Progress::default()).unwrap();
+    let (survey, proof) = found(&sim.after_kill());
+    let kept = |stream| {
+        let lane = survey.position.lane(stream);
+        lane.next - lane.kept_from
+    };
+    assert_eq!((kept(Stream::Own), kept(Stream::Reported)), (60, 20));
+    assert!(proof.is_sound(), "{proof:?}");
+    assert_eq!(survey.retired.map(|retired| retired.by_count), [14, 110]);
+    assert!(sim.names().unwrap().len() < 8, "{:?}", sim.names());
+}
+
 /// What a log of some size holds that was checkpointed, opened and left without a checkpoint.
 fn grown() -> (Sim, Progress) {
     let sim = Sim::default();
@@ -247,7 +308,7 @@ fn whatever_one_fault_takes_is_told_by_number() {
     for name in &names {
         let content = whole.content(name);
         let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let step = (used / 200).max(1);
+        let step = (used / 60).max(1);
         for at in (0..used).step_by(step) {
             let sim = whole.after_kill();
             let mut bytes = content.clone();
