@@ -1,9 +1,9 @@
 //! Finding chunks in the view by what their records can be asked for, newest first, beside the thread that
 //! feeds it. It changes nothing.
 
+use super::index::{Fed, GROUP_CHUNKS, group_of, index_key, index_prefix, records, times_key};
 use super::position::Stream;
 use super::terms::{Term, Times};
-use super::view::{Fed, GROUP_CHUNKS, group_of, index_key, index_prefix, records, times_key};
 use crate::error::{StoreError, guard};
 
 /// The view as it was when it was last fed.

@@ -5,12 +5,17 @@
 //! - `journal` keeps what was committed since the last checkpoint, `witness` how far the log had got.
 
 mod age;
+mod directory;
+mod feeding;
 mod frame;
+mod index;
 mod item;
 mod journal;
 mod known;
 mod lookup;
 mod medium;
+#[cfg(test)]
+mod page_tests;
 mod pages;
 mod pieces;
 mod position;

@@ -23,6 +23,8 @@ pub(crate) enum Trouble {
     Io(#[from] io::Error),
     #[error("its files have version {0}")]
     Newer(u8),
+    #[error("it is in use by another process")]
+    Locked,
     #[error("its directory or a file in it was removed, renamed, replaced or mounted over")]
     Gone,
 }

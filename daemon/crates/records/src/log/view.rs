@@ -14,47 +14,28 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::index::{
+    Fed, GROUP_CHUNKS, INDEX_KEY, chunk_key, group_of, index_key, records, times_key,
+};
 use super::item::{Packing, Piece};
 use super::known::Known;
 use super::lookup::Lookup;
 use super::position::Stream;
 use super::terms::{Term, Times, terms};
 use crate::error::{StoreError, guard};
-use crate::format::Link;
 use crate::handle::{Handle, open_sled};
-use crate::packed::read_chunk;
 use crate::record::LogRecord;
 
 /// sled's page cache, bytes.
 const CACHE_BYTES: u64 = 4 << 20;
 
-/// Chunks that share an entry of the index, a bit for each.
-pub(crate) const GROUP_CHUNKS: u64 = 16;
-
 /// Keys that are there before their chunks: so many at once, as soon as there are less than half.
 const PLACED: u64 = 64;
 
-const CHUNK_KEY: u8 = b'c';
-const INDEX_KEY: u8 = b'i';
 const STATE_KEY: u8 = b's';
 
 /// Raised whenever the view's form changes: one of another version is made anew.
 const VERSION: u8 = 1;
-
-/// Where a stream stands in the view.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fed {
-    /// Its chunks are those of these numbers; the last may be there and not full.
-    pub(crate) first: u64,
-    pub(crate) next: u64,
-    /// Keys are there up to this one.
-    placed: u64,
-    /// Records in the chunk that is not full.
-    partial: u32,
-    /// How many records the stream has up to the last in it, and the link of that.
-    pub(crate) ordinal: u64,
-    pub(crate) link: Link,
-}
 
 #[derive(Serialize, Deserialize)]
 struct State {
@@ -81,13 +62,6 @@ struct Lane {
     /// Those of the chunk that is not full yet.
     open: BTreeSet<Term>,
     times: Times,
-}
-
-impl Fed {
-    /// The number after that of the last chunk, which may not be full.
-    pub(crate) fn end(&self) -> u64 {
-        self.next + u64::from(self.partial > 0)
-    }
 }
 
 impl Lane {
@@ -154,9 +128,8 @@ impl View {
             }
             lane.end_chunk(number);
         }
-        let Some(ordinal) = fed.ordinal.checked_sub(fed.partial.into()) else { return Ok(false) };
         // The link before them is not known, and not needed: it is not kept.
-        lane.packing = Packing::new(stream, ordinal, fed.link);
+        lane.packing = Packing::new(stream, fed.begun, fed.link);
         let partial = match fed.partial {
             0 => Vec::new(),
             _ => records(&self.db, stream, fed.next)?.unwrap_or_default(),
@@ -182,18 +155,18 @@ impl View {
     pub(crate) fn lookup(&self) -> Lookup {
         let fed = Stream::ALL.map(|stream| {
             let fed = self.fed(stream);
-            Fed { ordinal: fed.ordinal - u64::from(fed.partial), partial: 0, ..fed }
+            Fed { ordinal: fed.begun, partial: 0, ..fed }
         });
         Lookup::new(self.db.clone(), fed)
     }
 
-    /// Adds a record, the next of its stream.
+    /// Adds a record, the next of its stream that is kept, which had so many before it.
     ///
     /// # Errors
     /// What sled says.
     pub(crate) fn feed(
         &mut self,
-        stream: Stream,
+        (stream, ordinal): (Stream, u64),
         (id, value): (u64, &[u8]),
         known: &Known,
     ) -> Result<(), StoreError> {
@@ -203,7 +176,10 @@ impl View {
             guard(|| put(&self.db, lane, &piece))?;
         }
         lane.note(known.to_record(id, value));
-        lane.fed.ordinal += 1;
+        if lane.fed.partial == 0 {
+            lane.fed.begun = ordinal;
+        }
+        lane.fed.ordinal = ordinal + 1;
         lane.fed.partial += 1;
         if let Ok((_, link, _)) = crate::format::identify(value) {
             lane.fed.link = link;
@@ -313,42 +289,6 @@ fn last_number(db: &sled::Db, stream: Stream, chunk: u64) -> sled::Result<Option
     Ok(records(db, stream, chunk)?.and_then(|records| records.last().map(|(id, _)| *id)))
 }
 
-/// Returns the records of a chunk; none where it is not there or can't be read.
-pub(crate) fn records(
-    db: &sled::Db,
-    stream: Stream,
-    chunk: u64,
-) -> sled::Result<Option<Vec<(u64, Vec<u8>)>>> {
-    let chunk = db.get(chunk_key(stream, chunk))?;
-    Ok(chunk.and_then(|chunk| read_chunk(&chunk).ok()))
-}
-
-fn chunk_key(stream: Stream, number: u64) -> [u8; 10] {
-    let mut key = [CHUNK_KEY; 10];
-    key[1] = stream as u8;
-    key[2..].copy_from_slice(&number.to_be_bytes());
-    key
-}
-
-/// Returns what the keys of a term's entries begin with.
-pub(crate) fn index_prefix(stream: Stream, term: &Term) -> Vec<u8> {
-    [&[INDEX_KEY, stream as u8][..], &term.to_key()].concat()
-}
-
-pub(crate) fn index_key(stream: Stream, term: &Term, group: u64) -> Vec<u8> {
-    [&index_prefix(stream, term)[..], &group.to_be_bytes()].concat()
-}
-
-/// The times of a group's records.
-pub(crate) fn times_key(stream: Stream, group: u64) -> Vec<u8> {
-    [&[INDEX_KEY, stream as u8, b't'][..], &group.to_be_bytes()].concat()
-}
-
-/// Returns the group that an entry of the index is for.
-pub(crate) fn group_of(key: &[u8]) -> Option<u64> {
-    key.last_chunk::<8>().map(|group| u64::from_be_bytes(*group))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,7 +311,7 @@ mod tests {
 
     fn feed(view: &mut View, known: &Known, values: &[(u64, Vec<u8>)]) {
         for (id, value) in values {
-            view.feed(Stream::Own, (*id, value), known).unwrap();
+            view.feed((Stream::Own, id - 1), (*id, value), known).unwrap();
         }
     }
 
