@@ -134,16 +134,19 @@ impl Dir {
     }
 }
 
+/// rustix means O_SYNC by its name for it, which writes a file's times with every write.
+const DSYNC: OFlags = OFlags::from_bits_retain(nix::libc::O_DSYNC.cast_unsigned());
+
 fn synchronous(open: impl Fn(OFlags) -> io::Result<File>) -> io::Result<File> {
     // Some file systems take the flag and refuse the first access.
-    let direct = open(OFlags::RDWR | OFlags::DIRECT | OFlags::DSYNC).and_then(|file| {
+    let direct = open(OFlags::RDWR | OFlags::DIRECT | DSYNC).and_then(|file| {
         let mut block = AlignedBytes::zeroed(DIRECT_ALIGNMENT_BYTES);
         file.read_at(block.as_mut(), 0)?;
         Ok(file)
     });
     match direct {
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            open(OFlags::RDWR | OFlags::DSYNC)
+            open(OFlags::RDWR | DSYNC)
         }
         other => other,
     }
@@ -174,6 +177,17 @@ mod tests {
         assert!(!Dir::open(&at.join("moved")).unwrap().lock().unwrap());
         drop(held);
         assert!(Dir::open(&at.join("moved")).unwrap().lock().unwrap());
+        std::fs::remove_dir_all(at).unwrap();
+    }
+
+    #[test]
+    fn a_synchronous_file_syncs_what_is_written_and_not_its_times() {
+        let at = scratch("synchronous");
+        let dir = Dir::open(&at.join("log")).unwrap();
+        dir.file("a", Access::Create).unwrap().write_all_at(&[0; 4096], 0).unwrap();
+        let file = dir.file("a", Access::Synchronous).unwrap();
+        let flags = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GETFL).unwrap();
+        assert_eq!(flags & nix::libc::O_SYNC, nix::libc::O_DSYNC);
         std::fs::remove_dir_all(at).unwrap();
     }
 

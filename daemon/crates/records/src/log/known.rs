@@ -87,6 +87,11 @@ impl Known {
         self.makers.insert(number, Maker { origin, content, tally: Tally::default() });
     }
 
+    /// Forgets all counts.
+    pub(crate) fn start_counting(&mut self) {
+        self.makers.values_mut().for_each(|maker| maker.tally = Tally::default());
+    }
+
     /// Counts records of an origin.
     pub(crate) fn count(&mut self, number: u32, tally: Tally) {
         if let Some(maker) = self.makers.get_mut(&number) {

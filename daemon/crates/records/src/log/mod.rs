@@ -5,9 +5,11 @@
 //! - `journal` keeps what was committed since the last checkpoint, `witness` how far the log had got.
 
 mod age;
+mod counting;
 mod directory;
 mod feeding;
 mod frame;
+mod healing;
 mod index;
 mod item;
 mod journal;
@@ -21,6 +23,7 @@ mod pieces;
 mod position;
 mod proof;
 mod reader;
+mod repair;
 mod retention;
 mod sealed;
 mod segment;

@@ -123,14 +123,19 @@ impl Sealed {
             return Ok(());
         };
         let Some(open) = &self.open else { return Ok(()) };
-        let origins = segment.summary.tallies.keys();
-        segment.summary.values = origins.flat_map(|number| known.values(*number)).collect();
-        let bytes = segment.summary.to_footer(self.stream, author, segment.tail);
-        open.file.write_at(&bytes, segment.end)?;
+        let (mut bytes, start) = (Vec::new(), segment.end);
+        segment.end_with_footer(known, author, &mut bytes);
+        open.file.write_at(&bytes, start)?;
         open.file.sync()?;
-        segment.closed = true;
         self.open = None;
         Ok(())
+    }
+
+    /// Puts a file that was written anew in its place.
+    pub(crate) fn replace(&mut self, new: Segment) {
+        self.files.retain(|file| file.name != new.name);
+        let at = self.files.partition_point(|file| file.name < new.name);
+        self.files.insert(at, new);
     }
 
     /// How many records of the stream are sealed.

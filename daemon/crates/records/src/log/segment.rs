@@ -13,6 +13,9 @@ use crate::format::{GENESIS, Link};
 
 const SUFFIX: &str = ".seg";
 
+/// A file that is being written in place of another; the next opening removes what is left of one.
+pub(crate) const NEW_SUFFIX: &str = ".new";
+
 /// Read at once while a file is looked through: the longest frame has room in it.
 const WINDOW_BYTES: usize = 2 * PAYLOAD_BYTES_MAX;
 
@@ -174,6 +177,14 @@ impl Segment {
         self.summary.add(self.end, length, item);
         self.end += length as u64;
         self.tail = checksum;
+    }
+
+    /// Appends its end to bytes that are to be written behind its last frame.
+    pub(crate) fn end_with_footer(&mut self, known: &Known, author: Author, bytes: &mut Vec<u8>) {
+        let origins = self.summary.tallies.keys();
+        self.summary.values = origins.flat_map(|number| known.values(*number)).collect();
+        bytes.extend(self.summary.to_footer(self.stream, author, self.tail));
+        self.closed = true;
     }
 
     fn note_damage(&mut self) {

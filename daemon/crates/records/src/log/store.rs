@@ -22,7 +22,7 @@ pub(crate) struct Log {
     sizes: Sizes,
     pub(super) limits: [Limits; 2],
     pub(super) medium: Arc<dyn Medium>,
-    author: Author,
+    pub(super) author: Author,
     turn: u64,
     journal: Journal,
     witness: Witness,

@@ -3,16 +3,16 @@
 
 use std::io;
 
+use super::counting::count;
 use super::frame::{Author, Frame};
 use super::item::{Item, Retired};
 use super::journal;
 use super::known::Known;
 use super::medium::Medium;
-use super::pieces::tally_between;
 use super::position::{Lane, Position, Stream};
 
 use super::sealed::rest_of;
-use super::segment::{self, Segment};
+use super::segment::{self, NEW_SUFFIX, Segment};
 use super::witness::{self, Statement};
 use crate::format::Damage;
 
@@ -81,6 +81,8 @@ impl Survey {
             leftovers: Vec::new(),
             taken_back: 0,
         };
+        let unfinished = names.iter().filter(|name| name.ends_with(NEW_SUFFIX));
+        survey.leftovers.extend(unfinished.cloned());
         let Some(author) = survey.author else { return Ok(survey) };
         for stream in Stream::ALL {
             for name in segment::of_stream(stream, &names) {
@@ -104,7 +106,8 @@ impl Survey {
                 .extend(recent.map_err(|_| Trouble::Io(io::ErrorKind::InvalidData.into()))?);
         }
         survey.recent.sort_by_key(|item| item.head(author, 0).first);
-        survey.count(medium)?;
+        let files = [&survey.files[0][..], &survey.files[1][..]];
+        count(medium, files, &survey.recent, &survey.position, &mut survey.known)?;
         Ok(survey)
     }
 
@@ -213,28 +216,6 @@ impl Survey {
             // The frame that said so is lost: what went by which limit is not known.
             _ => (*stood, most.map(|(_, retired)| retired).unwrap_or_default()),
         }
-    }
-
-    /// Counts the records of each origin that are kept.
-    fn count(&mut self, medium: &dyn Medium) -> Result<(), Trouble> {
-        for stream in Stream::ALL {
-            let files = self.files[stream as usize].iter();
-            let tallies = files.flat_map(|file| &file.summary.tallies);
-            tallies.for_each(|(origin, tally)| self.known.count(*origin, *tally));
-        }
-        for item in &self.recent {
-            let Item::Records(piece) = item else { continue };
-            for (origin, tally) in &piece.tallies {
-                self.known.count(*origin, *tally);
-            }
-        }
-        for stream in Stream::ALL {
-            let (files, to) = (&self.files[stream as usize], self.position.lane(stream).kept_from);
-            for (origin, tally) in tally_between(medium, files, (0, to))? {
-                self.known.uncount(origin, tally);
-            }
-        }
-        Ok(())
     }
 }
 

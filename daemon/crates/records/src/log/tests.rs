@@ -3,15 +3,18 @@
 
 use std::sync::Arc;
 
+use super::feeding::Source;
 use super::medium::Medium;
 use super::position::Stream;
 use super::proof::{Proof, prove};
 use super::reader::Reader;
+use super::repair::Repaired;
 use super::sim::{Fault, Sim};
 use super::sizes::{Limits, Sizes};
 use super::staged::Group;
 use super::store::{Log, Opened};
 use super::survey::{Survey, Trouble};
+use super::view::View;
 use crate::format;
 use crate::record::Entry;
 use crate::record::tests::{origin, predicted, reported};
@@ -255,9 +258,13 @@ fn retention_takes_from_one_stream_and_survives_every_fault() {
 
 /// What a log of some size holds that was checkpointed, opened and left without a checkpoint.
 fn grown() -> (Sim, Progress) {
+    grown_with(1)
+}
+
+fn grown_with(class: u16) -> (Sim, Progress) {
     let sim = Sim::default();
     let script = [
-        Act::Commit(vec![own(70, 1)]),
+        Act::Commit(vec![own(70, class)]),
         Act::Checkpoint,
         Act::Commit(vec![others(10, "first"), own(1, 2)]),
         Act::Reopen,
@@ -329,4 +336,77 @@ fn whatever_one_fault_takes_is_told_by_number() {
         nothing_is_silent(&sim, &progress, &format!("{name} removed"));
     }
     assert!(lost > 0, "damage does harm");
+}
+
+/// A view of all that is sealed in a log.
+fn view_of(sim: &Sim, dir: &std::path::Path) -> View {
+    let survey = Survey::take(sim).unwrap();
+    let mut view = View::open(dir, STORE, &survey.known).unwrap().unwrap();
+    for stream in Stream::ALL {
+        let files = &survey.files[stream as usize];
+        let (lane, known) = (survey.position.lane(stream), &survey.known);
+        let source = Source { medium: sim, known, stream, lane, files };
+        assert!(source.feed(&mut view, u64::MAX).unwrap());
+    }
+    view.sync().unwrap();
+    view
+}
+
+#[test]
+fn whatever_one_fault_takes_of_the_sealed_files_is_healed_from_the_view() {
+    let (whole, progress) = grown();
+    let (mut log, _) = open(&whole).unwrap();
+    assert_eq!(log.position().next, progress.next);
+    log.checkpoint().unwrap();
+    drop(log);
+    let dir = tempfile::tempdir().unwrap();
+    let view = view_of(&whole, dir.path());
+    let mut healed = 0;
+    let mut heal = |sim: &Sim, what: &str| {
+        let (mut log, _) = open(sim).unwrap_or_else(|error| panic!("{what}: {error}"));
+        view.teach(&mut log.known).unwrap();
+        let repaired = log.repair(&view.lookup()).unwrap();
+        assert_eq!(repaired.left, [], "{what}");
+        assert_eq!(log.tally().records, progress.acknowledged.len() as u64, "{what}");
+        assert_eq!(log.repair(&view.lookup()).unwrap(), Repaired::default(), "{what}");
+        commit(&mut log, &[own(1, 9), others(1, "after it")]).unwrap();
+        drop(log);
+        let after = sim.after_kill();
+        let (survey, proof) = found(&after);
+        assert!(proof.is_sound() && survey.losses.is_empty(), "{what}: {proof:?}");
+        let held = numbers(&after);
+        assert_eq!(held[..held.len() - 2], progress.acknowledged, "{what}");
+        healed += repaired.records;
+    };
+    for name in whole.names().unwrap().iter().filter(|name| name.ends_with(".seg")) {
+        let content = whole.content(name);
+        for at in (0..content.len()).step_by((content.len() / 40).max(1)) {
+            let sim = whole.after_kill();
+            let mut bytes = content.clone();
+            bytes[at] ^= 1 << (at % 8);
+            sim.set_content(name, bytes);
+            heal(&sim, &format!("{name}, byte {at}"));
+            let sim = whole.after_kill();
+            sim.set_content(name, content[..at].to_vec());
+            heal(&sim, &format!("{name}, cut at {at}"));
+        }
+        let sim = whole.after_kill();
+        sim.remove(name).unwrap();
+        heal(&sim, &format!("{name} removed"));
+    }
+    assert!(healed > 1_000, "{healed}");
+}
+
+#[test]
+fn what_does_not_fit_into_the_chain_heals_nothing() {
+    let (whole, _) = grown();
+    let (other, _) = grown_with(3);
+    let dir = tempfile::tempdir().unwrap();
+    let view = view_of(&other, dir.path());
+    let name = whole.names().unwrap().into_iter().find(|name| name.starts_with("own")).unwrap();
+    whole.remove(&name).unwrap();
+    let (mut log, opened) = open(&whole).unwrap();
+    assert!(!opened.losses.is_empty());
+    let repaired = log.repair(&view.lookup()).unwrap();
+    assert_eq!((repaired.records, repaired.left.len()), (0, 1));
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::index::{
     Fed, GROUP_CHUNKS, INDEX_KEY, chunk_key, group_of, index_key, records, times_key,
 };
-use super::item::{Packing, Piece};
+use super::item::{Packing, Piece, StoredOrigins};
 use super::known::Known;
 use super::lookup::Lookup;
 use super::position::Stream;
@@ -32,6 +32,7 @@ const CACHE_BYTES: u64 = 4 << 20;
 /// Keys that are there before their chunks: so many at once, as soon as there are less than half.
 const PLACED: u64 = 64;
 
+const ORIGIN_KEY: u8 = b'o';
 const STATE_KEY: u8 = b's';
 
 /// Raised whenever the view's form changes: one of another version is made anew.
@@ -51,6 +52,10 @@ pub(crate) struct View {
     file: File,
     store: u64,
     lanes: [Lane; 2],
+    /// Where the streams stood when it was last synced.
+    synced: [Fed; 2],
+    /// Origins that it has: with them its records can be read where no other file has them.
+    stored: StoredOrigins,
 }
 
 struct Lane {
@@ -105,8 +110,9 @@ impl View {
             Some(Ok(state)) if state.version == VERSION && state.store == store => state.fed,
             _ => return Ok(None),
         };
+        let lanes = Stream::ALL.map(|stream| Lane::new(stream, fed[stream as usize]));
         let mut view =
-            View { db, file, store, lanes: Stream::ALL.map(|s| Lane::new(s, fed[s as usize])) };
+            View { db, file, store, lanes, synced: fed, stored: StoredOrigins::default() };
         for stream in Stream::ALL {
             if !guard(|| view.resume(stream, known))? {
                 return Ok(None);
@@ -145,6 +151,19 @@ impl View {
         Ok(partial.len() >= count)
     }
 
+    /// Gives `known` the origins that it has.
+    ///
+    /// # Errors
+    /// What sled says.
+    pub(crate) fn teach(&self, known: &mut Known) -> Result<(), StoreError> {
+        guard(|| {
+            self.db.scan_prefix([ORIGIN_KEY]).values().try_for_each(|values| {
+                known.adopt(&values?);
+                Ok(())
+            })
+        })
+    }
+
     /// Returns where a stream stands in it.
     pub(crate) fn fed(&self, stream: Stream) -> Fed {
         self.lanes[stream as usize].fed
@@ -154,8 +173,10 @@ impl View {
     /// elsewhere.
     pub(crate) fn lookup(&self) -> Lookup {
         let fed = Stream::ALL.map(|stream| {
-            let fed = self.fed(stream);
-            Fed { ordinal: fed.begun, partial: 0, ..fed }
+            let (fed, synced) = (self.fed(stream), self.synced[stream as usize]);
+            let partial = if synced.next == fed.next { synced.partial } else { 0 };
+            let ordinal = if partial > 0 { synced.ordinal } else { fed.begun };
+            Fed { ordinal, partial, ..fed }
         });
         Lookup::new(self.db.clone(), fed)
     }
@@ -181,8 +202,12 @@ impl View {
         }
         lane.fed.ordinal = ordinal + 1;
         lane.fed.partial += 1;
-        if let Ok((_, link, _)) = crate::format::identify(value) {
+        if let Ok((_, link, origin)) = crate::format::identify(value) {
             lane.fed.link = link;
+            if self.stored.lacks(origin, known) {
+                let key = [&[ORIGIN_KEY][..], &origin.to_be_bytes()].concat();
+                guard(|| self.db.insert(key, known.values(origin)))?;
+            }
         }
         Ok(())
     }
@@ -206,7 +231,9 @@ impl View {
             self.db.insert([STATE_KEY], state)?;
             self.db.flush()?;
             // flush only asks the kernel to start writing.
-            Ok(self.file.sync_data()?)
+            self.file.sync_data()?;
+            self.synced = fed;
+            Ok(())
         })
     }
 
@@ -239,6 +266,7 @@ fn put(db: &sled::Db, lane: &mut Lane, piece: &Piece) -> sled::Result<()> {
     db.insert(chunk_key(lane.stream, number), &piece.chunk[..])?;
     lane.fed.next += 1;
     lane.fed.partial = 0;
+    lane.fed.begun = piece.end();
     lane.end_chunk(number);
     if lane.fed.next.is_multiple_of(GROUP_CHUNKS) {
         let group = number / GROUP_CHUNKS;

@@ -1,0 +1,41 @@
+//! What the records of a log come to, of each origin: by the footers, without reading the records. It changes
+//! nothing else.
+
+use std::io;
+
+use super::item::Item;
+use super::known::Known;
+use super::medium::Medium;
+use super::pieces::tally_between;
+use super::position::{Position, Stream};
+use super::segment::Segment;
+
+/// Counts what sealed files hold and what is recent, less what retention has taken of the oldest file.
+///
+/// # Errors
+/// When the disk can't open a file.
+pub(crate) fn count(
+    medium: &dyn Medium,
+    files: [&[Segment]; 2],
+    recent: &[Item],
+    position: &Position,
+    known: &mut Known,
+) -> io::Result<()> {
+    known.start_counting();
+    for (origin, tally) in files.iter().copied().flatten().flat_map(|file| &file.summary.tallies) {
+        known.count(*origin, *tally);
+    }
+    for item in recent {
+        let Item::Records(piece) = item else { continue };
+        for (origin, tally) in &piece.tallies {
+            known.count(*origin, *tally);
+        }
+    }
+    for stream in Stream::ALL {
+        let to = position.lane(stream).kept_from;
+        for (origin, tally) in tally_between(medium, files[stream as usize], (0, to))? {
+            known.uncount(origin, tally);
+        }
+    }
+    Ok(())
+}

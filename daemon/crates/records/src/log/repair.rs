@@ -1,0 +1,78 @@
+//! Repairing a log that is open: its holes, the files that hold them, and what is counted anew.
+
+use super::counting::count;
+use super::healing::{Hole, Mark, fill, holes, rewrite};
+use super::item::Piece;
+use super::lookup::Lookup;
+use super::position::Stream;
+use super::segment::Segment;
+use super::store::Log;
+use super::survey::Trouble;
+use crate::error::StoreError;
+
+/// What a repair has come to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Repaired {
+    /// Records that were written anew.
+    pub(crate) records: u64,
+    /// What the view does not have either.
+    pub(crate) left: Vec<(Stream, Hole)>,
+}
+
+/// Why a log could not be repaired.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotRepaired {
+    #[error(transparent)]
+    Files(#[from] Trouble),
+    /// The view is to be thrown away.
+    #[error(transparent)]
+    View(#[from] StoreError),
+}
+
+impl Log {
+    /// Reads all sealed records, and writes anew what the view has of those that can't be read.
+    ///
+    /// # Errors
+    /// When the disk or the view fails; the log is to be dropped where it was the disk.
+    pub(crate) fn repair(&mut self, view: &Lookup) -> Result<Repaired, NotRepaired> {
+        self.checkpoint()?;
+        let mut repaired = Repaired::default();
+        for stream in Stream::ALL {
+            let lane = *self.position.lane(stream);
+            let (from, link) = (lane.kept_from, lane.anchor);
+            let from = Mark { ordinal: from, number: lane.first - 1, link };
+            let number = self.position.next - 1;
+            let to = Mark { ordinal: lane.next, number, link: lane.head };
+            let files = &self.sealed[stream as usize].files;
+            let holes = holes(&*self.medium, files, (from, to)).map_err(Trouble::Io)?;
+            for hole in holes {
+                match fill(&hole, stream, view, &self.known)? {
+                    None => repaired.left.push((stream, hole)),
+                    Some(pieces) => {
+                        repaired.records += hole.to - hole.from;
+                        self.put_in(stream, &hole, pieces)?;
+                    }
+                }
+            }
+        }
+        if repaired.records > 0 {
+            let files = self.sealed.each_ref().map(|sealed| &sealed.files[..]);
+            count(&*self.medium, files, &self.recent, &self.position, &mut self.known)
+                .map_err(Trouble::Io)?;
+        }
+        Ok(repaired)
+    }
+
+    /// Puts the records of a hole into the file that it is in, or makes one where that is missing.
+    fn put_in(&mut self, stream: Stream, hole: &Hole, pieces: Vec<Piece>) -> Result<(), Trouble> {
+        let sealed = &mut self.sealed[stream as usize];
+        sealed.close(&self.known, self.author)?;
+        let holds =
+            |file: &&Segment| file.summary.ordinal < hole.to.max(1) && file.summary.end > hole.from;
+        let old = sealed.files.iter().find(holds).cloned();
+        let old = (stream, old.as_ref());
+        let new = rewrite(&*self.medium, old, pieces, &self.known, self.author)?;
+        sealed.replace(new);
+        Ok(())
+    }
+}
