@@ -29,6 +29,8 @@ mod sealed;
 mod segment;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod simulation;
 mod sizes;
 mod staged;
 mod store;

@@ -55,6 +55,7 @@ struct State {
     fault: Option<(usize, Fault)>,
     off: bool,
     gone: bool,
+    lied: bool,
 }
 
 #[derive(Clone, Default)]
@@ -72,6 +73,12 @@ impl Sim {
 
     pub(crate) fn is_off(&self) -> bool {
         self.0.lock().unwrap().off
+    }
+
+    /// Whether a sync has failed: from then on what can be read is not what is on the medium, and only a cut
+    /// or another mount shows that.
+    pub(crate) fn has_lied(&self) -> bool {
+        self.0.lock().unwrap().lied
     }
 
     /// Somebody removes, renames or mounts over the directory.
@@ -315,7 +322,10 @@ impl Bytes for SimFile {
                 inode.durable = inode.current.clone();
                 inode.pending.clear();
             }
-            Some(Fault::Broken) => inode.pending.clear(),
+            Some(Fault::Broken) => {
+                inode.pending.clear();
+                state.lied = true;
+            }
             Some(Fault::Cut | Fault::Full) => {}
         }
         result(fault)
