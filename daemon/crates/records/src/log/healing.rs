@@ -139,7 +139,7 @@ pub(crate) fn rewrite(
         let file = medium.open(&old.name, Access::Read)?;
         segment::each(&*file, author.store, |found| {
             if let Found::Item { item, .. } = found {
-                items.push(item);
+                items.push(*item);
             }
         })?;
     }

@@ -36,12 +36,11 @@ impl Fed {
     }
 }
 
+/// Records, each under its number and as a value of its own.
+pub(crate) type Records = Vec<(u64, Vec<u8>)>;
+
 /// Returns the records of a chunk; none where it is not there or can't be read.
-pub(crate) fn records(
-    db: &sled::Db,
-    stream: Stream,
-    chunk: u64,
-) -> sled::Result<Option<Vec<(u64, Vec<u8>)>>> {
+pub(crate) fn records(db: &sled::Db, stream: Stream, chunk: u64) -> sled::Result<Option<Records>> {
     let chunk = db.get(chunk_key(stream, chunk))?;
     Ok(chunk.and_then(|chunk| read_chunk(&chunk).ok()))
 }

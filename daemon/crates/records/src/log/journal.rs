@@ -173,6 +173,7 @@ fn commit(bytes: &[u8]) -> Result<(Vec<Frame<'_>>, bool), u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "a frame is one range of numbers")]
 mod tests {
     use std::ops::Range;
 

@@ -1,7 +1,9 @@
 //! Finding chunks in the view by what their records can be asked for, newest first, beside the thread that
 //! feeds it. It changes nothing.
 
-use super::index::{Fed, GROUP_CHUNKS, group_of, index_key, index_prefix, records, times_key};
+use super::index::{
+    Fed, GROUP_CHUNKS, Records, group_of, index_key, index_prefix, records, times_key,
+};
 use super::position::Stream;
 use super::terms::{Term, Times};
 use crate::error::{StoreError, guard};
@@ -63,7 +65,7 @@ impl Lookup {
         &self,
         stream: Stream,
         chunk: u64,
-    ) -> Result<Option<Vec<(u64, Vec<u8>)>>, StoreError> {
+    ) -> Result<Option<Records>, StoreError> {
         guard(|| records(&self.db, stream, chunk))
     }
 

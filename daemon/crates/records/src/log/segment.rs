@@ -70,7 +70,7 @@ pub(crate) enum Found<'a> {
     Item {
         at: u64,
         frame: Frame<'a>,
-        item: Item,
+        item: Box<Item>,
         values: &'a [u8],
     },
     /// Something that can't be read, with a whole frame behind it or none.
@@ -99,7 +99,7 @@ pub(crate) fn each(
         }
         match item_at(&window[(at - start) as usize..], store) {
             Ok(Some((frame, values, item))) => {
-                take(Found::Item { at, frame, item, values });
+                take(Found::Item { at, frame, item: Box::new(item), values });
                 at += frame.length() as u64;
             }
             Ok(None) => return Ok(None),

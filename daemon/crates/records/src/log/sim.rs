@@ -276,7 +276,8 @@ impl SimFile {
             Change::Truncate(length) => inode.current.resize(*length, 0),
             Change::Write { at, bytes } => put(&mut inode.current, *at, bytes),
         }
-        if self.access == Access::Synchronous && fault.is_none() {
+        // Of one that fails, what was written is on the medium before any later one.
+        if self.access == Access::Synchronous && fault != Some(Fault::Cut) {
             let Change::Write { at, bytes } = change else { panic!("it is only written") };
             put(&mut inode.durable, at, &bytes);
         } else {

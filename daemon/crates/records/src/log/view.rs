@@ -250,7 +250,7 @@ impl View {
                 let gone = lane.fed.first;
                 self.db.insert(chunk_key(stream, gone), &[])?;
                 lane.fed.first += 1;
-                if lane.fed.first % PLACED == 0 {
+                if lane.fed.first.is_multiple_of(PLACED) {
                     clear(&self.db, stream, lane.fed.first)?;
                 }
             }
@@ -287,7 +287,7 @@ fn place(db: &sled::Db, lane: &mut Lane) -> sled::Result<()> {
     let to = lane.fed.placed.max(lane.fed.next) + PLACED;
     for number in lane.fed.placed..to {
         let key = chunk_key(lane.stream, number);
-        if !db.contains_key(&key)? {
+        if !db.contains_key(key)? {
             db.insert(key, &[])?;
         }
     }
