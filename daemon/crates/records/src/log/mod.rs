@@ -1,8 +1,16 @@
 //! The log's own files: a journal, sealed files and a witness, which are the truth.
 //!
 //! - `medium` is what is asked of a file system, `position` where the two streams stand, `frame` what the
-//!   files consist of.
-//! - `journal` keeps what was committed since the last checkpoint, `witness` how far the log had got.
+//!   files consist of, `item` what is in a frame, `known` who made the records, `sizes` the limits.
+//! - `journal` keeps what was committed since the last checkpoint, `segment` and `summary` are sealed files
+//!   and their footers, `sealed` those of one stream for whoever appends to them, `witness` how far the log
+//!   had got.
+//! - `survey` is what all of them hold together, `counting` what their records come to; `reader` and `pieces`
+//!   read them, `proof` proves that nothing is missing.
+//! - `store` is the open log, to which `directory` leads; `staged` is a commit on its way, `retention` and
+//!   `age` remove the oldest, `repair` and `healing` mend what can't be read.
+//! - `view` is the same once more in sled, fed by `feeding`; `index` are its keys, `terms` what a record can
+//!   be asked for, `lookup` finds chunks, `pages` are what queries get.
 
 mod age;
 mod counting;

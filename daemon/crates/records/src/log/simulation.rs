@@ -156,7 +156,7 @@ impl Life {
         self.log = None;
         let bias = 1 + self.random.below(9);
         let random = &mut self.random;
-        self.sim = if cut || self.sim.has_lied() {
+        self.sim = if cut || self.sim.is_off() || self.sim.has_lied() {
             self.sim.after_cut(|| random.below(10) < bias)
         } else {
             self.sim.after_kill()
@@ -245,6 +245,10 @@ fn lives_drawn_from_seeds_keep_what_was_promised() {
     let asked = asked.as_deref().and_then(|asked| asked.split_once(' '));
     match asked {
         Some((seed, steps)) => live(seed.parse().unwrap(), steps.parse().unwrap()),
-        None => (1..=8).for_each(|seed| live(seed, 250)),
+        None => {
+            (1..=8).for_each(|seed| live(seed, 250));
+            // A batch whose first frame a cut took, and others that were there.
+            live(1007, 200);
+        }
     }
 }

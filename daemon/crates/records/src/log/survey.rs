@@ -186,13 +186,16 @@ impl Survey {
     /// Takes back what is at the end of the stream's files and was never finished: a checkpoint of which
     /// parts are there, or a batch. Not so what the witness knows of: there it is damage that took the rest.
     fn take_back(&mut self, stream: Stream, sealed: Option<u64>) {
-        let (Some(sealed), Some(last)) = (sealed, self.files[stream as usize].last_mut()) else {
-            return;
-        };
-        if let Some(before) = last.damaged.take_if(|before| before.summary.end >= sealed) {
+        let Some(sealed) = sealed else { return };
+        let kept_from = self.position.lane(stream).kept_from;
+        let Some((last, files)) = self.files[stream as usize].split_last_mut() else { return };
+        let before_it = files.last().map_or(0, |file| file.summary.end).max(kept_from);
+        // Of a file whose first frame is broken nobody knows by itself how many came before it.
+        let end = |file: &Segment| if file.end == 0 { before_it } else { file.summary.end };
+        if let Some(before) = last.damaged.take_if(|before| end(before) >= sealed) {
             *last = *before;
         }
-        if let Some(before) = last.unfinished.take_if(|before| before.summary.end >= sealed) {
+        if let Some(before) = last.unfinished.take_if(|before| end(before) >= sealed) {
             self.taken_back += last.summary.end - before.summary.end;
             *last = *before;
         }
