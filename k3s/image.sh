@@ -4,7 +4,8 @@
 #
 #   image.sh VERSION ARCH=BINARY…
 #
-# ARCH as container images name it: amd64, arm64. Prints the tarball's path.
+# ARCH as container images name it: amd64, arm64. Prints the tarball's path. Beside it target/k3s/ gets an
+# overlay of k3s/ that names the image by its digest, for `kubectl apply -k target/k3s`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,5 +39,6 @@ for pair in "$@"; do
     --manifest "$name" --file k3s/Containerfile "$context" >/dev/null
 done
 rm -f "$archive"
-image manifest push --quiet --all "$name" "oci-archive:$archive:$name" >&2
+image manifest push --quiet --all --digestfile "$store/digest" "$name" "oci-archive:$archive:$name" >&2
+k3s/by_digest.sh "$(cat "$store/digest")" target/k3s
 echo "$archive"

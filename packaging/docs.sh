@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 docs=$(dirname "$here")/docs
 folder=${1:?docs: into which folder?}
 
-pages=(systemd configuration api health health-reference prediction-log runbooks)
+pages=(systemd configuration security api health health-reference prediction-log runbooks)
 names=$(IFS='|'; echo "${pages[*]}")
 
 # Links to shipped pages are marked with @ while the others go.

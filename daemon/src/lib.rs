@@ -8,8 +8,11 @@
 //!   report.
 //! - [`cli`] is the command line, which starts all of it or one part; [`life`] starts the parts, reloads
 //!   and drains them. Only these two name [`config`].
-//! - [`health`], [`metrics`], [`os`] and [`endpoint`] are leaves that any room may use; [`registry`]
-//!   watches a neighbour, [`diagnostics`] takes what the daemon has to say.
+//! - What is too heavy for a listener's thread goes to the threads of [`offload`]; what waits for any
+//!   thread waits in a [`queue`], which shares the threads between senders.
+//! - [`memory`] plans what requests may take together; every room takes from that budget.
+//! - [`health`], [`metrics`], [`os`], [`endpoint`], [`origin`] and [`peer`] are leaves that any room may
+//!   use; [`registry`] watches a neighbour, [`diagnostics`] takes what the daemon has to say.
 
 #![deny(unsafe_code)]
 
@@ -22,8 +25,13 @@ pub mod health;
 pub mod http;
 pub mod inference;
 pub mod life;
+pub mod memory;
 pub mod metrics;
+pub mod offload;
+pub mod origin;
 pub mod os;
+pub mod peer;
+pub mod queue;
 pub mod recording;
 pub mod registry;
 

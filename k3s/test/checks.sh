@@ -32,6 +32,7 @@ undo() {
   until_true "no pod is left" no_pod
   kube delete --ignore-not-found --wait persistentvolumeclaim --all >/dev/null
   kube delete --ignore-not-found --wait persistentvolume --all >/dev/null
+  kube delete --ignore-not-found secret/picket-token >/dev/null
   kube delete --ignore-not-found events --all >/dev/null
   rm -rf "${state:?}" "${fleet:?}" "$volumes/filler"
 }
@@ -317,6 +318,27 @@ ended_with() {
 }
 only_pod() { [ "$(kube get pods -l $selector -o jsonpath='{.items[*].metadata.name}')" = "$1" ]; }
 last_exit() { pod '.status.containerStatuses[0].lastState.terminated.exitCode'; }
+
+check_token() {
+  # The labels of the pod that the last check left are the same: its Service and its volume stay.
+  "$kubectl" create secret generic picket-token --from-literal=token=a-token-of-the-rig-of-36-characters- \
+    --dry-run=client -o yaml | kube apply -f - >/dev/null
+  local old without with
+  old=$(name_of_pod)
+  render token | kube apply -f - >/dev/null
+  until_true "another pod" another_pod "$old"
+  until_true "ready" is_ready
+  without=$(status_of 8000/stats)
+  with=$(curl -s -o /dev/null --max-time 5 -w '%{http_code}' \
+    -H 'Authorization: Bearer a-token-of-the-rig-of-36-characters-' "http://$(pod .status.podIP):8000/stats")
+  [ "$without $with" = '401 200' ] || wrong "$without without the token, $with with it"
+  # Taken away again, the volume still remembers it.
+  old=$(name_of_pod)
+  render single-node | kube apply -f - >/dev/null
+  until_true "another pod" another_pod "$old"
+  until_true "its last words" ended_with 'no token is configured, and one was before'
+  echo "component token: 401 without the Secret's token, 200 with it; without the component the pod ends with $(last_exit) and says why"
+}
 
 check_fleet() {
   kube delete --wait deployment/picket >/dev/null

@@ -28,6 +28,8 @@ VERSIONS = [f"1.{minor}" for minor in range(OLDEST[1], NEWEST[1] + 1)]
 DRAIN_SECS = 10
 # What issues and runbooks state of the probes: path, period, failures.
 PROBES = {"startupProbe": ("/health", 5, 30), "livenessProbe": ("/health", 10, 3), "readinessProbe": ("/ready", 5, 2)}
+# Of an image that is named by it.
+DIGEST = "sha256:" + "0123456789abcdef" * 4
 # Volumes that `restricted` allows.
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
@@ -46,6 +48,14 @@ def render_with(kubectl: str, overlay: str, components: list[str]) -> list[dict]
                          "resources": [relative(K3S / "overlays" / overlay)],
                          "components": [relative(K3S / "components" / name) for name in components]}
         (pathlib.Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        return render(kubectl, pathlib.Path(folder))
+
+
+def render_by_digest(kubectl: str) -> list[dict]:
+    """The overlay that ./dev image writes for a release."""
+    # Not below k3s/, which kustomize would take for a circle.
+    with tempfile.TemporaryDirectory(dir=K3S.parent) as folder:
+        subprocess.run([K3S / "by_digest.sh", DIGEST, folder], check=True)
         return render(kubectl, pathlib.Path(folder))
 
 
@@ -121,9 +131,12 @@ def coherent(objects: list[dict]):
                     for port in service["spec"]["ports"] if port["targetPort"] not in ports)
         if not service["spec"]["selector"].items() <= labels.items():
             yield f"Service {name} finds no pod"
-    for policy in of_kind(objects, "NetworkPolicy"):
-        for rule in policy["spec"]["ingress"]:
-            yield from (f"NetworkPolicy: no port {port['port']}" for port in rule["ports"] if port["port"] not in ports)
+        if service["spec"].get("ipFamilyPolicy") != "PreferDualStack":
+            yield f"Service {name} does without one of the cluster's IP families"
+    yield from guarded(objects, ports)
+    for kind in ("requests", "limits"):
+        if "ephemeral-storage" not in container["resources"][kind]:
+            yield f"{kind} say nothing of the node's disk"
 
     for kind, (path, period, failures) in PROBES.items():
         probe = container[kind]
@@ -138,10 +151,44 @@ def coherent(objects: list[dict]):
         yield f"a grace of {grace} s for {pre_stop} s of preStop and {DRAIN_SECS} s of drain"
 
     version = re.search(r'^version = "(.*)"', (K3S.parent / "Cargo.toml").read_text(), re.M)[1]
-    if container["image"] != f"localhost/picket:{version}" or labels["app.kubernetes.io/version"] != version:
+    images = (f"localhost/picket:{version}", f"localhost/picket@{DIGEST}")
+    if container["image"] not in images or labels["app.kubernetes.io/version"] != version:
         yield f"image {container['image']} and label {labels['app.kubernetes.io/version']}, this is {version}"
     if workload(objects)["spec"].get("strategy", {}).get("type") == "RollingUpdate":
         yield "two pods would want the log"
+
+
+def guarded(objects: list[dict], ports: set[str]):
+    """What NetworkPolicies say: nothing is allowed that no rule names, and every rule names who."""
+    policies = of_kind(objects, "NetworkPolicy")
+    def denies(spec: dict) -> bool:
+        return (spec["podSelector"] == {} and set(spec["policyTypes"]) == {"Ingress", "Egress"}
+                and not spec.get("ingress") and not spec.get("egress"))
+    if not any(denies(policy["spec"]) for policy in policies):
+        yield "no NetworkPolicy denies by default"
+    for policy in policies:
+        for rule in policy["spec"].get("ingress", []):
+            yield from (f"NetworkPolicy: no port {port['port']}" for port in rule["ports"] if port["port"] not in ports)
+            if not rule.get("from") or {} in rule["from"]:
+                yield f"NetworkPolicy: anybody may reach {[port['port'] for port in rule['ports']]}"
+
+
+def without_components(objects: list[dict]):
+    """What all components together bring, and is not here."""
+    spec = pod_spec(objects)
+    (container,) = spec["containers"]
+    if spec.get("hostUsers") is not False:
+        yield "user-namespace: the pod's users are the node's"
+    files = {variable["name"]: variable.get("value") for variable in container["env"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    secrets = {volume["name"]: volume["secret"] for volume in spec["volumes"] if "secret" in volume}
+    if files.get("PICKET_API_TOKEN_FILE") != f"{mounts.get('token')}/token" or "token" not in secrets:
+        yield "token: no token is asked for"
+    elif secrets["token"].get("optional") or secrets["token"]["defaultMode"] != 0o440:
+        yield "token: everybody may read it, or the pod starts without it"
+    sources = str([p["spec"]["ingress"][0]["from"] for p in of_kind(objects, "NetworkPolicy") if "ingress" in p["spec"]])
+    yield from (f"{name}: nobody gets in that way" for name, source in
+                (("ingress", "'kube-system'"), ("load-balancer", "'192.168.0.0/16'")) if source not in sources)
 
 
 def complaints(objects: list[dict], versions: list[str]) -> list[str]:
@@ -171,6 +218,13 @@ def breaks(objects: list[dict]):
     yield "no ConfigMap", broken(lambda o: of_kind(o, "ConfigMap")[0]["metadata"].update(name="other"))
     yield "no port htpp", broken(lambda o: service(o)["ports"][0].update(targetPort="htpp"))
     yield "finds no pod", broken(lambda o: service(o).update(selector={"app.kubernetes.io/name": "pickets"}))
+    def policy(o, name): return next(p["spec"] for p in of_kind(o, "NetworkPolicy") if p["metadata"]["name"] == name)
+    yield "no port htpp", broken(lambda o: policy(o, "picket")["ingress"][0]["ports"][0].update(port="htpp"))
+    yield "anybody may reach ['api']", broken(lambda o: policy(o, "picket")["ingress"][0].pop("from"))
+    yield "denies by default", broken(lambda o: policy(o, "default-deny").update(podSelector={"matchLabels": {"a": "b"}}))
+    yield "denies by default", broken(lambda o: policy(o, "default-deny").update(policyTypes=["Ingress"]))
+    yield "limits say nothing", broken(lambda o: container(o)["resources"]["limits"].pop("ephemeral-storage"))
+    yield "IP families", broken(lambda o: service(o).pop("ipFamilyPolicy"))
     yield "livenessProbe asks", broken(lambda o: container(o)["livenessProbe"].update(failureThreshold=1))
     yield "readinessProbe waits", broken(lambda o: container(o)["readinessProbe"].pop("timeoutSeconds"))
     yield "of drain", broken(lambda o: spec(o).update(terminationGracePeriodSeconds=10))
@@ -180,18 +234,28 @@ def breaks(objects: list[dict]):
 def main() -> None:
     kubectl = sys.argv[1]
     components = sorted(path.name for path in (K3S / "components").iterdir())
-    rendered = {"k3s": render(kubectl, K3S)}
+    rendered = {"k3s": render(kubectl, K3S), "by digest": render_by_digest(kubectl)}
     for overlay in sorted(path.name for path in (K3S / "overlays").iterdir()):
         rendered[overlay] = render_with(kubectl, overlay, [])
         rendered[f"{overlay} with {', '.join(components)}"] = render_with(kubectl, overlay, components)
 
     failed = 0
+    by_digest = pod_spec(rendered["by digest"])["containers"][0]["image"]
+    if by_digest != f"localhost/picket@{DIGEST}":
+        failed += 1
+        print(f"FAILED by digest: the image is {by_digest}")
     for expected, objects in breaks(rendered["k3s"]):
         if not any(expected in complaint for complaint in complaints(objects, VERSIONS[-1:])):
             failed += 1
             print(f"FAILED: nothing complains of {expected!r} in a broken copy")
+    lacking = list(without_components(rendered["k3s"]))
+    if len(lacking) != len(components):
+        failed += 1
+        print(f"FAILED: of {components} the base lacks no more than {lacking}")
     for name, objects in rendered.items():
         found = complaints(objects, VERSIONS)
+        if "with" in name:
+            found += without_components(objects)
         failed += len(found)
         for complaint in found:
             print(f"FAILED {name}: {complaint}")

@@ -13,11 +13,11 @@ use super::log::{self, LogCommand};
 use super::messages;
 use super::model::{self, ModelCommand};
 use super::predict::{self, PredictArgs};
-use super::printable::printable;
 use super::serve;
 use super::stdout::print;
 use crate::config::{Former, Settings};
 use crate::diagnostics;
+use picket_base::printable;
 
 /// Classifies images at the edge, keeps every prediction, tells the truth about its health.
 #[derive(Parser)]
@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
             // Journald takes the number as the priority (sd-daemon(3)).
             let severity = if diagnostics::stderr_is_the_journal() { "<3>" } else { "" };
             let text = printable(&picket_base::chain(&error));
-            eprintln!("{severity}picket: {text}");
+            diagnostics::say_last(format!("{severity}picket: {text}\n"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -22,6 +22,9 @@ pub enum CliError {
     Image { file: String, source: DecodeError },
     #[error("{what}")]
     Io { what: String, source: std::io::Error },
+    /// An export that whoever reads it has not got whole.
+    #[error("the export was cut after {records} records")]
+    Cut { records: u64, source: std::io::Error },
     /// The command itself has said what is wrong.
     #[error("{0}")]
     Unsound(String),
@@ -38,7 +41,11 @@ impl CliError {
             CliError::Config(ConfigError::Unreadable { .. }) => exit::IO,
             CliError::Config(_) => exit::CONFIG,
             CliError::Run(
-                RunError::Verdict(_) | RunError::Sockets(_) | RunError::Token(_) | RunError::Tls(_),
+                RunError::Verdict(_)
+                | RunError::Sockets(_)
+                | RunError::Token(_)
+                | RunError::TokenLost { .. }
+                | RunError::Tls(_),
             ) => exit::CONFIG,
             CliError::Run(
                 RunError::Bind(_)
@@ -47,7 +54,7 @@ impl CliError {
                 | RunError::Log(_),
             ) => exit::IO,
             CliError::Run(RunError::Model(error)) | CliError::Model(error) => model_exit(error),
-            CliError::Log(_) | CliError::Io { .. } => exit::IO,
+            CliError::Log(_) | CliError::Io { .. } | CliError::Cut { .. } => exit::IO,
             CliError::Image { .. } => exit::DATA,
             CliError::Unsound(_) => exit::OTHER,
         }

@@ -30,6 +30,6 @@ pub fn load(settings: Settings, global: &Global) -> Result<Config, ConfigError> 
 /// Warns whoever runs a command; `serve` warns in its messages instead.
 pub fn warn(former: &[Former]) {
     for former in former {
-        eprintln!("picket: {former}");
+        eprintln!("picket: {}", picket_base::printable(&former.to_string()));
     }
 }

@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use clap::{Args, Subcommand, ValueEnum};
+use picket_base::private;
 use picket_base::rfc3339::{self, Precision};
+use picket_base::{printable, printable_json};
 use picket_records::VerifyReport;
 use serde_json::Value;
 
+use super::csv::{self, Cell};
 use super::error::CliError;
 use super::global::{Global, load};
 use super::source::{Source, verify};
-use super::stdout::print;
+use super::stdout::{print, print_data};
 use super::table;
 
 /// The pause between two questions for new records.
@@ -78,10 +81,15 @@ enum Format {
     Csv,
 }
 
+/// Word in the column of the source that no record has: the row is an export's end mark.
+const CSV_END: &str = "end";
+
 const CSV_COLUMNS: &str = "id,timestamp,source,edge_device_id,model_name,model_version,label,\
                            confidence,defect_detected,uncertain,inference_time_ms,image_id\n";
 
 pub fn run(command: LogCommand, global: &Global) -> Result<(), CliError> {
+    // Opening a store may make files in it.
+    private::make_files_private();
     match command {
         LogCommand::Tail(args) => tail(&args, global),
         LogCommand::Export(args) => export(&args, global),
@@ -111,7 +119,7 @@ fn tail(args: &TailArgs, global: &Global) -> Result<(), CliError> {
     let records = source.newest(args.lines)?;
     match args.format {
         Some(Format::Csv) => print(&format!("{CSV_COLUMNS}{}", lines(&records, Format::Csv)))?,
-        Some(Format::Jsonl) => print(&lines(&records, Format::Jsonl))?,
+        Some(Format::Jsonl) => print_data(&lines(&records, Format::Jsonl))?,
         None => print(&table::render(&rows(&records)))?,
     }
     if args.follow {
@@ -129,7 +137,7 @@ fn follow(source: &Source, mut from: u64, format: Option<Format>) -> Result<(), 
         from = last + 1;
         let records: Vec<Value> = step.into_iter().filter_map(|(_, record)| record.ok()).collect();
         match format {
-            Some(format) => print(&lines(&records, format))?,
+            Some(format) => print_data(&lines(&records, format))?,
             None => {
                 let table = table::render(&rows(&records));
                 // The heading stands above the first records already.
@@ -144,11 +152,11 @@ fn export(args: &ExportArgs, global: &Global) -> Result<(), CliError> {
     let stdout = std::io::stdout();
     let mut progress = Progress::new(!stdout.is_terminal());
     let mut output = BufWriter::new(stdout.lock());
-    let broken = || CliError::io("cannot write to stdout");
-    if matches!(args.format, Format::Csv) {
-        output.write_all(CSV_COLUMNS.as_bytes()).map_err(broken())?;
-    }
     let (mut from, mut written, mut damaged) = (0, 0_u64, 0_u64);
+    let cut = |records: u64| move |source| CliError::Cut { records, source };
+    if matches!(args.format, Format::Csv) {
+        output.write_all(CSV_COLUMNS.as_bytes()).map_err(cut(0))?;
+    }
     loop {
         let step = source.step(from)?;
         let Some((last, _)) = step.last() else { break };
@@ -157,18 +165,19 @@ fn export(args: &ExportArgs, global: &Global) -> Result<(), CliError> {
             match record {
                 Ok(record) => {
                     let line = line(&record, args.format);
-                    output.write_all(line.as_bytes()).map_err(broken())?;
+                    output.write_all(line.as_bytes()).map_err(cut(written))?;
                     written += 1;
                 }
                 Err(damage) => {
                     damaged += 1;
-                    eprintln!("picket: record {id} can't be read: {damage}");
+                    eprintln!("picket: record {id} can't be read: {}", printable(&damage));
                 }
             }
         }
         progress.show(written);
     }
-    output.flush().map_err(broken())?;
+    let end = end_mark(written, args.format);
+    output.write_all(end.as_bytes()).and_then(|()| output.flush()).map_err(cut(written))?;
     progress.end(written);
     if damaged > 0 {
         return Err(CliError::Unsound(format!("{damaged} records can't be read")));
@@ -206,7 +215,7 @@ fn run_verify(args: &VerifyArgs, global: &Global) -> Result<(), CliError> {
     let report = verify(&args.store.dir(global)?)?;
     if args.json {
         let text = serde_json::to_string(&report).expect("a report has no value that JSON lacks");
-        print(&format!("{text}\n"))?;
+        print_data(&format!("{text}\n"))?;
     } else {
         let verdict = if report.is_sound() { "nothing missing or damaged" } else { "not sound" };
         let VerifyReport { first, last, count, gaps, corrupt, altered, quarantined, head, .. } =
@@ -230,11 +239,20 @@ fn lines(records: &[Value], format: Format) -> String {
 /// A record as `GET /predictions` shows it, on one line.
 fn line(record: &Value, format: Format) -> String {
     match format {
-        Format::Jsonl => format!("{record}\n"),
+        Format::Jsonl => printable_json(&record.to_string()) + "\n",
+        Format::Csv => csv::row(&csv_cells(record)),
+    }
+}
+
+/// The last line of an export: one that was cut lacks it.
+fn end_mark(records: u64, format: Format) -> String {
+    match format {
+        Format::Jsonl => format!("{{\"records\":{records}}}\n"),
         Format::Csv => {
-            let quoted: Vec<String> =
-                csv_cells(record).iter().map(|cell| csv_quote(cell)).collect();
-            quoted.join(",") + "\n"
+            let mut cells: [Cell; 12] = std::array::from_fn(|_| Cell::Own(String::new()));
+            cells[2] = Cell::Own(CSV_END.into());
+            cells[11] = Cell::Own(format!("records={records}"));
+            csv::row(&cells)
         }
     }
 }
@@ -274,21 +292,23 @@ fn best(record: &Value) -> (String, Option<f64>) {
     best.map_or_else(|| (String::new(), None), |best| of(best, "class"))
 }
 
-fn csv_cells(record: &Value) -> [String; 12] {
+fn csv_cells(record: &Value) -> [Cell; 12] {
     let (label, confidence) = best(record);
+    let outside = |name: &str| Cell::Text(text(&record[name]));
+    let own = |name: &str| Cell::Own(text(&record[name]));
     [
-        text(&record["id"]),
-        format!("{:.6}", record["timestamp"].as_f64().unwrap_or(0.0)),
-        text(&record["source"]),
-        text(&record["edge_device_id"]),
-        text(&record["model_name"]),
-        text(&record["model_version"]),
-        label,
-        confidence.map_or_else(String::new, |confidence| format!("{confidence:.6}")),
-        text(&record["defect_detected"]),
-        text(&record["uncertain"]),
-        format!("{:.3}", record["inference_time_ms"].as_f64().unwrap_or(0.0)),
-        text(&record["image_id"]),
+        own("id"),
+        Cell::Own(format!("{:.6}", record["timestamp"].as_f64().unwrap_or(0.0))),
+        own("source"),
+        outside("edge_device_id"),
+        outside("model_name"),
+        outside("model_version"),
+        Cell::Text(label),
+        Cell::Own(confidence.map_or_else(String::new, |confidence| format!("{confidence:.6}"))),
+        own("defect_detected"),
+        own("uncertain"),
+        Cell::Own(format!("{:.3}", record["inference_time_ms"].as_f64().unwrap_or(0.0))),
+        outside("image_id"),
     ]
 }
 
@@ -298,14 +318,5 @@ fn text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-/// RFC 4180.
-fn csv_quote(cell: &str) -> String {
-    if cell.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", cell.replace('"', "\"\""))
-    } else {
-        cell.to_string()
     }
 }

@@ -2,6 +2,7 @@
 
 mod command;
 mod config;
+mod csv;
 mod doctor;
 mod error;
 pub mod exit;
@@ -10,7 +11,6 @@ mod log;
 mod messages;
 mod model;
 mod predict;
-mod printable;
 mod serve;
 mod source;
 mod stdout;

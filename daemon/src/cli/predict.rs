@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ModelSettings, Settings, VerdictSettings};
 use crate::inference::{
-    ModelView, Pipeline, PredictError, Prediction, PredictionView, Shown, StageTimes, TimingView,
-    ms,
+    JudgedView, ModelView, Pipeline, PredictError, Prediction, PredictionView, ServedView, Shown,
+    StageTimes, TimingView, ms,
 };
 use crate::life::load_pipeline;
 use clap::Args;
@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::global::{Global, load};
-use super::stdout::print;
+use super::stdout::{print, print_data};
 use super::table;
+use picket_base::printable;
 
 /// The largest file that is read, bytes: as large as a body may ever be.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -58,12 +59,12 @@ pub fn run(args: PredictArgs, global: &Global) -> Result<(), CliError> {
         match predict(&pipeline, file) {
             Ok((prediction, times)) if json => {
                 let line = json_line(&name, &config.model.name, &pipeline, &prediction, times);
-                print(&line)?;
+                print_data(&line)?;
             }
             Ok((prediction, times)) => rows.push(row(name, &prediction, times)),
             Err(error) => match &failure {
                 None => failure = Some(error),
-                Some(_) => eprintln!("picket: {}", picket_base::chain(&error)),
+                Some(_) => eprintln!("picket: {}", printable(&picket_base::chain(&error))),
             },
         }
     }
@@ -122,18 +123,18 @@ fn json_line(
     times: StageTimes,
 ) -> String {
     let info = pipeline.model.info();
-    let view = PredictionView::unlogged(
-        prediction,
-        ModelView { name: model_name, version: &info.version, digest: &info.digest },
-        TimingView {
-            queue: 0.0,
-            decode: ms(times.decode),
-            inference: ms(times.inference),
-            commit: None,
-            total: ms(times.decode + times.inference),
-        },
-        Shown::default(),
-    );
+    let timing_ms = TimingView {
+        queue: 0.0,
+        decode: ms(times.decode),
+        inference: ms(times.inference),
+        commit: None,
+        total: ms(times.decode + times.inference),
+    };
+    let model = ModelView { name: model_name, version: &info.version, digest: &info.digest };
+    let view = PredictionView {
+        judged: JudgedView::of(prediction, None, Shown::default()),
+        served: ServedView { durable: false, model, timing_ms },
+    };
     let line = Line { file: file.to_string(), view };
     let mut text = serde_json::to_string(&line).expect("a prediction has no value that JSON lacks");
     text.push('\n');

@@ -8,14 +8,16 @@ use crate::config::{Former, Settings, Sources, Surroundings};
 use crate::diagnostics;
 use crate::life::{self, RunError, Sockets};
 use crate::os::{self, Signals};
+use picket_base::private;
 
 pub fn run(settings: Settings, global: &Global, former: &[Former]) -> Result<(), CliError> {
     os::keep_heap_small();
+    private::make_files_private();
     // Before any thread starts: each inherits the mask.
     let signals = Signals::block().map_err(CliError::io("cannot block signals"))?;
     let sockets = Sockets::take().map_err(RunError::Sockets)?;
-    let _output = diagnostics::init(global.messages.level, global.messages.format)
-        .map_err(CliError::io("cannot start log-summary"))?;
+    let output = diagnostics::init(global.messages.level, global.messages.format)
+        .map_err(CliError::io("cannot start the output of messages"))?;
     for former in former {
         tracing::warn!("{former}");
     }
@@ -23,7 +25,7 @@ pub fn run(settings: Settings, global: &Global, former: &[Former]) -> Result<(),
     let sources = Sources { flags: settings, file: global.config.clone(), surroundings };
     let config = sources.load()?;
     warn_of_unknown_environment();
-    Ok(life::run(config, &sources, signals, sockets)?)
+    Ok(life::run(config, &sources, signals, sockets, output.lines())?)
 }
 
 /// A misspelt variable is only warned about: Kubernetes sets `PICKET_…` variables of its own for

@@ -1,21 +1,22 @@
 //! The source that `picket log` reads from: the store itself, or the daemon that owns it.
 
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use picket_records::{
-    self as prediction_log, LogError, PAGE_RECORDS_MAX, Query, Store, VerifyReport,
+    self as prediction_log, LogError, PAGE_RECORDS_MAX, Query, Removal, Retention, Store,
+    VerifyReport,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::CliError;
+use crate::os::{self, NearPath};
 
 /// The largest answer that is read, bytes: a page of the largest records.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -104,10 +105,33 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, CliError> {
     }
 }
 
+/// What these limits would take from the log in `dir`, from its daemon where one runs. None where there is
+/// no log, or it is another user's.
+pub fn removal(dir: &Path, limits: Retention) -> Option<Removal> {
+    let metadata = std::fs::metadata(dir).ok()?;
+    let Retention { max_records, max_bytes, max_age } = limits;
+    let age = max_age.map_or_else(String::new, |age| format!("&max_age_secs={}", age.as_secs()));
+    let path = format!("/removal?max_records={max_records}&max_bytes={max_bytes}{age}");
+    if let Ok(removal) = Daemon::of(dir).and_then(|daemon| daemon.get(&path)) {
+        return Some(removal);
+    }
+    // Opening a store may make files in it, and they must stay the daemon's.
+    let is_ours = metadata.uid() == os::effective_user();
+    is_ours.then(|| Store::open(dir).ok()?.removal(limits).ok()).flatten()
+}
+
+/// Has the daemon of the log in `dir` read its configuration again. Returns what it says of it.
+pub fn reload(dir: &Path, query: &str) -> Result<Vec<String>, CliError> {
+    let Told { lines } = Daemon::of(dir)?.ask(&Method::POST, &format!("/reload{query}"))?;
+    Ok(lines)
+}
+
 /// A running daemon, over its control socket.
 pub struct Daemon {
     runtime: tokio::runtime::Runtime,
-    socket: String,
+    socket: PathBuf,
+    /// The user that the log belongs to.
+    owner: u32,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +147,11 @@ struct StepItem {
 }
 
 #[derive(Deserialize)]
+struct Told {
+    lines: Vec<String>,
+}
+
+#[derive(Deserialize)]
 struct Page {
     predictions: Vec<Value>,
     next: Option<u64>,
@@ -132,9 +161,8 @@ impl Daemon {
     fn of(dir: &Path) -> Result<Daemon, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(CliError::io("cannot start a runtime"))?;
-        let socket =
-            prediction_log::socket_name(dir).map_err(CliError::io("cannot find the daemon"))?;
-        Ok(Daemon { runtime, socket })
+        let metadata = std::fs::metadata(dir).map_err(CliError::io("cannot find the daemon"))?;
+        Ok(Daemon { runtime, socket: prediction_log::socket_path(dir), owner: metadata.uid() })
     }
 
     fn step(&self, from: u64) -> Result<Vec<Item>, CliError> {
@@ -158,9 +186,17 @@ impl Daemon {
     }
 
     fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, CliError> {
-        let asking = || format!("cannot ask the daemon at @{}", self.socket);
+        self.ask(&Method::GET, path)
+    }
+
+    fn ask<T: for<'de> Deserialize<'de>>(
+        &self,
+        method: &Method,
+        path: &str,
+    ) -> Result<T, CliError> {
+        let asking = || format!("cannot ask the daemon at {}", self.socket.display());
         let (status, body) =
-            self.runtime.block_on(self.fetch(path)).map_err(CliError::io(asking()))?;
+            self.runtime.block_on(self.fetch(method, path)).map_err(CliError::io(asking()))?;
         if status != StatusCode::OK {
             let text = String::from_utf8_lossy(&body).into_owned();
             return Err(CliError::Unsound(format!("the daemon answers {status}: {text}")));
@@ -169,14 +205,23 @@ impl Daemon {
             .map_err(|error| CliError::io(asking())(io::Error::other(error)))
     }
 
-    async fn fetch(&self, path: &str) -> io::Result<(StatusCode, Bytes)> {
-        let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(&self.socket)?)?;
-        stream.set_nonblocking(true)?;
-        let stream = tokio::net::UnixStream::from_std(stream)?;
+    async fn fetch(&self, method: &Method, path: &str) -> io::Result<(StatusCode, Bytes)> {
+        let near = NearPath::of(&self.socket)?;
+        let stream = tokio::net::UnixStream::connect(near.path()).await?;
+        // Whoever else may have put a socket there is not believed.
+        let peer = stream.peer_cred()?.uid();
+        if peer != 0 && peer != self.owner && peer != os::effective_user() {
+            let owner = self.owner;
+            return Err(io::Error::other(format!(
+                "user {peer} answers there, not {owner} or root"
+            )));
+        }
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        let request = Request::get(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header("host", "picket")
             .body(Empty::<Bytes>::new())
             .map_err(io::Error::other)?;

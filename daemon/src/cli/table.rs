@@ -1,6 +1,6 @@
 //! Columns for a person: as wide as their widest cell, numbers to the right.
 
-use super::printable::printable;
+use picket_base::printable;
 
 /// The longest cell, in characters: no line of a table is read further.
 const CELL_CHARS_MAX: usize = 120;

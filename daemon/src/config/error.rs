@@ -13,6 +13,12 @@ pub enum ConfigError {
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("configuration {} is {bytes} bytes, at most {FILE_BYTES_MAX} are read", path.display())]
     TooLarge { path: PathBuf, bytes: u64 },
+    #[error(
+        "configuration {} is empty: it was not written whole, or is the wrong file; without --config the \
+         defaults hold",
+        path.display()
+    )]
+    Empty { path: PathBuf },
     #[error("configuration {}: {detail}", path.display())]
     Syntax { path: PathBuf, detail: String },
     #[error("configuration {}: {}", path.display(), names.conflict())]

@@ -1,5 +1,6 @@
 //! The configuration file: TOML in which every key must be known, by its present or a former name.
 
+use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -9,10 +10,13 @@ use super::error::{ConfigError, FILE_BYTES_MAX};
 use super::setting::Former;
 use super::settings::{SETTINGS, Settings};
 
+/// What some editors put in front of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// What a file sets, and the former names that it uses.
 ///
 /// # Errors
-/// A file that can't be read or is too large, an unknown key or a wrong type with its line, two
+/// A file that can't be read, is too large or empty, an unknown key or a wrong type with its line, two
 /// names of one setting.
 pub fn read(path: &Path) -> Result<(Settings, Vec<Former>), ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_path_buf(), source };
@@ -20,7 +24,17 @@ pub fn read(path: &Path) -> Result<(Settings, Vec<Former>), ConfigError> {
     if bytes > FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge { path: path.to_path_buf(), bytes });
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    // No more than that, should it grow meanwhile or be no ordinary file.
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    // What a power cut leaves of a file: its name, and no content or zeros.
+    if text
+        .trim_matches(|c: char| c.is_whitespace() || c == '\0' || c == BYTE_ORDER_MARK)
+        .is_empty()
+    {
+        return Err(ConfigError::Empty { path: path.to_path_buf() });
+    }
     let wrong = |error| syntax(path, &text, &error);
     let mut root = DeTable::parse(&text).map_err(wrong)?;
     let former = rename(root.get_mut())

@@ -11,6 +11,7 @@ use super::file;
 use super::setting::Former;
 use super::settings::{ApiConfig, Config, LogConfig, ModelConfig, Settings};
 use super::surroundings::Surroundings;
+use crate::endpoint::Endpoint;
 
 /// Where the configuration comes from, at start and at every reload.
 #[derive(Clone, Debug)]
@@ -71,6 +72,15 @@ impl Config {
 }
 
 impl ApiConfig {
+    /// Whether everybody who reaches it may use it, without anybody having said that this is meant.
+    pub fn is_open_unasked(&self) -> bool {
+        let is_local = match &self.listen {
+            Endpoint::Tcp(addr) => addr.ip().to_canonical().is_loopback(),
+            Endpoint::Unix(_) => true,
+        };
+        self.token_file.is_none() && !self.open && !is_local
+    }
+
     /// What no setting shows alone.
     fn check_together(&self) -> Result<(), ConfigError> {
         let refuse = |key: &str, value: String, limit: String| {
@@ -80,6 +90,10 @@ impl ApiConfig {
         if !(1..=all).contains(&per_address) {
             let limit = format!("1 to {all}, of api.max_connections, are possible");
             return refuse("max_connections_per_address", per_address.to_string(), limit);
+        }
+        if self.hosts.as_ref().is_some_and(Vec::is_empty) {
+            let limit = "at least one is needed, or none at all for any".to_string();
+            return refuse("hosts", "an empty list".to_string(), limit);
         }
         match (&self.tls_cert, &self.tls_key) {
             (Some(cert), None) => {
@@ -102,6 +116,14 @@ impl ModelConfig {
 }
 
 impl LogConfig {
+    /// Of each limit keeps the one of the two that takes less from the log.
+    pub fn widen(&mut self, other: &LogConfig) {
+        self.max_records = self.max_records.max(other.max_records);
+        self.max_bytes = self.max_bytes.max(other.max_bytes);
+        let ages = self.max_age.zip(other.max_age);
+        self.max_age = ages.map(|(age, other)| if age > other { age } else { other });
+    }
+
     pub fn retention(&self) -> Retention {
         Retention {
             max_records: self.max_records,
@@ -136,6 +158,10 @@ mod tests {
                 "api.max_connections_per_address is 10: 1 to 9, of api.max_connections, are possible",
             ),
             ("[api]\ntls_key = '/k'", "api.tls_key is /k: api.tls_cert is needed with it"),
+            (
+                "[api]\nhosts = []",
+                "api.hosts is an empty list: at least one is needed, or none at all for any",
+            ),
             ("[log]\nmax_records = 0", "log.max_records is 0: 1 to 5000000 are possible"),
             ("[log]\nmax_bytes = 9", "log.max_bytes is 9 B: at least 1MB is needed"),
             ("[health]\nlog_deadline = '2s'", "health.log_deadline is 2s: 3s to 1h are possible"),
@@ -149,7 +175,33 @@ mod tests {
         let (config, former) = load("[api]\nmax_connections = 5\n").unwrap();
         assert_eq!((config.api.max_connections_per_address, former.len()), (5, 0));
         assert_eq!((config.device_id.as_str(), config.api.workers), ("box", 2));
-        assert_eq!(load("").unwrap().0.api.max_connections_per_address, 128);
+        assert_eq!(load("# nothing\n").unwrap().0.api.max_connections_per_address, 128);
+    }
+
+    #[test]
+    fn a_file_without_content_is_refused_and_comments_are_content() {
+        for empty in ["", " \n\t\r\n", "\0\0\0\0", "\n\0 \u{feff}"] {
+            let error = load(empty).unwrap_err();
+            assert!(matches!(error, ConfigError::Empty { .. }), "{empty:?}: {error}");
+        }
+        load("# every setting has its default").unwrap();
+        assert!(matches!(load("[api]\n\0\0").unwrap_err(), ConfigError::Syntax { .. }));
+    }
+
+    #[test]
+    fn both_listeners_take_ipv6_where_it_exists_unless_told_otherwise() {
+        let listeners = |ipv6, flags: Settings| {
+            let surroundings =
+                Surroundings { hostname: "box".into(), cores: 1, ipv6, ..Surroundings::default() };
+            let config = Config::load(flags, None, &surroundings).unwrap().0;
+            (config.api.listen.to_string(), config.probe.listen.to_string())
+        };
+        let pair = |api: &str, probe: &str| (api.to_string(), probe.to_string());
+        assert_eq!(listeners(true, Settings::default()), pair("[::]:8000", "[::]:8001"));
+        assert_eq!(listeners(false, Settings::default()), pair("0.0.0.0:8000", "0.0.0.0:8001"));
+        let mut told = Settings::default();
+        told.api.listen = Some("[::]:80".parse().unwrap());
+        assert_eq!(listeners(false, told), pair("[::]:80", "0.0.0.0:8001"));
     }
 
     #[test]

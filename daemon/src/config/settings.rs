@@ -15,6 +15,7 @@ use super::setting::Limit::{AtLeast, Between, Bytes, Shares};
 use super::setting::Setting;
 use super::value::{Band, Field, Span, Value};
 use crate::endpoint::Endpoint;
+use crate::origin::{Authority, Origin};
 use crate::recording::Durability;
 
 settings! {
@@ -26,6 +27,7 @@ settings! {
     log: LogSettings LogConfig,
     verdict: VerdictSettings VerdictConfig,
     health: HealthSettings HealthConfig,
+    memory: MemorySettings MemoryConfig,
 } {
     /// Directory that holds the prediction log, in log/.
     state_dir: PathBuf {
@@ -46,8 +48,11 @@ settings! {
 
 ["api"] ApiSettings ApiConfig {} {
     /// Address of the API listener, or unix:/path.
-    listen: Endpoint = "0.0.0.0:8000" {
-        device: "Not used while picket.socket is active.",
+    listen: Endpoint {
+        unset: "[::]:8000, which includes IPv4; 0.0.0.0:8000 where there is no IPv6",
+        example: "[::]:8000",
+        device: "Not used while picket.socket is active. Another port than 8000 needs SocketBindAllow= \
+                 in the unit.",
         cluster: "Services and NetworkPolicy go by the pod's port names: change both."
     },
     /// What JSON numbers mean when the body doesn't say: 0..255 or 0..1.
@@ -55,6 +60,9 @@ settings! {
     // It must fit the memory of the smallest box.
     /// Largest request body.
     max_body: ByteSize = "16MiB" { limit: Between("3072B", "64MiB") },
+    // What a device saves up in an outage comes at once.
+    /// Records in one batch of /log.
+    batch_max: usize = 20_000 { limit: Between("1", "100000") },
     // Beyond the limit, threads only take memory, whatever the machine reports.
     /// Threads that decode and predict.
     workers: usize {
@@ -74,14 +82,31 @@ settings! {
     // Each takes a file and some 100 kB of the kernel.
     /// Open connections.
     max_connections: usize = 512 { limit: Between("1", "16384") },
-    /// Open connections from one address, at most max_connections.
+    /// Open connections from one address, at most max_connections; it gets seven eighths of them at most.
     max_connections_per_address: usize = 128 {},
+    // Whoever keeps connections must be the first to close one, or it sends a request into a closed one:
+    // nginx and the balancers of clouds keep theirs for 60 s, Traefik and Go for 90 s.
+    /// How long any listener keeps an idle connection.
+    idle_timeout: Span = "2min" { limit: Between("1s", "1h") },
     /// File with the bearer token that requests must show.
     token_file: Option<PathBuf> {
         unset: "the credential picket-api-token, else none",
-        example: "/etc/picket/api-token",
-        cluster: "The file comes from a Secret's volume."
+        example: "/run/credentials/picket.service/made-token",
+        device: "Without one everybody who reaches the port may write to the log. The Debian package \
+                 has made one in /etc/picket/credentials/token: with this line, after a restart, each \
+                 request must show it as Authorization: Bearer.",
+        cluster: "Without one everybody whom the NetworkPolicy lets in may write to the log. The \
+                  component token sets it."
     },
+    /// Whether it is meant that everybody who reaches the API may use it, without a token.
+    open: bool = false {},
+    /// Names, with or without a port, by which the API may be asked; any other Host gets 421.
+    hosts: Option<Vec<Authority>> {
+        unset: "any",
+        example: "[\"line-4.local\", \"192.168.1.7:8000\"]"
+    },
+    /// Origins of web pages that may use the API as its own host's pages may.
+    allow_origins: Option<Vec<Origin>> { example: "[\"https://app.example\"]" },
     /// PEM file with the certificate chain; tls_key is needed with it.
     tls_cert: Option<PathBuf> {
         unset: "the credential picket-api-cert, else no TLS",
@@ -98,8 +123,11 @@ settings! {
 
 ["probe"] ProbeSettings ProbeConfig {} {
     /// Address of the listener for /health, /ready and /metrics only, or unix:/path.
-    listen: Endpoint = "0.0.0.0:8001" {
-        device: "Not used while picket-probe.socket is active.",
+    listen: Endpoint {
+        unset: "[::]:8001, which includes IPv4; 0.0.0.0:8001 where there is no IPv6",
+        example: "[::]:8001",
+        device: "Not used while picket-probe.socket is active. Another port than 8001 needs \
+                 SocketBindAllow= in the unit.",
         cluster: "The kubelet asks the pod's address: not loopback."
     },
 }
@@ -154,6 +182,18 @@ settings! {
         example: "[0.4, 0.7]",
         limit: Shares,
         live: true
+    },
+}
+
+// Within it the daemon refuses; beyond it the kernel kills.
+["memory"] MemorySettings MemoryConfig {} {
+    /// Memory that requests may take together: connections, bodies, pictures at work, answers, queued records.
+    budget: Option<ByteSize> {
+        unset: "the limit of the control group less what the daemon needs, or half of the machine's memory",
+        example: "160MiB",
+        limit: AtLeast("8MiB"),
+        device: "Follows from the unit's MemoryMax.",
+        cluster: "Follows from the pod's limit of memory."
     },
 }
 

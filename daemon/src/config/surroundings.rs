@@ -1,8 +1,14 @@
 //! What the machine and its service manager say where nobody sets a value.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::settings::{ApiSettings, Settings};
+use super::settings::{ApiSettings, ProbeSettings, Settings};
+use crate::endpoint::Endpoint;
+
+/// Where the listeners are when nobody says where.
+const API_PORT: u16 = 8000;
+const PROBE_PORT: u16 = 8001;
 
 /// What the environment of the machine adds, looked up once by the caller.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +19,8 @@ pub struct Surroundings {
     pub credentials: Credentials,
     pub hostname: String,
     pub cores: usize,
+    /// Whether the machine can listen by IPv6.
+    pub ipv6: bool,
 }
 
 /// Secrets that systemd hands over as files (`LoadCredential=`), where there are any.
@@ -48,6 +56,7 @@ impl Surroundings {
             credentials: Credentials::found_in(path("CREDENTIALS_DIRECTORY")),
             hostname: crate::os::hostname(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            ipv6: crate::os::has_ipv6(),
         }
     }
 
@@ -58,14 +67,26 @@ impl Surroundings {
             state_dir: Some(self.state_dir()),
             device_id: Some(self.hostname.clone()),
             api: ApiSettings {
+                listen: Some(self.all_addresses(API_PORT)),
                 workers: Some(self.cores),
                 token_file: api_token,
                 tls_cert: api_cert,
                 tls_key: api_key,
                 ..ApiSettings::default()
             },
+            probe: ProbeSettings { listen: Some(self.all_addresses(PROBE_PORT)) },
             ..Settings::default()
         }
+    }
+
+    /// Every address of the machine.
+    fn all_addresses(&self, port: u16) -> Endpoint {
+        let ip = if self.ipv6 {
+            IpAddr::from(Ipv6Addr::UNSPECIFIED)
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        };
+        Endpoint::Tcp(SocketAddr::new(ip, port))
     }
 
     fn state_dir(&self) -> PathBuf {

@@ -176,6 +176,9 @@ values! {
         Limit::Bytes(low, high) if !(low..=high).contains(&text.len()) => {
             Some(format!("{} bytes", text.len()))
         }
+        Limit::Bytes(..) if text.chars().any(char::is_control) => {
+            Some(format!("{text:?} with a control character"))
+        }
         _ => None,
     };
     Band, "LOW,HIGH", |&Band(low, high): &Band, _| {
@@ -185,12 +188,21 @@ values! {
 }
 
 /// A list: commas between its members, or the flag more than once.
-impl Value for Vec<String> {
+impl<T> Value for Vec<T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync>
+        + Clone
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
     fn typed(arg: Arg) -> Arg {
-        arg.value_name("LIST").value_delimiter(',').action(ArgAction::Append)
+        let parser = |text: &str| text.parse::<T>();
+        arg.value_name("LIST").value_delimiter(',').action(ArgAction::Append).value_parser(parser)
     }
 
-    fn given(matches: &ArgMatches, flag: &str) -> Option<Vec<String>> {
+    fn given(matches: &ArgMatches, flag: &str) -> Option<Vec<T>> {
         matches.get_many(flag).map(|members| members.cloned().collect())
     }
 }

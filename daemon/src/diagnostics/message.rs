@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::fmt::{Debug, Write};
 
+use picket_base::printable;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Metadata};
+use tracing::{Event, Level};
 
 /// The longest field name that the journal keeps, bytes; `data_field_is_valid` in its sources.
 #[cfg(feature = "journald")]
@@ -28,39 +29,70 @@ const JOURNAL_NAMES: [(&str, &str); 10] = [
 ];
 
 pub struct Message {
-    pub meta: &'static Metadata<'static>,
+    pub level: Level,
+    /// The module that speaks.
+    pub target: &'static str,
+    /// File and line of the code that speaks.
+    pub code: (&'static str, u32),
     /// What it says, without its fields.
     pub words: String,
-    pub fields: Vec<(&'static str, Value)>,
+    pub fields: Vec<Said>,
+}
+
+/// A field of a message.
+pub struct Said {
+    pub name: &'static str,
+    pub value: Value,
+    /// It is text of its own, rather than a value in its own form.
+    pub quoted: bool,
 }
 
 impl Message {
     pub fn of(event: &Event<'_>) -> Message {
         let meta = event.metadata();
-        let mut message = Message { meta, words: String::new(), fields: Vec::new() };
+        let code = (meta.file().unwrap_or("unknown"), meta.line().unwrap_or_default());
+        let mut message = Message { code, ..Message::new(*meta.level(), meta.target(), "") };
         event.record(&mut message);
         message
     }
 
+    /// A message that no event carries.
+    pub fn new(level: Level, target: &'static str, words: impl Into<String>) -> Message {
+        let code = ("unknown", 0);
+        Message { level, target, code, words: words.into(), fields: Vec::new() }
+    }
+
     /// The room that speaks: the field `subsystem` where the message has one, else the module.
     pub fn subsystem(&self) -> &str {
-        let named = self.fields.iter().find(|(name, _)| *name == "subsystem");
-        named.and_then(|(_, value)| value.as_str()).unwrap_or_else(|| room(self.meta.target()))
+        let named = self.fields.iter().find(|field| field.name == "subsystem");
+        named.and_then(|field| field.value.as_str()).unwrap_or_else(|| room(self.target))
     }
 
     /// The text for a person, on one line: the words, then the fields.
     pub fn text(&self) -> String {
         let mut text = self.words.clone();
-        for (name, value) in &self.fields {
+        for Said { name, value, .. } in &self.fields {
             let _ = write!(text, " {name}={}", plain(value));
         }
-        // A line break would start an entry of its own.
-        text.replace(|c: char| c.is_control(), " ")
+        // Escaped, a line break starts no entry of its own.
+        printable(&text)
+    }
+
+    /// The same with text of its own in quotes.
+    pub fn quoted_text(&self) -> String {
+        let mut text = self.words.clone();
+        for Said { name, value, quoted } in &self.fields {
+            let _ = match value.as_str().filter(|_| *quoted) {
+                Some(value) => write!(text, " {name}={value:?}"),
+                None => write!(text, " {name}={}", plain(value)),
+            };
+        }
+        printable(&text)
     }
 
     /// Syslog's severity, 0 the worst.
     pub fn priority(&self) -> u8 {
-        match *self.meta.level() {
+        match self.level {
             Level::ERROR => 3,
             Level::WARN => 4,
             Level::INFO => 6,
@@ -109,10 +141,14 @@ pub fn journal_name(name: &str) -> Option<String> {
 
 impl Message {
     fn push(&mut self, field: &Field, value: Value) {
+        self.say(field, value, false);
+    }
+
+    fn say(&mut self, field: &Field, value: Value, quoted: bool) {
         if field.name() == "message" {
             self.words = plain(&value);
         } else {
-            self.fields.push((field.name(), value));
+            self.fields.push(Said { name: field.name(), value, quoted });
         }
     }
 }
@@ -123,7 +159,7 @@ impl Visit for Message {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.push(field, value.into());
+        self.say(field, value.into(), true);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -174,7 +210,7 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(&LINES), || {
             tracing::info!(error, bytes = 12u128, ok = true, "a\r\nline \x1b[31m");
         });
-        let expected = "a  line  [31m error=disk PRIORITY=0 bytes=12 ok=true";
+        let expected = "a\\r\\nline \\u{1b}[31m error=disk\\nPRIORITY=0 bytes=12 ok=true";
         assert_eq!(*LINES.0.lock().unwrap(), [expected]);
     }
 

@@ -5,7 +5,14 @@
 mod journal;
 mod lines;
 mod message;
+mod metrics;
 mod output;
+mod panics;
+mod queue;
 mod rate_limit;
+mod writer;
 
+pub use metrics::count_lost;
 pub use output::{LogOutput, MessageFormat, MessageLevel, init, stderr_is_the_journal};
+pub use queue::Lines;
+pub use writer::say_last;

@@ -1,19 +1,27 @@
 //! The output of the daemon's own messages: which of them are written, and in which form.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 #[cfg(feature = "journald")]
 use super::journal;
-use super::lines::{JsonLines, PrefixedLines};
+use super::message::Message;
+use super::panics;
+use super::queue::Lines;
 use super::rate_limit::{RateLimit, Summaries};
+use super::writer::{self, Form};
 use crate::os;
+
+/// What is said last has so long to be written when the daemon has ended.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// The messages that are written; each level holds the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -70,58 +78,77 @@ impl Stderr {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Text { colour: bool },
-    Json,
-    Journal,
-}
-
-impl Form {
-    fn choose(asked: MessageFormat, stderr: Stderr) -> Form {
-        match asked {
-            MessageFormat::Journal => Form::Journal,
-            MessageFormat::Json => Form::Json,
-            MessageFormat::Text => Form::Text { colour: stderr.terminal && !stderr.plain },
-            MessageFormat::Auto if stderr.journal => Form::Journal,
-            MessageFormat::Auto if stderr.terminal => Form::Text { colour: !stderr.plain },
-            MessageFormat::Auto => Form::Json,
-        }
-    }
-
-    fn layer(self) -> Box<dyn Layer<tracing_subscriber::Registry> + Send + Sync> {
-        match self {
-            Form::Text { colour } => tracing_subscriber::fmt::layer()
-                .with_writer(std::io::stderr)
-                .with_ansi(colour)
-                .boxed(),
-            Form::Json => JsonLines.boxed(),
-            #[cfg(feature = "journald")]
-            Form::Journal if journal::is_there() => journal::Journal.boxed(),
-            Form::Journal => PrefixedLines.boxed(),
-        }
+fn choose(asked: MessageFormat, stderr: Stderr) -> Form {
+    match asked {
+        MessageFormat::Journal => for_the_journal(),
+        MessageFormat::Json => Form::Json,
+        MessageFormat::Text => Form::Text { colour: stderr.terminal && !stderr.plain },
+        MessageFormat::Auto if stderr.journal => for_the_journal(),
+        MessageFormat::Auto if stderr.terminal => Form::Text { colour: !stderr.plain },
+        MessageFormat::Auto => Form::Json,
     }
 }
 
-/// The output is open until this is dropped; then the last summaries are written.
+fn for_the_journal() -> Form {
+    #[cfg(feature = "journald")]
+    if journal::is_there() {
+        return Form::Journal;
+    }
+    Form::Prefixed
+}
+
+/// Gives every message to the writer, in one form.
+struct Speaker {
+    form: Form,
+    lines: Lines,
+}
+
+impl<S: Subscriber> Layer<S> for Speaker {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.lines.say(self.form.entry(&Message::of(event)));
+    }
+}
+
+/// The output is open until this is dropped; then the last summaries are written, and what is left of
+/// the lines for as long as `FLUSH_MAX`.
 #[must_use]
 pub struct LogOutput {
+    // Dropped in this order: the summaries are lines too.
     _summaries: Summaries,
+    last: LastLines,
 }
 
-/// Opens the output for the whole process. The thread that sums up suppressed messages inherits the
-/// caller's signal mask.
+impl LogOutput {
+    /// The queue that everything said goes through.
+    pub fn lines(&self) -> Lines {
+        self.last.0.clone()
+    }
+}
+
+struct LastLines(Lines);
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH_MAX);
+    }
+}
+
+/// Opens the output for the whole process, panics included. Its threads inherit the caller's signal
+/// mask.
 ///
 /// # Errors
-/// When that thread can't be started.
+/// When one of them can't be started.
 pub fn init(level: MessageLevel, format: MessageFormat) -> std::io::Result<LogOutput> {
+    let (form, lines) = (choose(format, Stderr::look()), Lines::default());
+    writer::start(form, lines.clone())?;
     let (limit, summaries) = RateLimit::start()?;
     tracing_subscriber::registry()
-        .with(Form::choose(format, Stderr::look()).layer())
+        .with(Speaker { form, lines: lines.clone() })
         .with(limit)
         .with(LevelFilter::from(level))
         .init();
-    Ok(LogOutput { _summaries: summaries })
+    panics::say(form, lines.clone());
+    Ok(LogOutput { _summaries: summaries, last: LastLines(lines) })
 }
 
 /// Whether stderr is the stream that systemd connected to the journal. The variable alone says
@@ -150,14 +177,14 @@ mod tests {
             (MessageFormat::Auto, nowhere, Form::Json),
             (MessageFormat::Auto, terminal, Form::Text { colour: true }),
             (MessageFormat::Auto, plain, Form::Text { colour: false }),
-            (MessageFormat::Auto, journal, Form::Journal),
+            (MessageFormat::Auto, journal, Form::Prefixed),
             (MessageFormat::Text, nowhere, Form::Text { colour: false }),
             (MessageFormat::Text, journal, Form::Text { colour: false }),
             (MessageFormat::Text, terminal, Form::Text { colour: true }),
             (MessageFormat::Json, terminal, Form::Json),
-            (MessageFormat::Journal, terminal, Form::Journal),
+            (MessageFormat::Journal, terminal, Form::Prefixed),
         ] {
-            assert_eq!(Form::choose(asked, stderr), expected, "{asked:?} on {stderr:?}");
+            assert_eq!(choose(asked, stderr), expected, "{asked:?} on {stderr:?}");
         }
     }
 

@@ -26,10 +26,13 @@ pub enum Work {
     Housekeeping,
     Registry,
     Reload,
+    Page,
+    Body,
+    Certificate,
 }
 
 impl Work {
-    const ALL: [Work; 8] = [
+    const ALL: [Work; 11] = [
         Work::OpenLog,
         Work::LoadModel,
         Work::Image,
@@ -38,6 +41,9 @@ impl Work {
         Work::Housekeeping,
         Work::Registry,
         Work::Reload,
+        Work::Page,
+        Work::Body,
+        Work::Certificate,
     ];
 
     fn text(self) -> &'static str {
@@ -50,6 +56,9 @@ impl Work {
             Work::Housekeeping => "the log's housekeeping",
             Work::Registry => "one question to the registry",
             Work::Reload => "reading the configuration again",
+            Work::Page => "reading the log",
+            Work::Body => "one request's body",
+            Work::Certificate => "reading the certificate again",
         }
     }
 
@@ -64,7 +73,7 @@ impl Work {
 
     /// Whether it waits for the disk that the log is on.
     pub(super) fn uses_disk(self) -> bool {
-        matches!(self, Work::OpenLog | Work::Commit | Work::Housekeeping)
+        matches!(self, Work::OpenLog | Work::Commit | Work::Housekeeping | Work::Page)
     }
 
     /// Place in `ALL`, counted from 1: 0 stands for idle.

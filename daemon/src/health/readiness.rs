@@ -2,15 +2,12 @@
 //! /ready picks its reason from.
 
 use super::log_state::LogState;
-use super::outcomes::{ERROR_WINDOW, SHED_WINDOW};
+use super::outcomes::Fared;
 use super::state::Health;
 use super::subsystem::Subsystem;
 
 /// From this share of server-side errors on, traffic should go elsewhere.
 const ERROR_RATE_MAX: f64 = 0.1;
-
-/// From this share of requests turned away on, traffic should go elsewhere.
-const SHED_RATE_MAX: f64 = 0.5;
 
 /// A reason why the daemon is not ready; the contract fixes the texts.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,16 +124,17 @@ impl Health {
     }
 
     fn check_error_rate(&self) -> Check {
-        let error_rate = self.outcomes(ERROR_WINDOW).error_rate();
+        let error_rate = self.error_rate();
         let failure = (error_rate > ERROR_RATE_MAX)
             .then(|| format!("{:.0} % of requests failed in the last minute", error_rate * 100.0));
         check("error_rate", Reason::HighErrorRate { error_rate }, failure)
     }
 
     fn check_capacity(&self) -> Option<String> {
-        let shed = self.outcomes(SHED_WINDOW).shed_rate();
-        (shed > SHED_RATE_MAX)
-            .then(|| format!("{:.0} % of requests were turned away lately", shed * 100.0))
+        let fared @ Fared { senders, turned_away, .. } = self.fared();
+        fared.is_overload().then(|| {
+            format!("most requests of {turned_away} of {senders} addresses were turned away lately")
+        })
     }
 }
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::heartbeat::Heartbeat;
 use super::log_state::LogState;
-use super::outcomes::{Counts, Outcome, Outcomes};
+use super::outcomes::{Fared, Outcome, Outcomes};
 use super::registry_state::RegistryState;
 use super::starvation::Machine;
 use super::subsystem::Subsystem;
+use crate::peer::Peer;
 
 /// The last recoveries of the log, so many of them, are remembered for /ready?verbose.
 const HISTORY_MAX: usize = 10;
@@ -112,13 +113,18 @@ impl Health {
         *lock(&self.registry)
     }
 
-    pub fn record(&self, outcome: Outcome) {
-        lock(&self.outcomes).record(self.started.elapsed().as_secs(), outcome);
+    pub fn record(&self, sender: Peer, outcome: Outcome) {
+        lock(&self.outcomes).record(self.started.elapsed().as_secs(), sender, outcome);
     }
 
-    /// How requests ended in the last `window`.
-    pub(super) fn outcomes(&self, window: Duration) -> Counts {
-        lock(&self.outcomes).over(self.started.elapsed().as_secs(), window)
+    /// The share of requests that failed lately.
+    pub(super) fn error_rate(&self) -> f64 {
+        lock(&self.outcomes).error_rate(self.started.elapsed().as_secs())
+    }
+
+    /// How many senders were turned away lately.
+    pub(super) fn fared(&self) -> Fared {
+        lock(&self.outcomes).fared(self.started.elapsed().as_secs())
     }
 
     pub fn uptime(&self) -> Duration {
@@ -279,17 +285,21 @@ mod tests {
     fn failing_most_requests_is_a_high_error_rate() {
         let health = ready();
         for _ in 0..RATE_REQUESTS_MIN {
-            health.record(Outcome::ServerError);
+            health.record(Peer::Local, Outcome::ServerError);
         }
         assert_eq!(reasons(&health), ["high_error_rate"]);
     }
 
     #[test]
-    fn turning_most_requests_away_is_overload() {
+    fn turning_most_requests_of_several_senders_away_is_overload() {
         let health = ready();
+        let sender = |host| Peer::at(std::net::Ipv4Addr::new(192, 0, 2, host).into());
         for _ in 0..RATE_REQUESTS_MIN {
-            health.record(Outcome::Shed);
+            health.record(sender(1), Outcome::Shed);
+            health.record(sender(2), Outcome::Shed);
         }
+        assert_eq!(reasons(&health), Vec::<&str>::new());
+        health.record(sender(3), Outcome::Shed);
         assert_eq!(reasons(&health), ["overloaded"]);
     }
 

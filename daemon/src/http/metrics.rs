@@ -1,10 +1,12 @@
 //! What is counted of requests and connections.
 
-use crate::metrics::{CounterFamily, GaugeFamily, Registry};
+use crate::metrics::{Counter, CounterFamily, GaugeFamily, Registry};
 
 /// The statuses that a client's mistake or the daemon's own limits lead to.
-const REJECTED_STATUSES: [&str; 12] =
-    ["400", "401", "404", "405", "408", "413", "414", "415", "422", "431", "500", "503"];
+const REJECTED_STATUSES: [&str; 14] = [
+    "400", "401", "403", "404", "405", "408", "413", "414", "415", "421", "422", "431", "500",
+    "503",
+];
 
 /// The values of `listener` in the connections' families.
 const LISTENERS: [&str; 3] = ["api", "probe", "control"];
@@ -16,6 +18,12 @@ pub enum Dropped {
     Limit,
     /// The client's address has as many as it may.
     AddressLimit,
+    /// Connections hold all the memory that they may.
+    Memory,
+    /// It made room for another.
+    Displaced,
+    /// Its process is another user's.
+    Stranger,
     /// The TLS handshake did not end in time.
     Handshake,
     /// A request's head did not arrive in time.
@@ -25,13 +33,24 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Dropped; 5] =
-        [Dropped::Limit, Dropped::AddressLimit, Dropped::Handshake, Dropped::Head, Dropped::Write];
+    const ALL: [Dropped; 8] = [
+        Dropped::Limit,
+        Dropped::AddressLimit,
+        Dropped::Memory,
+        Dropped::Displaced,
+        Dropped::Stranger,
+        Dropped::Handshake,
+        Dropped::Head,
+        Dropped::Write,
+    ];
 
     fn label(self) -> &'static str {
         match self {
             Dropped::Limit => "limit",
             Dropped::AddressLimit => "address_limit",
+            Dropped::Memory => "memory",
+            Dropped::Displaced => "displaced",
+            Dropped::Stranger => "stranger",
             Dropped::Handshake => "handshake",
             Dropped::Head => "head",
             Dropped::Write => "write",
@@ -43,6 +62,7 @@ pub struct HttpMetrics {
     rejected: CounterFamily,
     connections: GaugeFamily,
     dropped: CounterFamily,
+    turned_away: CounterFamily,
 }
 
 impl HttpMetrics {
@@ -60,8 +80,13 @@ impl HttpMetrics {
             ),
             dropped: registry.counters(
                 "picket_http_dropped_connections_total",
-                "Connections turned away at a limit or given up at a deadline.",
+                "Connections turned away or closed at a limit, or given up at a deadline.",
                 &["listener", "why"],
+            ),
+            turned_away: registry.counters(
+                "picket_offloaded_turned_away_total",
+                "Pages, batches and packed bodies that were refused because too many were waiting.",
+                &["threads"],
             ),
         };
         for status in REJECTED_STATUSES {
@@ -82,6 +107,11 @@ impl HttpMetrics {
         if REJECTED_STATUSES.contains(&status.as_str()) {
             self.rejected.with_label_values(&[&status]).inc();
         }
+    }
+
+    /// Counts what waits for these threads and is turned away.
+    pub fn turned_away(&self, threads: &str) -> Counter {
+        self.turned_away.with_label_values(&[threads])
     }
 
     pub fn connected(&self, listener: &str) {

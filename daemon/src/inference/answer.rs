@@ -35,6 +35,15 @@ impl Default for Shown {
 /// One prediction as its asker sees it.
 #[derive(Serialize)]
 pub struct PredictionView<'a> {
+    #[serde(flatten)]
+    pub judged: JudgedView<'a>,
+    #[serde(flatten)]
+    pub served: ServedView<'a>,
+}
+
+/// The part of an answer that is known once a picture is judged.
+#[derive(Serialize)]
+pub struct JudgedView<'a> {
     pub class: usize,
     pub label: &'a str,
     pub confidence: f32,
@@ -47,20 +56,41 @@ pub struct PredictionView<'a> {
     /// The record's number in the log, null if it was not logged.
     pub id: Option<u64>,
     pub logged: bool,
+}
+
+/// The part of an answer that is known once it is given.
+#[derive(Serialize)]
+pub struct ServedView<'a> {
     /// Whether the record is on the medium.
     pub durable: bool,
     pub model: ModelView<'a>,
     pub timing_ms: TimingView,
 }
 
-impl<'a> PredictionView<'a> {
-    /// Builds the answer where there is no log, or none that takes records.
-    pub fn unlogged(
-        prediction: &'a Prediction,
-        model: ModelView<'a>,
-        timing_ms: TimingView,
-        shown: Shown,
-    ) -> PredictionView<'a> {
+/// The first part of an answer, written by whoever judged the picture.
+#[derive(Debug)]
+pub struct Judged(Vec<u8>);
+
+impl Judged {
+    pub(super) fn write(view: &JudgedView) -> Judged {
+        Judged(serde_json::to_vec(view).expect("a prediction has no value that JSON lacks"))
+    }
+
+    /// Adds the other part. Returns the answer's JSON.
+    pub fn with(self, served: &ServedView) -> Vec<u8> {
+        let mut json = self.0;
+        // Two objects become one: `…}` and `{…` meet at a comma.
+        json.pop();
+        let second = json.len();
+        serde_json::to_writer(&mut json, served).expect("a Vec takes all that is written");
+        json[second] = b',';
+        json
+    }
+}
+
+impl<'a> JudgedView<'a> {
+    /// `id` is the record's number in the log, none where there is no log or none that takes records.
+    pub fn of(prediction: &'a Prediction, id: Option<u64>, shown: Shown) -> JudgedView<'a> {
         let Prediction { probabilities, labels, .. } = prediction;
         let view = |class: usize| TopView {
             class,
@@ -68,7 +98,7 @@ impl<'a> PredictionView<'a> {
             confidence: probabilities[class],
         };
         let all = shown.all || probabilities.len() <= PROBABILITIES_MAX;
-        PredictionView {
+        JudgedView {
             class: prediction.class,
             label: prediction.label(),
             confidence: prediction.confidence,
@@ -76,11 +106,8 @@ impl<'a> PredictionView<'a> {
             top: prediction.top(shown.top).into_iter().map(view).collect(),
             defect: prediction.defect,
             uncertain: prediction.uncertain,
-            id: None,
-            logged: false,
-            durable: false,
-            model,
-            timing_ms,
+            id,
+            logged: id.is_some(),
         }
     }
 }
@@ -115,4 +142,26 @@ pub struct TimingView {
 /// Returns milliseconds, to the microsecond: digits beyond that are noise.
 pub fn ms(duration: Duration) -> f64 {
     micros(duration) as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_two_parts_of_an_answer_are_one_object() {
+        let judged = json!({"class": 3, "label": "cat", "logged": true});
+        let judged = Judged(serde_json::to_vec(&judged).unwrap());
+        let timing_ms =
+            TimingView { queue: 0.5, decode: 1.0, inference: 2.0, commit: None, total: 4.0 };
+        let model = ModelView { name: "m", version: "1", digest: "d" };
+        let whole = judged.with(&ServedView { durable: true, model, timing_ms });
+        let whole: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        let timing_ms = json!({"queue": 0.5, "decode": 1.0, "inference": 2.0, "total": 4.0});
+        let model = json!({"name": "m", "version": "1", "digest": "d"});
+        let expected = json!({"class": 3, "label": "cat", "logged": true, "durable": true,
+                              "model": model, "timing_ms": timing_ms});
+        assert_eq!(whole, expected);
+    }
 }

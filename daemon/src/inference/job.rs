@@ -5,25 +5,39 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::answer::{Judged, Shown};
 use super::pipeline::{PredictError, StageTimes};
-use super::verdict::Prediction;
+use crate::memory::Share;
+use crate::queue::{Pending, QUEUE_WAIT_MAX};
 use crate::recording::{Appended, Promise};
 use picket_classifier::ModelError;
-use picket_picture::{DecodeError, MediaType};
+use picket_picture::{Cost, DecodeError, MediaType};
 
 /// An image on its way to a prediction.
 pub struct Job {
     pub body: Bytes,
+    /// The memory of its body.
+    pub held: Share,
     /// The type that the sender stated; without it, the type is guessed from the bytes.
     pub media: Option<MediaType>,
+    /// What its header says of the work and the memory that it needs.
+    pub cost: Cost,
     pub promise: Promise,
+    /// How much of the prediction is asked for.
+    pub shown: Shown,
     pub queued: Instant,
     pub reply: oneshot::Sender<Result<Answer, Failure>>,
 }
 
+impl Pending for Job {
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
 /// A prediction and where it went.
 pub struct Answer {
-    pub prediction: Prediction,
+    pub judged: Judged,
     /// Its place in the log; none when the log could not take it.
     pub appended: Option<Appended>,
     pub times: StageTimes,
@@ -42,6 +56,20 @@ pub enum Failure {
     /// Nothing is answered: a wrong answer is worse than none.
     #[error("this worker's answers can't be trusted: {0}")]
     Distrusted(String),
+    #[error(transparent)]
+    TurnedAway(#[from] TurnedAway),
+}
+
+/// Why a picture was not worked on though nothing is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TurnedAway {
+    #[error("{0} images are waiting already")]
+    Full(usize),
+    /// It had a place, which went to a sender that held fewer.
+    #[error("{0} images are waiting already, most of them from this address")]
+    Evicted(usize),
+    #[error("no worker was free for it within {} s", QUEUE_WAIT_MAX.as_secs())]
+    Late,
 }
 
 impl From<PredictError> for Failure {

@@ -1,5 +1,5 @@
-//! From a request's body to a prediction: a bounded queue, workers that walk a pipeline each, and the
-//! straight line that every picture walks. It knows no HTTP.
+//! From a request's body to a prediction: workers that take what waits in turn and walk a pipeline each,
+//! and the straight line that every picture walks. It knows no HTTP.
 
 mod answer;
 mod job;
@@ -7,12 +7,14 @@ mod metrics;
 mod pipeline;
 mod pool;
 mod proof;
-mod queue;
+mod rate;
 mod verdict;
 
-pub use answer::{ModelView, PredictionView, Shown, TOP_MAX, TimingView, ms};
-pub use job::{Answer, Failure, Job};
+pub use answer::{
+    Judged, JudgedView, ModelView, PredictionView, ServedView, Shown, TOP_MAX, TimingView, ms,
+};
+pub use job::{Answer, Failure, Job, TurnedAway};
 pub use metrics::InferenceMetrics;
 pub use pipeline::{Pipeline, PredictError, Rules, StageTimes};
-pub use pool::{WorkerSetup, Workers};
+pub use pool::{Refusal, WorkerSetup, Workers};
 pub use verdict::{Prediction, UnknownLabel, Verdict, VerdictOverrides};

@@ -1,19 +1,25 @@
-//! OS threads that share one queue of pictures and walk the pipeline each. It starts no thread itself.
+//! OS threads that share one queue of pictures and walk the pipeline each: a picture goes to a worker when
+//! its sender's turn has come and there is memory for it. It starts no thread itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::job::{Answer, Failure, Job};
+use super::answer::{Judged, JudgedView};
+use super::job::{Answer, Failure, Job, TurnedAway};
 use super::metrics::InferenceMetrics;
 use super::pipeline::Pipeline;
 use super::proof;
-use super::queue::{Popped, Queue};
+use super::rate::{EXCESSIVE_TIME_MAX, Rate};
 use super::verdict::Prediction;
 use crate::health::{Heartbeat, Work};
 use crate::metrics::gauge_value;
+use crate::peer::Peer;
+use crate::queue::{Full, Limits, Popped, Queue};
 use crate::recording::LogWriter;
+use picket_base::budget::{Budget, Class};
 use picket_base::clock::{Stamp, micros};
+use picket_picture::DecodeError;
 use picket_records::{Body, Entry, Origin, Predicted, top};
 
 /// A worker beats at least this often while it waits.
@@ -24,6 +30,25 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Workers {
     queue: Arc<Queue<Job>>,
     metrics: Arc<InferenceMetrics>,
+    budget: Budget,
+    rate: Arc<Rate>,
+}
+
+/// Why a picture is not queued.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Memory(DecodeError),
+    #[error(
+        "the picture is {} megapixels over all its scans, which takes about {:.1} s here, at most {} s \
+         are there for one",
+        work / 1_000_000,
+        time.as_secs_f64(),
+        EXCESSIVE_TIME_MAX.as_secs()
+    )]
+    Work { work: u64, time: Duration },
+    #[error(transparent)]
+    TurnedAway(TurnedAway),
 }
 
 /// What every worker needs; cloned for each.
@@ -37,25 +62,47 @@ pub struct WorkerSetup {
 }
 
 impl Workers {
-    /// A queue of `capacity` pictures; it is worked on by each thread that calls `work`.
-    pub fn new(capacity: usize, metrics: Arc<InferenceMetrics>) -> Workers {
-        metrics.queue_capacity.set(gauge_value(capacity as u64));
-        Workers { queue: Arc::new(Queue::new(capacity)), metrics }
+    /// A queue of pictures; it is worked on by each thread that calls `work`. What a picture needs is taken
+    /// from `budget`.
+    pub fn new(limits: Limits, budget: Budget, metrics: Arc<InferenceMetrics>) -> Workers {
+        metrics.queue_capacity.set(gauge_value(limits.capacity as u64));
+        let (queue, rate) = (Arc::new(Queue::new(limits)), Arc::new(Rate::new()));
+        Workers { queue, metrics, budget, rate }
     }
 
+    /// Queues a picture. Where all places are taken, it may take that of a sender who holds more of them.
+    ///
     /// # Errors
-    /// Gives the job back when the queue is full or closed; that is counted.
-    pub fn submit(&self, job: Job) -> Result<(), Job> {
-        let submitted = self.queue.push(job);
-        self.metrics.show_depth(self.queue.depth());
-        if submitted.is_err() {
-            self.metrics.turned_away.inc();
+    /// A picture that there will never be room or time for, and a queue that is full or closed.
+    pub fn submit(&self, job: Job, sender: Peer) -> Result<(), Refusal> {
+        let (needed, largest) = (job.cost.bytes, self.budget.largest(Class::Decode));
+        if needed > largest {
+            let (needed, most) = (needed as u64, largest as u64);
+            return Err(Refusal::Memory(DecodeError::Memory { needed, most }));
         }
-        submitted
+        if let Some(time) = self.rate.excess(job.cost) {
+            return Err(Refusal::Work { work: job.cost.work, time });
+        }
+        let time = self.rate.estimate(job.cost);
+        let pushed = self.queue.push(job, sender, time);
+        self.metrics.show_depth(self.queue.depth());
+        match pushed {
+            Ok(None) => Ok(()),
+            Ok(Some(evicted)) => {
+                self.turn_away(evicted, TurnedAway::Evicted(self.queue.capacity()));
+                Ok(())
+            }
+            Err(Full(_)) => {
+                self.metrics.turned_away.inc();
+                Err(Refusal::TurnedAway(TurnedAway::Full(self.queue.capacity())))
+            }
+        }
     }
 
-    pub fn capacity(&self) -> usize {
-        self.queue.capacity()
+    fn turn_away(&self, job: Job, why: TurnedAway) {
+        self.metrics.turned_away.inc();
+        // Its client may have gone meanwhile.
+        let _ = job.reply.send(Err(why.into()));
     }
 
     pub fn metrics(&self) -> &InferenceMetrics {
@@ -78,39 +125,44 @@ impl Workers {
                 proven = Instant::now();
             }
             heartbeat.beat();
-            match self.queue.pop(BEAT_INTERVAL.min(setup.sample_interval)) {
-                Popped::Item(job) => {
+            let reserve = |job: &Job| self.budget.try_take(Class::Decode, job.cost.bytes).ok();
+            match self.queue.pop(BEAT_INTERVAL.min(setup.sample_interval), reserve) {
+                Popped::Work(job, memory, turn) => {
                     self.metrics.show_depth(self.queue.depth());
-                    // Nobody waits any more: the client went away while its image was queued.
-                    if job.reply.is_closed() {
-                        continue;
-                    }
                     heartbeat.busy(Work::Image);
                     let answer = match heartbeat.fault() {
-                        None => setup.answer(&job, &self.metrics),
+                        None => self.answer(setup, &job),
                         Some(why) => Err(Failure::Distrusted(why.to_string())),
                     };
+                    // The memory before the turn, whose end wakes those who wait for memory.
+                    drop((job.body, job.held, memory));
+                    drop(turn);
                     let _ = job.reply.send(answer);
                 }
+                Popped::Late(job) => self.turn_away(job, TurnedAway::Late),
                 Popped::Idle => {}
                 Popped::Closed => break,
             }
         }
     }
+
+    fn answer(&self, setup: &WorkerSetup, job: &Job) -> Result<Answer, Failure> {
+        let waited = job.queued.elapsed();
+        let predicted =
+            catch_unwind(AssertUnwindSafe(|| setup.pipeline.predict(&job.body, job.media)));
+        let (prediction, times) = predicted.map_err(|_| Failure::Panicked)??;
+        self.metrics.observe(waited, times);
+        self.rate.learn(job.cost, times);
+        let entry = setup.entry(&prediction, times.inference);
+        let appended = setup.writer.append(vec![entry], None, job.promise).ok();
+        let id = appended.as_ref().map(|appended| appended.batch.first_id);
+        tracing::debug!(prediction_id = id, label = prediction.label(), "predicted");
+        let judged = Judged::write(&JudgedView::of(&prediction, id, job.shown));
+        Ok(Answer { judged, appended, times, waited })
+    }
 }
 
 impl WorkerSetup {
-    fn answer(&self, job: &Job, metrics: &InferenceMetrics) -> Result<Answer, Failure> {
-        let waited = job.queued.elapsed();
-        let predicted =
-            catch_unwind(AssertUnwindSafe(|| self.pipeline.predict(&job.body, job.media)));
-        let (prediction, times) = predicted.map_err(|_| Failure::Panicked)??;
-        metrics.observe(waited, times);
-        let entry = self.entry(&prediction, times.inference);
-        let appended = self.writer.append(vec![entry], job.promise).ok();
-        Ok(Answer { prediction, appended, times, waited })
-    }
-
     fn entry(&self, prediction: &Prediction, inference: Duration) -> Entry {
         let count = |count| u16::try_from(count).expect("a model has at most 10,000 classes");
         let probabilities = &prediction.probabilities[..];
@@ -141,13 +193,15 @@ impl WorkerSetup {
 mod tests {
     use super::*;
     use crate::health::Health;
+    use crate::inference::Shown;
     use crate::inference::{Rules, Verdict, VerdictOverrides};
+    use crate::memory::Shares;
     use crate::metrics::Registry;
     use crate::recording::{LogMetrics, Promise, WriterConfig, open_log};
     use bytes::Bytes;
     use picket_base::Live;
     use picket_classifier::{Model, VerdictDefaults};
-    use picket_picture::{JsonRange, MediaType};
+    use picket_picture::{Cost, JsonRange, MediaType};
     use picket_records::{Labels, LogReader, Retention};
     use tokio::sync::oneshot;
 
@@ -162,6 +216,7 @@ mod tests {
             dir: dir.path().join("log"),
             commit_interval: Duration::from_millis(1),
             retention: Retention { max_records: 10, max_bytes: 1 << 20, max_age: None },
+            budget: Budget::new(1 << 20),
         };
         let log_metrics = Arc::new(LogMetrics::new(&registry));
         let (writer, _owner) =
@@ -184,7 +239,8 @@ mod tests {
             writer,
             sample_interval: Duration::from_millis(20),
         };
-        let workers = Workers::new(1, metrics);
+        let limits = Limits { capacity: 1, threads: 1 };
+        let workers = Workers::new(limits, Budget::new(1 << 20), metrics);
         let heartbeat = health.heartbeat("worker-0", Duration::from_secs(30));
         let worker = std::thread::spawn({
             let workers = workers.clone();
@@ -199,9 +255,12 @@ mod tests {
 
         let (reply, answer) = oneshot::channel();
         let body = Bytes::from(vec![121; 3072]);
+        let shares = Shares::new(Budget::new(1 << 20), Class::Body);
+        let held = shares.take(Peer::Local, body.len()).unwrap();
         let (media, promise) = (Some(MediaType::Raw), Promise::Unneeded);
-        let job = Job { body, media, promise, queued: Instant::now(), reply };
-        assert!(workers.submit(job).is_ok());
+        let (cost, shown) = (Cost { bytes: 0, work: 1024 }, Shown::default());
+        let job = Job { body, held, media, cost, promise, shown, queued: Instant::now(), reply };
+        workers.submit(job, Peer::Local).unwrap();
         let failure = answer.blocking_recv().unwrap().err().unwrap();
         let expected = format!("this worker's answers can't be trusted: {damaged}");
         assert_eq!(failure.to_string(), expected);

@@ -1,6 +1,7 @@
 //! What keeps the daemon from starting.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::part::NotStarted;
 use super::systemd::SocketsError;
@@ -22,6 +23,12 @@ pub enum RunError {
     Sockets(#[from] SocketsError),
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error(
+        "no token is configured, and one was before ({} remembers it): configure it again, or run picket \
+         config forget-token if the API is to be open",
+        path.display()
+    )]
+    TokenLost { path: PathBuf },
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]

@@ -1,15 +1,20 @@
 //! A daemon's life: what is started in which order, what a reload changes, what the service manager is
 //! told, and how it all ends.
 
+mod certificate;
+mod control;
 mod error;
+pub mod file_modes;
 mod model;
 mod part;
 mod reload;
+mod request;
 mod secrets;
 mod signals;
 mod start;
 mod supervisor;
 mod systemd;
+pub mod token_memory;
 mod trial;
 mod watchdog;
 

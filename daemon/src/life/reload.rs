@@ -2,14 +2,17 @@
 //! and who gets those that don't.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::config::{Config, SETTINGS};
+use crate::http::api::Lowering;
 use crate::inference::Rules;
-use crate::recording::{Durability, LogWriter};
+use crate::recording::{Durability, LogMetrics, LogWriter};
 use picket_base::Live;
+use picket_records::{LogReader, Removal};
 
 /// Everything that a reload may change; others read it from here.
 pub struct LiveSettings {
@@ -17,28 +20,75 @@ pub struct LiveSettings {
     pub predict_durability: Arc<Live<Durability>>,
     pub reported_durability: Arc<Live<Durability>>,
     pub writer: LogWriter,
+    pub reader: LogReader,
+    pub metrics: Arc<LogMetrics>,
+}
+
+/// What a reload led to.
+pub struct Reloaded {
+    /// What the daemon runs with from now on.
+    pub config: Config,
+    /// What changed, what waits and what was refused, for a person.
+    pub told: Vec<String>,
 }
 
 impl LiveSettings {
-    /// Takes over what can change, refuses the rest by name, and gives what the daemon runs with
-    /// from now on.
-    pub fn take_over(&self, running: &Config, wanted: Config, rules: Rules) -> Config {
+    /// Takes over what can change and refuses the rest by name. Lowered limits of the log that would take
+    /// much from it wait, unless somebody has agreed.
+    pub fn take_over(
+        &self,
+        running: &Config,
+        mut wanted: Config,
+        rules: Rules,
+        lowering: Lowering,
+    ) -> Reloaded {
+        let mut told = Vec::new();
+        if let (Lowering::Waits, Some(why)) = (lowering, self.loss(running, &wanted)) {
+            let asked = wanted.clone();
+            wanted.log.widen(&running.log);
+            let waiting: Vec<String> =
+                changes(&wanted, &asked).iter().map(ToString::to_string).collect();
+            let waiting = waiting.join(", ");
+            told.push(format!(
+                "lowered limits of the log wait, for they {why} ({waiting}): restart, or picket config \
+                 reload --yes"
+            ));
+        }
         let (live, fixed): (Vec<Change>, Vec<Change>) =
             changes(running, &wanted).into_iter().partition(Change::is_live);
-        for Change { key, running, wanted } in fixed {
-            tracing::warn!("{key} can't change while running, still {running}, not {wanted}");
+        told.extend(fixed.into_iter().map(|Change { key, running, wanted }| {
+            format!("{key} can't change while running, still {running}, not {wanted}")
+        }));
+        for line in &told {
+            tracing::warn!("{line}");
         }
         let config = running.reloaded(wanted);
         self.rules.set(rules);
         self.predict_durability.set(config.log.predict_durability);
         self.reported_durability.set(config.log.reported_durability);
         self.writer.tune(config.log.commit_interval.0, config.log.retention());
-        let taken: Vec<String> = live
-            .into_iter()
-            .map(|Change { key, running, wanted }| format!("{key} {running} -> {wanted}"))
-            .collect();
+        let taken: Vec<String> = live.iter().map(ToString::to_string).collect();
         tracing::info!(changed = taken.join(", "), "configuration reloaded");
-        config
+        told.extend(taken);
+        Reloaded { config, told }
+    }
+
+    /// What lowered limits would take from the log, if that is more than a tenth of it, or can't be told.
+    fn loss(&self, running: &Config, wanted: &Config) -> Option<String> {
+        let (now, asked) = (running.log.retention(), wanted.log.retention());
+        if asked.wider(now) == asked {
+            return None;
+        }
+        let bytes = self.metrics.budgeted_bytes();
+        let removal = |limits| self.reader.removal(limits, bytes);
+        match removal(asked).and_then(|asked| Ok((asked, removal(now)?))) {
+            Ok((asked, now)) => {
+                // What the running limits take anyway is not lost to the new ones.
+                let lost = Removal { records: asked.records.saturating_sub(now.records), ..asked };
+                lost.is_large().then(|| lost.to_string())
+            }
+            Err(error) => Some(format!("can't be weighed, {}", picket_base::chain(&error))),
+        }
     }
 }
 
@@ -49,6 +99,12 @@ struct Change {
     /// The value that the daemon runs with, and the one that the configuration has now.
     running: String,
     wanted: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} -> {}", self.key, self.running, self.wanted)
+    }
 }
 
 impl Change {

@@ -2,27 +2,30 @@
 
 use std::sync::Arc;
 
+use super::certificate::Certificate;
 use super::error::RunError;
 use crate::config::ApiConfig;
 use crate::http::api::Token;
 use crate::http::listener::Tls;
+use crate::metrics::Registry;
 use picket_base::Live;
 
 pub struct Secrets {
     pub token: Option<Arc<Live<Token>>>,
-    pub tls: Option<Arc<Tls>>,
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 impl Secrets {
     /// # Errors
     /// A file that can't be used.
-    pub fn load(api: &ApiConfig) -> Result<Secrets, RunError> {
+    pub fn load(api: &ApiConfig, registry: &Registry) -> Result<Secrets, RunError> {
         let token = api.token_file.as_deref().map(Token::load).transpose()?;
         let tls = match (&api.tls_cert, &api.tls_key) {
             (Some(cert), Some(key)) => Some(Tls::load(cert, key)?),
             _ => None,
         };
-        Ok(Secrets { token: token.map(Live::new), tls })
+        let certificate = tls.map(|tls| Arc::new(Certificate::new(tls, registry)));
+        Ok(Secrets { token: token.map(Live::new), certificate })
     }
 
     /// Reads the files again. Where one can't be used, what was read before stays.
@@ -36,9 +39,8 @@ impl Secrets {
                 }
             }
         }
-        if let Some(Err(error)) = self.tls.as_ref().map(|tls| tls.reload()) {
-            let error = picket_base::chain(&error);
-            tracing::error!(error, "certificate not read again, the old one stays");
+        if let Some(certificate) = &self.certificate {
+            certificate.renew();
         }
     }
 }

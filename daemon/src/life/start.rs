@@ -5,32 +5,66 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use super::certificate;
+use super::control::{CONTROL_CONNECTIONS_MAX, Control, ControlSetup};
 use super::error::RunError;
+use super::file_modes;
 use super::model;
 use super::part::Parts;
 use super::reload::LiveSettings;
+use super::request::{Request, Requests};
 use super::secrets::Secrets;
 use super::systemd::{Notifier, Sockets};
+use super::token_memory;
 use super::watchdog::Watchdog;
 use crate::config::{ApiConfig, Config};
+use crate::diagnostics::{self, Lines};
 use crate::endpoint::Endpoint;
 use crate::health::{Deadlines, Health, HealthMetrics, Heartbeat, Work};
 use crate::http::HttpMetrics;
-use crate::http::api::{self, Admin, Api, Bodies, LogApi, LogSetup, PredictApi};
-use crate::http::listener::{Listener, Opened, Server, Stop, TURNED_AWAY_MAX};
+use crate::http::api::{
+    self, Admin, Api, Bodies, Doors, LogApi, LogSetup, LogThreads, PredictApi, ReloadApi,
+};
+use crate::http::listener::{
+    LEAVING_MAX, Listener, Opened, Patience, Server, Stop, TURNED_AWAY_MAX,
+};
 use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
+use crate::memory::{self, Needs};
 use crate::metrics::{Registry, register_process};
+use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
+use crate::queue::Limits;
 use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
+use picket_base::budget::{Budget, Class};
 use picket_base::clock;
+use picket_classifier::ModelInfo;
 use picket_records::{self as prediction_log, Labels, LogReader, Origin};
 
-/// Connections that the probes and `picket log` may open; how many the API may is a setting. Each
-/// listener has its own, so that a flood on one never starves another.
+/// Connections that the probes may open; how many the API may is a setting. Each listener has its own,
+/// so that a flood on one never starves another.
 const PROBE_CONNECTIONS_MAX: usize = 64;
-const CONTROL_CONNECTIONS_MAX: usize = 8;
+
+/// Threads of each kind that take what is too heavy for a listener's: while one reads a long page of
+/// somebody's, the other is there for everybody else.
+const OFFLOAD_THREADS: usize = 2;
+
+/// Requests that may wait for each kind of them.
+const OFFLOAD_WAITING_MAX: usize = 64;
+
+/// Connections to the probes from one address. A scraper, a kubelet and a balancer keep a few.
+const PROBE_CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
+
+/// A request's head must be there so long after its beginning. The probes' clients are near, and
+/// their questions short.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const PROBE_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Who reads an answer slowly keeps its place for so long while others want it. A probe's answer fits
+/// into the socket.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+const PROBE_ANSWER_PATIENCE: Duration = Duration::ZERO;
 
 /// Files that are open beside connections: the log, listeners, runtimes, standard streams.
 const OTHER_FILES_MAX: usize = 128;
@@ -43,6 +77,18 @@ pub struct Started {
     pub live: LiveSettings,
     pub secrets: Secrets,
     pub parts: Parts,
+    pub control: Control,
+}
+
+/// What a start begins with.
+pub struct Beginning<'a> {
+    pub config: &'a Config,
+    pub deadlines: Deadlines,
+    pub health: &'a Arc<Health>,
+    /// The sign of life of the thread that starts all of it.
+    pub heartbeat: &'a Heartbeat,
+    /// Where the control socket's wishes go.
+    pub requests: Requests,
 }
 
 /// Starts part after part.
@@ -50,38 +96,35 @@ pub struct Started {
 /// # Errors
 /// Whatever keeps one of them from starting; those before it are taken down again.
 pub fn start(
-    config: &Config,
-    deadlines: Deadlines,
-    health: &Arc<Health>,
-    heartbeat: &Heartbeat,
+    beginning: &Beginning<'_>,
     sockets: Sockets,
+    lines: Lines,
 ) -> Result<Started, RunError> {
+    let &Beginning { config, deadlines, health, heartbeat, .. } = beginning;
     let started = Instant::now();
-    tracing::info!(
-        version = crate::VERSION,
-        state_dir = %config.state_dir.display(),
-        workers = config.api.workers,
-        "starting"
-    );
-    let (secrets, api_connections_max) =
-        (Secrets::load(&config.api)?, room_for_connections(&config.api));
-    let boot_id = clock::boot_id();
+    say_what_starts(config);
     let admin = admin(config, health);
+    diagnostics::count_lost(&admin.registry, lines);
+    let secrets = Secrets::load(&config.api, &admin.registry)?;
+    token_memory::check(&config.state_dir, secrets.token.is_some())?;
+    let api_connections_max = room_for_connections(&config.api);
+    let boot_id = clock::boot_id();
     let mut start = Start { config, deadlines, health, heartbeat, admin, parts: Parts::default() };
     start.probe(sockets.probe)?;
     start.watchdog()?;
     start.registry()?;
-    let (writer, reader) = start.log()?;
+    let budget = start.budget();
+    let (writer, reader) = start.log(&budget)?;
     let pipeline = start.model()?;
     let model = pipeline.model.info().clone();
-    let live = LiveSettings {
-        rules: pipeline.rules.clone(),
-        predict_durability: Live::new(config.log.predict_durability),
-        reported_durability: Live::new(config.log.reported_durability),
-        writer: writer.clone(),
-    };
-    let workers = start.workers(pipeline, &boot_id, writer.clone())?;
-    let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64()));
+    start.leave_room(&model, &budget);
+    let live = start.live(&pipeline, &writer, &reader);
+    warn_of_removal(config, &live);
+    let workers = start.workers(pipeline, &boot_id, writer.clone(), &budget)?;
+    let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
+    let threads = start.log_threads(&budget)?;
+    let ingest = threads.ingest.clone();
+    let reload = reload(beginning, &live);
     let log = LogSetup {
         writer,
         reader,
@@ -89,7 +132,9 @@ pub fn start(
         durability: live.reported_durability.clone(),
         boot_id,
         bodies: bodies.clone(),
+        batch_max: config.api.batch_max,
         health: health.clone(),
+        threads,
     };
     let predict = PredictApi {
         workers,
@@ -97,21 +142,38 @@ pub fn start(
         model,
         durability: live.predict_durability.clone(),
         bodies,
+        ingest,
         health: health.clone(),
     };
     let api = Arc::new(Api {
         admin: start.admin.clone(),
         predict,
         log: LogApi::new(log),
+        reload,
+        doors: Arc::new(doors(&config.api)),
         token: secrets.token.clone(),
     });
-    start.control(&api);
-    start.api(sockets.api, api, &secrets, api_connections_max)?;
+    let control = start.control(&api, live.reader.clone(), &budget)?;
+    start.certificate(&secrets)?;
+    start.api(sockets.api, api, &secrets, Room { connections: api_connections_max, budget })?;
     health.serving();
     Notifier.status("serving predictions");
-    Notifier.ready();
     tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
-    Ok(Started { live, secrets, parts: start.parts })
+    Ok(Started { live, secrets, parts: start.parts, control })
+}
+
+fn say_what_starts(config: &Config) {
+    tracing::info!(
+        version = crate::VERSION,
+        state_dir = %config.state_dir.display(),
+        workers = config.api.workers,
+        "starting"
+    );
+}
+
+/// Whose requests are let in.
+fn doors(api: &ApiConfig) -> Doors {
+    Doors { allow_origins: api.allow_origins.clone().unwrap_or_default(), hosts: api.hosts.clone() }
 }
 
 /// The probes' answers, and with them the registry on which every room declares what it counts.
@@ -130,6 +192,12 @@ fn admin(config: &Config, health: &Arc<Health>) -> Arc<Admin> {
     })
 }
 
+/// What the API's connections may take.
+struct Room {
+    connections: usize,
+    budget: Budget,
+}
+
 struct Start<'a> {
     config: &'a Config,
     deadlines: Deadlines,
@@ -142,7 +210,15 @@ struct Start<'a> {
 
 impl Start<'_> {
     fn probe(&mut self, inherited: Option<Inherited>) -> Result<(), RunError> {
-        let server = self.server("probe", PROBE_CONNECTIONS_MAX);
+        let server = Server {
+            per_address_max: PROBE_CONNECTIONS_PER_ADDRESS_MAX,
+            patience: Patience {
+                head: PROBE_HEAD_TIMEOUT,
+                answer: PROBE_ANSWER_PATIENCE,
+                ..self.patience()
+            },
+            ..self.server("probe", PROBE_CONNECTIONS_MAX)
+        };
         let listener = listener("probe", inherited, &self.config.probe.listen)?;
         let routes = api::probe_routes(self.admin.clone());
         self.serve(server.heartbeat.clone(), server.open(listener, routes))
@@ -169,14 +245,43 @@ impl Start<'_> {
         Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
     }
 
-    fn log(&mut self) -> Result<(LogWriter, LogReader), RunError> {
+    /// Plans the memory of requests before the model is known.
+    fn budget(&self) -> Budget {
+        let needs = Needs { workers: self.config.api.workers, input_values: 0, model_bytes: 0 };
+        let budget = Budget::new(saturating(self.plan(needs).budget));
+        memory::register_budget(&self.admin.registry, budget.clone());
+        budget
+    }
+
+    /// Leaves the memory that the model needs out of that of requests.
+    fn leave_room(&self, model: &ModelInfo, budget: &Budget) {
+        let plan = self.plan(Needs {
+            workers: self.config.api.workers,
+            input_values: model.input.values(),
+            model_bytes: model.bytes as u64,
+        });
+        budget.lower_to(saturating(plan.budget));
+        tracing::info!(budget = plan.budget, margin = plan.margin, "memory of requests");
+        if plan.is_too_large() {
+            tracing::warn!("{plan}");
+        }
+    }
+
+    fn plan(&self, needs: Needs) -> memory::Plan {
+        let stated = self.config.memory.budget.map(|size| size.as_u64());
+        memory::plan(memory::Given::here(), needs, stated)
+    }
+
+    fn log(&mut self, budget: &Budget) -> Result<(LogWriter, LogReader), RunError> {
         Notifier.status("opening the log");
         self.heartbeat.busy(Work::OpenLog);
+        file_modes::keep_private(&self.config.state_dir);
         let reader = LogReader::new();
         let config = WriterConfig {
             dir: self.config.log_dir(),
             commit_interval: self.config.log.commit_interval.0,
             retention: self.config.log.retention(),
+            budget: budget.clone(),
         };
         let metrics = self.admin.log.clone();
         let (writer, owner) = open_log(config, self.health.clone(), metrics, reader.clone())?;
@@ -207,6 +312,7 @@ impl Start<'_> {
         pipeline: Pipeline,
         boot_id: &str,
         writer: LogWriter,
+        budget: &Budget,
     ) -> Result<Workers, RunError> {
         let Config { api, model, device_id, health, .. } = self.config;
         let origin = Arc::new(Origin {
@@ -218,7 +324,8 @@ impl Start<'_> {
         });
         let sample_interval = health.sample_interval.0;
         let setup = WorkerSetup { pipeline, origin, writer, sample_interval };
-        let workers = Workers::new(api.queue, self.admin.inference.clone());
+        let limits = Limits { capacity: api.queue, threads: api.workers };
+        let workers = Workers::new(limits, budget.clone(), self.admin.inference.clone());
         for index in 0..api.workers {
             let heartbeat =
                 self.health.heartbeat(&format!("worker-{index}"), self.deadlines.worker);
@@ -229,22 +336,74 @@ impl Start<'_> {
         Ok(workers)
     }
 
-    /// Without its socket the daemon does all but answer `picket log`.
-    fn control(&mut self, api: &Arc<Api>) {
-        let server = self.server("control", CONTROL_CONNECTIONS_MAX);
-        let heartbeat = server.heartbeat.clone();
-        let log_dir = self.config.log_dir();
-        let start = || {
-            let name = prediction_log::socket_name(&log_dir)
-                .map_err(|source| RunError::Listener { name: "control".into(), source })?;
-            let opened = server.open(Listener::local(&name)?, api::control_routes(api.clone()));
-            self.serve(heartbeat.clone(), opened)
-        };
-        if let Err(error) = start() {
-            heartbeat.retire();
-            let error = picket_base::chain(&error);
-            tracing::warn!(error, "picket log can't ask this daemon");
+    /// What a reload may change.
+    fn live(&self, pipeline: &Pipeline, writer: &LogWriter, reader: &LogReader) -> LiveSettings {
+        let log = &self.config.log;
+        LiveSettings {
+            rules: pipeline.rules.clone(),
+            predict_durability: Live::new(log.predict_durability),
+            reported_durability: Live::new(log.reported_durability),
+            writer: writer.clone(),
+            reader: reader.clone(),
+            metrics: self.admin.log.clone(),
         }
+    }
+
+    /// Starts threads for what is too heavy for a listener's.
+    fn log_threads(&mut self, budget: &Budget) -> Result<LogThreads, RunError> {
+        let from = |class| Reserve { budget: budget.clone(), class };
+        Ok(LogThreads {
+            ingest: self.offload("ingest", Work::Body, from(Class::Decode))?,
+            reads: self.offload("reader", Work::Page, from(Class::Answer))?,
+            control: self.offload("ctl-reader", Work::Page, from(Class::Answer))?,
+        })
+    }
+
+    fn offload(
+        &mut self,
+        threads: &str,
+        kind: Work,
+        reserve: Reserve,
+    ) -> Result<Offload, RunError> {
+        let limits = Limits { capacity: OFFLOAD_WAITING_MAX, threads: OFFLOAD_THREADS };
+        let turned_away = self.admin.metrics.turned_away(threads);
+        let offload = Offload::new(kind, limits, reserve, turned_away);
+        for index in 0..OFFLOAD_THREADS {
+            let name = format!("{threads}-{index}");
+            let heartbeat = self.health.heartbeat(&name, self.deadlines.runtime);
+            let (working, closed) = (offload.clone(), offload.clone());
+            let work = move |heartbeat: &Heartbeat| working.work(heartbeat);
+            self.parts.start(heartbeat, work, move || closed.close())?;
+        }
+        Ok(offload)
+    }
+
+    fn control(
+        &self,
+        api: &Arc<Api>,
+        reader: LogReader,
+        budget: &Budget,
+    ) -> Result<Control, RunError> {
+        let mut control = Control::new(ControlSetup {
+            path: prediction_log::socket_path(&self.config.log_dir()),
+            api: api.clone(),
+            health: self.health.clone(),
+            metrics: self.admin.metrics.clone(),
+            reader,
+            budget: budget.clone(),
+            patience: self.patience(),
+            deadline: self.deadlines.runtime,
+        });
+        control.tend()?;
+        Ok(control)
+    }
+
+    fn certificate(&mut self, secrets: &Secrets) -> Result<(), RunError> {
+        let Some(certificate) = secrets.certificate.clone() else { return Ok(()) };
+        let (stop, stopped) = mpsc::channel();
+        let heartbeat = self.health.heartbeat("certificate", certificate::STUCK_AFTER);
+        let work = move |heartbeat: &Heartbeat| certificate.run(heartbeat, &stopped);
+        Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
     }
 
     fn api(
@@ -252,14 +411,16 @@ impl Start<'_> {
         inherited: Option<Inherited>,
         api: Arc<Api>,
         secrets: &Secrets,
-        connections_max: usize,
+        room: Room,
     ) -> Result<(), RunError> {
         let server = Server {
             per_address_max: self.config.api.max_connections_per_address,
-            tls: secrets.tls.clone(),
-            ..self.server("api", connections_max)
+            tls: secrets.certificate.as_ref().map(|certificate| certificate.tls.clone()),
+            budget: Some(room.budget),
+            ..self.server("api", room.connections)
         };
         let listener = listener("api", inherited, &self.config.api.listen)?;
+        warn_of_openness(&self.config.api, &listener, secrets);
         self.serve(server.heartbeat.clone(), server.open(listener, api::api_routes(api)))
     }
 
@@ -267,12 +428,20 @@ impl Start<'_> {
         Server {
             name,
             connections_max,
-            per_address_max: connections_max,
+            // Who comes by the control socket has no address, and no share.
+            per_address_max: 1,
+            patience: self.patience(),
             drain_timeout: self.config.api.drain_timeout.0.saturating_sub(DRAIN_RESERVE),
             heartbeat: self.health.heartbeat(name, self.deadlines.runtime),
             metrics: self.admin.metrics.clone(),
             tls: None,
+            budget: None,
         }
+    }
+
+    fn patience(&self) -> Patience {
+        let idle = self.config.api.idle_timeout.0;
+        Patience { head: HEAD_TIMEOUT, idle, answer: ANSWER_PATIENCE }
     }
 
     /// Serves a listener in a part of its own.
@@ -286,6 +455,45 @@ impl Start<'_> {
             opened.map_err(|source| RunError::Listener { name: name(), source })?;
         Ok(self.parts.start(heartbeat, |_| opened.serve(), move || stop.stop())?)
     }
+}
+
+/// Says that the limits are about to take much of the log: it may not be meant.
+fn warn_of_removal(config: &Config, live: &LiveSettings) {
+    let limits = config.log.retention();
+    let removal = live.reader.removal(limits, live.metrics.budgeted_bytes());
+    if let Some(removal) = removal.ok().filter(|removal| removal.is_large()) {
+        tracing::warn!("the limits of [log] {removal}, as new ones come");
+    }
+}
+
+/// What answers a reload on the control socket.
+fn reload(beginning: &Beginning<'_>, live: &LiveSettings) -> ReloadApi {
+    let requests = beginning.requests.clone();
+    ReloadApi {
+        wish: Box::new(move |wish| requests.try_send(Request::Reload(Some(wish))).is_ok()),
+        reader: live.reader.clone(),
+        metrics: live.metrics.clone(),
+    }
+}
+
+/// Says who may write to the log where a token does not: nobody should learn it from a stranger's records.
+fn warn_of_openness(api: &ApiConfig, listener: &Listener, secrets: &Secrets) {
+    let addr = listener.address();
+    match (&secrets.token, api.open) {
+        (Some(_), true) => tracing::warn!(
+            "api.open is true, but a token is configured: it is asked for, as if api.open were false"
+        ),
+        (None, false) if !listener.is_local() => tracing::warn!(
+            addr,
+            "without a token everybody who reaches the API may write to the log: set api.token_file, \
+             or api.open = true if that is meant"
+        ),
+        _ => {}
+    }
+}
+
+fn saturating(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The service manager's socket where it hands one over, else one of our own.
@@ -303,8 +511,8 @@ fn listener(
 
 /// How many API connections there are files for, once as many are asked of the kernel as needed.
 fn room_for_connections(api: &ApiConfig) -> usize {
-    let turned_away = 3 * TURNED_AWAY_MAX;
-    let others = OTHER_FILES_MAX + PROBE_CONNECTIONS_MAX + CONTROL_CONNECTIONS_MAX + turned_away;
+    let going = 3 * (TURNED_AWAY_MAX + LEAVING_MAX);
+    let others = OTHER_FILES_MAX + PROBE_CONNECTIONS_MAX + CONTROL_CONNECTIONS_MAX + going;
     let files = os::raise_open_files(others + api.max_connections).unwrap_or(usize::MAX);
     let possible = files.saturating_sub(others).max(1);
     if possible < api.max_connections {

@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use super::error::RunError;
 use super::model;
 use super::part::Part;
+use super::request::{REQUESTS_MAX, Request};
 use super::signals::Obedience;
-use super::start::{self, Started};
+use super::start::{self, Beginning, Started};
 use super::systemd::{Notifier, Sockets, watchdog_period};
 use crate::config::{Config, Sources};
+use crate::diagnostics::Lines;
 use crate::health::{Deadlines, Health, Heartbeat, START_STEP_MAX, Work};
-use crate::os::{self, SignalRequest, Signals};
+use crate::http::api::Lowering;
+use crate::os::{self, Signals};
 
 /// The main thread beats this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,11 +24,9 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// What a burst of records or a large picture leaves of the heap is given back this often.
 const TRIM_INTERVAL: Duration = Duration::from_secs(60);
 
-/// So many signals may wait for the main thread.
-const REQUESTS_MAX: usize = 4;
-
 /// Runs until a stop signal, then drains. `signals` must have been blocked, and `sockets` taken,
-/// before any thread was started; `sources` are read again whenever SIGHUP comes.
+/// before any thread was started; `sources` are read again whenever SIGHUP comes. What is said goes
+/// through `lines`.
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting; what had been started is taken down again. Once it serves,
@@ -35,6 +36,7 @@ pub fn run(
     sources: &Sources,
     signals: Signals,
     sockets: Sockets,
+    lines: Lines,
 ) -> Result<(), RunError> {
     let health = Health::new();
     let deadlines = Deadlines {
@@ -46,16 +48,30 @@ pub fn run(
     .within_the_watchdogs();
     let (send, requests) = mpsc::sync_channel(REQUESTS_MAX);
     let drain_timeout = config.api.drain_timeout.0;
-    let obedience = Obedience { signals, health: health.clone(), drain_timeout, requests: send };
+    let obedience = Obedience {
+        signals,
+        health: health.clone(),
+        drain_timeout,
+        requests: send.clone(),
+        lines: lines.clone(),
+    };
     // No part of the list: it ends a drain that hangs, and with the process.
     let beat = health.heartbeat("signals", deadlines.runtime);
     let _signals = Part::start(beat, move |heartbeat| obedience.run(heartbeat), || {})?;
     let heartbeat = health.heartbeat("supervisor", START_STEP_MAX);
-    let started = start::start(&config, deadlines, &health, &heartbeat, sockets)?;
+    let beginning = Beginning {
+        config: &config,
+        deadlines,
+        health: &health,
+        heartbeat: &heartbeat,
+        requests: send,
+    };
+    let started = start::start(&beginning, sockets, lines)?;
     heartbeat.set_deadline(deadlines.runtime);
     os::trim_heap();
     os::unmap_code_of_start();
-    let mut supervisor = Supervisor { config, started, health };
+    let announced = Notifier.ready();
+    let mut supervisor = Supervisor { config, started, health, announced };
     let signal = supervisor.serve(sources, &heartbeat, &requests);
     heartbeat.retire();
     tracing::info!(signal, "stopping");
@@ -69,6 +85,8 @@ struct Supervisor {
     config: Config,
     started: Started,
     health: Arc<Health>,
+    /// The service manager has been told that the daemon is ready, or reloaded.
+    announced: bool,
 }
 
 impl Supervisor {
@@ -77,20 +95,27 @@ impl Supervisor {
         &mut self,
         sources: &Sources,
         heartbeat: &Heartbeat,
-        requests: &Receiver<SignalRequest>,
+        requests: &Receiver<Request>,
     ) -> &'static str {
         let mut trimmed = Instant::now();
         loop {
             heartbeat.beat();
+            if !self.announced {
+                self.announced = Notifier.ready();
+            }
             if trimmed.elapsed() >= TRIM_INTERVAL {
                 os::trim_heap();
                 trimmed = Instant::now();
             }
+            self.tend_control();
             match requests.recv_timeout(BEAT_INTERVAL) {
-                Ok(SignalRequest::Stop(signal)) => return signal,
-                Ok(SignalRequest::Reload) => {
+                Ok(Request::Stop(signal)) => return signal,
+                Ok(Request::Reload(wish)) => {
                     heartbeat.busy(Work::Reload);
-                    self.reload(sources);
+                    let lowering = wish.as_ref().map_or(Lowering::Waits, |wish| wish.lowering);
+                    let outcome = self.reload(sources, lowering);
+                    // Whoever asked may have given up.
+                    wish.map(|wish| wish.told.send(outcome));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
@@ -100,9 +125,17 @@ impl Supervisor {
         }
     }
 
+    /// Has the control listener follow the log.
+    fn tend_control(&mut self) {
+        if let Err(error) = self.started.control.tend() {
+            let error = picket_base::chain(&error);
+            tracing::error!(error, "picket log can't ask this daemon");
+        }
+    }
+
     /// Reads the configuration again and takes over what can change while running. An invalid one
-    /// changes nothing.
-    fn reload(&mut self, sources: &Sources) {
+    /// changes nothing. Returns what changed and what did not, or why nothing did.
+    fn reload(&mut self, sources: &Sources, lowering: Lowering) -> Result<Vec<String>, String> {
         Notifier.reloading();
         let Started { live, secrets, .. } = &self.started;
         let rules = live.rules.get();
@@ -111,20 +144,28 @@ impl Supervisor {
             let rules = model::rules(&wanted, output, defaults);
             rules.map(|rules| (wanted, rules)).map_err(|error| error.to_string())
         });
-        match read {
+        let outcome = match read {
             Ok((wanted, rules)) => {
-                self.config = live.take_over(&self.config, wanted, rules);
+                let reloaded = live.take_over(&self.config, wanted, rules, lowering);
+                self.config = reloaded.config;
                 secrets.renew(&self.config.api);
+                Ok(reloaded.told)
             }
-            Err(error) => tracing::error!(error, "configuration not reloaded, nothing changed"),
-        }
-        Notifier.ready();
+            Err(error) => {
+                tracing::error!(error, "configuration not reloaded, nothing changed");
+                Err(error)
+            }
+        };
+        self.announced = Notifier.ready();
+        outcome
     }
 
     /// Answers what is queued, logs what is answered, and brings what is logged to the medium.
     fn drain(self) {
         Notifier.stopping();
         self.health.draining();
-        drop(self.started.parts);
+        let Started { parts, control, .. } = self.started;
+        drop(parts);
+        drop(control);
     }
 }

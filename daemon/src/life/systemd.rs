@@ -2,8 +2,14 @@
 //! and the sockets that it hands over. Silent where nobody listens. The only file that names
 //! sd-notify.
 
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use picket_base::printable;
 use sd_notify::NotifyState;
 
 use crate::os::{self, Inherited};
@@ -21,8 +27,7 @@ pub struct Notifier;
 impl Notifier {
     pub fn status(self, text: &str) {
         // A line break would start a field of its own.
-        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        notify(&[NotifyState::Status(&line)]);
+        notify(&[NotifyState::Status(&printable(text))]);
     }
 
     /// Says that the start may take so much longer from now on, whatever its timeout says.
@@ -31,8 +36,9 @@ impl Notifier {
         notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
     }
 
-    pub fn ready(self) {
-        notify(&[NotifyState::Ready]);
+    /// Returns false when the service manager's socket has no room now: it must be told later.
+    pub fn ready(self) -> bool {
+        notify(&[NotifyState::Ready])
     }
 
     pub fn alive(self) {
@@ -48,7 +54,7 @@ impl Notifier {
     /// from an earlier one.
     pub fn reloading(self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Ok(now) => drop(notify(&[NotifyState::Reloading, now])),
             Err(error) => tracing::debug!(%error, "no monotonic time to tell systemd"),
         }
     }
@@ -58,10 +64,28 @@ impl Notifier {
     }
 }
 
-fn notify(states: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the service manager was not reached");
+/// Sends one message, without waiting: nothing that the daemon does may depend on who reads there.
+/// Returns false when the socket has no room for it now.
+fn notify(states: &[NotifyState]) -> bool {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return true };
+    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+    match send(&socket, message.as_bytes()) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(%error, "the service manager was not reached");
+            error.kind() != ErrorKind::WouldBlock
+        }
     }
+}
+
+fn send(socket: &OsStr, message: &[u8]) -> io::Result<()> {
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(socket)?,
+    };
+    let end = UnixDatagram::unbound()?;
+    end.set_nonblocking(true)?;
+    end.send_to_addr(message, &address).map(drop)
 }
 
 /// The longest pause that the service manager allows between two pings; none when it wants none of
@@ -128,7 +152,7 @@ pub struct Sockets {
 #[derive(Debug, thiserror::Error)]
 pub enum SocketsError {
     #[error("the service manager's sockets can't be taken over")]
-    Protocol(#[source] std::io::Error),
+    Protocol(#[source] io::Error),
     #[error(
         "the service manager hands over a socket named {0:?}, FileDescriptorName=api or probe is needed"
     )]
@@ -169,6 +193,24 @@ impl Sockets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_manager_that_reads_nothing_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let name = format!("picket-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let hidden = UnixDatagram::bind_addr(&address).unwrap();
+        for (manager, socket) in
+            [(manager, path.into_os_string()), (hidden, format!("@{name}").into())]
+        {
+            let full = (0..100_000).find_map(|_| send(&socket, b"STATUS=x\n").err());
+            assert_eq!(full.unwrap().kind(), ErrorKind::WouldBlock);
+            manager.recv(&mut [0; 16]).unwrap();
+            send(&socket, b"READY=1\n").unwrap();
+        }
+    }
 
     #[test]
     fn pings_are_wanted_of_this_process_in_periods_that_can_be_met() {

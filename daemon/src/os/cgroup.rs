@@ -29,16 +29,34 @@ pub fn memory_limit(groups: &[PathBuf]) -> Option<u64> {
     limit.filter(|limit| *limit < 1 << 60)
 }
 
-/// The memory that this process may have, bytes: its groups' limit or what the machine has. None where
-/// the kernel tells neither.
-pub fn memory_given() -> Option<u64> {
-    let root = Path::new("/");
-    let cgroup = read("/proc/self/cgroup").unwrap_or_default();
-    let machine = read("/proc/meminfo").and_then(|text| {
+/// The tightest of these groups' limits above which the kernel slows their processes down, bytes; version
+/// 2 only. Without a swap nothing that a heap holds can be taken from it: it would stand still there.
+pub fn memory_brake(groups: &[PathBuf]) -> Option<u64> {
+    groups.iter().filter_map(|group| read(group.join("memory.high"))?.parse::<u64>().ok()).min()
+}
+
+/// The limit of a process's control groups, and what the machine has, bytes; each where the kernel tells
+/// it, and no limit above what the machine has. `cgroup` is the process's file of that name.
+pub fn memory_bounds(root: &Path, cgroup: &str) -> (Option<u64>, Option<u64>) {
+    let machine = read(root.join("proc/meminfo")).and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.to_string();
         Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
     });
-    memory_limit(&control_groups(root, &cgroup, "memory")).into_iter().chain(machine).min()
+    let groups = control_groups(root, cgroup, "memory");
+    let limit = memory_limit(&groups).into_iter().chain(memory_brake(&groups)).min();
+    (limit.filter(|limit| machine.is_none_or(|machine| *limit < machine)), machine)
+}
+
+/// This process's file of control groups, empty where the kernel has none.
+pub fn own_groups() -> String {
+    read("/proc/self/cgroup").unwrap_or_default()
+}
+
+/// The memory that this process may have, bytes: its groups' limit or what the machine has. None where
+/// the kernel tells neither.
+pub fn memory_given() -> Option<u64> {
+    let (limit, machine) = memory_bounds(Path::new("/"), &own_groups());
+    limit.or(machine)
 }
 
 fn read(path: impl AsRef<Path>) -> Option<String> {

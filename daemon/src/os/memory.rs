@@ -39,6 +39,29 @@ pub fn trim_heap() {
     }
 }
 
+/// So much in small pieces is worth looking for when it was freed, bytes.
+const SMALL_PIECES_MIN: usize = 8 << 20;
+
+/// Counts what is freed in small pieces, and gives their pages back once they are many: a heap keeps
+/// what lies below its last piece, and the kernel counts it as taken. 147 MiB were left of four batches
+/// of large records.
+#[derive(Debug, Default)]
+pub struct SmallPieces {
+    freed: usize,
+}
+
+impl SmallPieces {
+    /// Takes note that so many bytes were freed. Where they are many since the last time, their pages are
+    /// given back before it returns.
+    pub fn freed(&mut self, bytes: usize) {
+        self.freed += bytes;
+        if self.freed >= SMALL_PIECES_MIN {
+            trim_heap();
+            self.freed = 0;
+        }
+    }
+}
+
 /// Takes the program's own code out of this process's memory; what is used again comes back from the
 /// page cache, 64 KiB at a time. After a start that is half of it: the rest has parsed the command line
 /// and the model. Nothing happens where /proc is not mounted.

@@ -1,14 +1,18 @@
 //! Sockets: those that the service manager hands over, and bounds on what the kernel keeps for each.
 
-use std::net::TcpListener;
+use std::fs::File;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, setsockopt,
-    sockopt,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrIn6, SockaddrLike,
+    SockaddrStorage, bind, getsockname, getsockopt, setsockopt, shutdown, socket, sockopt,
 };
 
 /// Bounds how many bytes that its client does not take the kernel keeps for each of a listener's
@@ -24,6 +28,75 @@ pub fn bounded_unsent(
     let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     setsockopt(listener, sockopt::SndBuf, &bytes)?;
     Ok(setsockopt(listener, sockopt::TcpUserTimeout, &timeout_ms)?)
+}
+
+/// Bytes of a socket's path that the kernel takes (sun_path of unix(7), less its end).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// A name for a socket's path that is short enough for the kernel, whatever the path's own length, for as
+/// long as this lives.
+pub struct NearPath {
+    path: PathBuf,
+    /// The directory that the name begins with, where it is another than the path's own.
+    _dir: Option<File>,
+}
+
+impl NearPath {
+    /// # Errors
+    /// When the path is long and its directory can't be opened.
+    pub fn of(path: &Path) -> std::io::Result<NearPath> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        };
+        if path.as_os_str().as_bytes().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(NearPath { path: path.to_path_buf(), _dir: None });
+        }
+        let flags = nix::libc::O_PATH | nix::libc::O_DIRECTORY;
+        let dir = File::options().read(true).custom_flags(flags).open(dir)?;
+        let near = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
+        Ok(NearPath { path: near, _dir: Some(dir) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Connections that the kernel keeps for a listener to accept.
+const BACKLOG: i32 = 128;
+
+/// Tells whether this machine can listen by IPv6. It can't without the kernel's module, with
+/// `ipv6.disable=1`, or where a sandbox refuses the family.
+pub fn has_ipv6() -> bool {
+    listen_to_all(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0)).is_ok()
+}
+
+/// Listens at an address. All addresses of IPv6 include those of IPv4, whatever the system's default.
+///
+/// # Errors
+/// When the address is taken or not this machine's.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match address {
+        SocketAddr::V6(all) if all.ip().is_unspecified() => listen_to_all(all),
+        one => TcpListener::bind(one),
+    }
+}
+
+fn listen_to_all(address: SocketAddrV6) -> std::io::Result<TcpListener> {
+    let fd = socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+    bind(fd.as_raw_fd(), &SockaddrIn6::from(address))?;
+    nix::sys::socket::listen(&fd, Backlog::new(BACKLOG)?)?;
+    Ok(fd.into())
+}
+
+/// Tells a connection's other end that nothing more will be sent.
+///
+/// # Errors
+/// When the kernel refuses, as for a connection that is gone.
+pub fn end_sending(socket: &impl AsFd) -> std::io::Result<()> {
+    Ok(shutdown(socket.as_fd().as_raw_fd(), Shutdown::Write)?)
 }
 
 /// A listening socket that this process was started with.
@@ -54,5 +127,23 @@ pub fn adopt(fd: RawFd) -> Result<Inherited, String> {
         Some(AddressFamily::Inet | AddressFamily::Inet6) => Ok(Inherited::Tcp(fd.into())),
         Some(AddressFamily::Unix) => Ok(Inherited::Unix(fd.into())),
         other => Err(format!("its address family is {other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_addresses_of_ipv6_include_those_of_ipv4() {
+        if !has_ipv6() {
+            return;
+        }
+        let listener = listen("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for address in ["127.0.0.1", "::1"] {
+            let address: std::net::IpAddr = address.parse().unwrap();
+            std::net::TcpStream::connect((address, port)).unwrap();
+        }
     }
 }

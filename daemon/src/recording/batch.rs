@@ -11,10 +11,13 @@ use serde_json::value::RawValue;
 
 use picket_base::clock::Stamp;
 use picket_base::rfc3339;
-use picket_records::{Body, Detection, Entry, Labels, NAME_BYTES_MAX, Origin, Reported};
+use picket_records::{BatchName, Body, Detection, Entry, Labels, NAME_BYTES_MAX, Origin, Reported};
 
-/// The most records in one batch: one commit's worth.
-const BATCH_RECORDS_MAX: usize = 1_000;
+/// Records of a batch that are kept while it is parsed, whatever limit is set.
+const BATCH_RECORDS_MAX: usize = 100_000;
+
+/// Longest name that a sender may give a batch, bytes.
+const BATCH_ID_BYTES_MAX: usize = 128;
 
 const IMAGE_ID_BYTES_MAX: usize = 256;
 const NOTES_BYTES_MAX: usize = 4_096;
@@ -45,8 +48,16 @@ pub enum BatchError {
     /// The body is JSON, but not a batch.
     #[error("{0}")]
     Content(String),
-    #[error("batch holds {records} records, at most {BATCH_RECORDS_MAX} are taken at once")]
-    TooMany { records: usize },
+    #[error("batch holds {records} records, at most {limit} are taken at once")]
+    TooMany { records: usize, limit: usize },
+}
+
+/// What comes of a batch.
+#[derive(Debug, PartialEq)]
+pub struct Batch {
+    pub entries: Vec<Entry>,
+    /// Under which it is stored once, however often it is sent.
+    pub name: Option<BatchName>,
 }
 
 #[derive(Deserialize)]
@@ -56,14 +67,47 @@ struct BatchWire<'a> {
     batch_size: u64,
     timestamp: Moment,
     edge_device_id: Option<String>,
+    batch_id: Option<String>,
 }
 
 /// When a batch was sent: epoch seconds, or text in the manner of ISO 8601.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Moment {
     Seconds(f64),
+    /// As much of it as an error repeats.
     Text(String),
+}
+
+/// By a visitor of its own: one that tries several types keeps whatever is there until then.
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
+        struct Either;
+
+        impl Visitor<'_> for Either {
+            type Value = Moment;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("epoch seconds or ISO 8601")
+            }
+
+            fn visit_f64<E>(self, seconds: f64) -> Result<Moment, E> {
+                Ok(Moment::Seconds(seconds))
+            }
+
+            fn visit_u64<E>(self, seconds: u64) -> Result<Moment, E> {
+                Ok(Moment::Seconds(seconds as f64))
+            }
+
+            fn visit_i64<E>(self, seconds: i64) -> Result<Moment, E> {
+                Ok(Moment::Seconds(seconds as f64))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Moment, E> {
+                Ok(Moment::Text(text.chars().take(TEXT_SHOWN_MAX).collect()))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 impl Moment {
@@ -71,7 +115,6 @@ impl Moment {
         match self {
             Moment::Seconds(seconds) => Ok(seconds),
             Moment::Text(text) => rfc3339::parse(&text).ok_or_else(|| {
-                let text: String = text.chars().take(TEXT_SHOWN_MAX).collect();
                 format!("timestamp is {text:?}, epoch seconds or ISO 8601 is needed")
             }),
         }
@@ -139,7 +182,12 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T,
 
 /// # Errors
 /// The first thing that is wrong, with the index of its record and the limit that it breaks.
-pub fn parse(body: &[u8], boot_id: &str, at: Stamp) -> Result<Vec<Entry>, BatchError> {
+pub fn parse(
+    body: &[u8],
+    records_max: usize,
+    boot_id: &str,
+    at: Stamp,
+) -> Result<Batch, BatchError> {
     if body.is_empty() {
         return Err(BatchError::Syntax("body is empty".into()));
     }
@@ -151,8 +199,9 @@ pub fn parse(body: &[u8], boot_id: &str, at: Stamp) -> Result<Vec<Entry>, BatchE
         BatchError::Syntax(literal.unwrap_or_else(|| format!("batch: {error}")))
     })?;
     let records = batch.predictions.count;
-    if records > BATCH_RECORDS_MAX {
-        return Err(BatchError::TooMany { records });
+    let limit = records_max.min(BATCH_RECORDS_MAX);
+    if records > limit {
+        return Err(BatchError::TooMany { records, limit });
     }
     if batch.batch_size != records as u64 {
         let stated = batch.batch_size;
@@ -164,6 +213,8 @@ pub fn parse(body: &[u8], boot_id: &str, at: Stamp) -> Result<Vec<Entry>, BatchE
     within("timestamp", sent, 0.0, TIMESTAMP_MAX).map_err(frame)?;
     let sender = batch.edge_device_id.map(|id| name("edge_device_id", id)).transpose();
     let sender = sender.map_err(frame)?;
+    let batch_id = batch.batch_id.map(|id| text("batch_id", id, BATCH_ID_BYTES_MAX)).transpose();
+    let batch_id = batch_id.map_err(frame)?;
 
     let mut entries: Vec<Entry> = Vec::with_capacity(records);
     for (index, raw) in batch.predictions.items.into_iter().enumerate() {
@@ -177,7 +228,10 @@ pub fn parse(body: &[u8], boot_id: &str, at: Stamp) -> Result<Vec<Entry>, BatchE
         }
         entries.push(entry);
     }
-    Ok(entries)
+    // Devices that name themselves only in their records may name their batches alike.
+    let of_records = || entries.first().and_then(|first| first.origin.device_id.as_deref());
+    let name = batch_id.map(|id| BatchName::new(sender.as_deref().or_else(of_records), &id));
+    Ok(Batch { entries, name })
 }
 
 fn entry(
@@ -307,10 +361,17 @@ fn at_most(field: &str, count: usize, limit: usize) -> Result<(), String> {
 }
 
 fn name(field: &str, name: String) -> Result<String, String> {
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) {
-        return Ok(name);
+    text(field, name, NAME_BYTES_MAX)
+}
+
+fn text(field: &str, text: String, bytes_max: usize) -> Result<String, String> {
+    if !(1..=bytes_max).contains(&text.len()) {
+        return Err(format!("{field} is {} bytes, 1 to {bytes_max} are possible", text.len()));
     }
-    Err(format!("{field} is {} bytes, 1 to {NAME_BYTES_MAX} are possible", name.len()))
+    match text.chars().find(|c| c.is_control()) {
+        Some(c) => Err(format!("{field} has a control character in it, U+{:04X}", c as u32)),
+        None => Ok(text),
+    }
 }
 
 #[cfg(test)]
@@ -340,8 +401,10 @@ mod tests {
                "edge_device_id": "line-4"})
     }
 
+    const RECORDS_MAX: usize = 20;
+
     fn parse_value(batch: &Value) -> Result<Vec<Entry>, BatchError> {
-        parse(batch.to_string().as_bytes(), "boot", AT)
+        parse(batch.to_string().as_bytes(), RECORDS_MAX, "boot", AT).map(|batch| batch.entries)
     }
 
     #[test]
@@ -356,8 +419,31 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_named_by_its_sender_whatever_the_records_say() {
+        let name = |device: Option<&str>, own: Option<&str>, id: &str| {
+            let mut record = record();
+            record["edge_device_id"] = json!(own);
+            let mut batch = batch(vec![record]);
+            batch["edge_device_id"] = json!(device);
+            batch["batch_id"] = json!(id);
+            parse(batch.to_string().as_bytes(), RECORDS_MAX, "boot", AT).map(|batch| batch.name)
+        };
+        let expected = |device: &str| Ok(Some(BatchName::new(Some(device), "7")));
+        assert_eq!(name(Some("line-4"), Some("line-9"), "7"), expected("line-4"));
+        assert_eq!(name(None, Some("line-9"), "7"), expected("line-9"));
+        assert_eq!(name(None, None, "7"), Ok(Some(BatchName::new(None, "7"))));
+        for wrong in ["", "a\tb", &"i".repeat(129)] {
+            let error = name(None, None, wrong).unwrap_err().to_string();
+            assert!(error.starts_with("batch: batch_id "), "{error}");
+        }
+        assert!(name(None, None, &"i".repeat(128)).is_ok());
+        let unnamed = parse(batch(vec![]).to_string().as_bytes(), RECORDS_MAX, "boot", AT);
+        assert_eq!(unnamed.unwrap().name, None);
+    }
+
+    #[test]
     fn one_bad_record_refuses_the_batch_and_is_named() {
-        let cases: [(&str, Value, &str); 12] = [
+        let cases: [(&str, Value, &str); 16] = [
             ("image_id", json!(7), "invalid type: integer `7`, expected a string"),
             ("timestamp", json!(1_795_000_000_000_i64), "timestamp is 1795000000000"),
             ("inference_time_ms", json!(-1), "inference_time_ms is -1, 0 to 3600000"),
@@ -378,6 +464,14 @@ mod tests {
                 "detections[0]: confidence is 2, 0 to 1",
             ),
             ("defect_detected", json!(null), "invalid type: null, expected a boolean"),
+            ("edge_device_id", json!("a\x1b[31m"), "edge_device_id has a control character"),
+            ("model_name", json!("a\nb"), "model_name has a control character in it, U+000A"),
+            ("model_version", json!("\u{85}"), "model_version has a control character"),
+            (
+                "detections",
+                json!([{"class": "\0", "confidence": 1, "bbox": []}]),
+                "detections[0]: class has a control character",
+            ),
         ];
         for (field, value, expected) in cases {
             let mut bad = record();
@@ -407,10 +501,10 @@ mod tests {
         let mut text = batch(vec![record(), record(), record()]).to_string();
         let at = text.rfind("12.25").unwrap();
         text.replace_range(at..at + 5, "NaN");
-        let error = parse(text.as_bytes(), "boot", AT).unwrap_err().to_string();
+        let error = parse(text.as_bytes(), RECORDS_MAX, "boot", AT).unwrap_err().to_string();
         assert!(error.starts_with("predictions[2]: NaN at line 1 column "), "{error}");
         let text = r#"{"predictions":[],"batch_size":0,"timestamp":-Infinity}"#;
-        let error = parse(text.as_bytes(), "boot", AT).unwrap_err().to_string();
+        let error = parse(text.as_bytes(), RECORDS_MAX, "boot", AT).unwrap_err().to_string();
         assert!(error.starts_with("batch: -Infinity at line 1 column "), "{error}");
     }
 
@@ -478,14 +572,18 @@ mod tests {
 
     #[test]
     fn what_is_no_batch_is_told_apart_from_what_is_no_json() {
-        assert!(matches!(parse(b"", "boot", AT), Err(BatchError::Syntax(_))));
-        assert!(matches!(parse(b"{\"predictions\": [", "boot", AT), Err(BatchError::Syntax(_))));
-        assert!(matches!(parse(b"[]", "boot", AT), Err(BatchError::Content(_))));
+        assert!(matches!(parse(b"", RECORDS_MAX, "boot", AT), Err(BatchError::Syntax(_))));
+        assert!(matches!(
+            parse(b"{\"predictions\": [", RECORDS_MAX, "boot", AT),
+            Err(BatchError::Syntax(_))
+        ));
+        assert!(matches!(parse(b"[]", RECORDS_MAX, "boot", AT), Err(BatchError::Content(_))));
         let mut wrong_size = batch(vec![record()]);
         wrong_size["batch_size"] = 2.into();
         let error = parse_value(&wrong_size).unwrap_err();
         assert!(error.to_string().contains("batch_size is 2, but predictions holds 1"), "{error}");
-        let many = batch(vec![record(); BATCH_RECORDS_MAX + 1]);
-        assert_eq!(parse_value(&many), Err(BatchError::TooMany { records: 1001 }));
+        let many = batch(vec![record(); RECORDS_MAX + 1]);
+        let limit = RECORDS_MAX;
+        assert_eq!(parse_value(&many), Err(BatchError::TooMany { records: 21, limit }));
     }
 }

@@ -102,6 +102,11 @@ impl LogMetrics {
         self.quarantines.set(gauge_value(log.quarantines() as u64));
     }
 
+    /// What retention by size goes by, as of the last commit.
+    pub fn budgeted_bytes(&self) -> u64 {
+        u64::try_from(self.bytes.get()).unwrap_or(0)
+    }
+
     pub(super) fn recovered(&self, step: &RecoveryStep) {
         self.recoveries.with_label_values(&[step.label()]).inc();
     }

@@ -7,9 +7,11 @@ mod handle;
 mod metrics;
 mod owner;
 mod wear;
+mod weight;
 
 pub use durability::{Durability, Promise};
 pub use handle::{Appended, LogWriter, Unlogged};
 pub use metrics::LogMetrics;
 pub use owner::{Owner, WriterConfig, open_log};
 pub use wear::watch_wear;
+pub use weight::parsing_bytes;

@@ -9,12 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use picket_base::budget::{Budget, Taken};
+
 use super::handle::{Bundle, GROUP_RECORDS_MAX, LogWriter, Shared};
 use super::metrics::LogMetrics;
 use crate::health::{Health, Heartbeat, LogState, Work};
 use crate::metrics::gauge_value;
+use crate::os::SmallPieces;
 use picket_records::{
-    Climb, Entry, LogError, LogReader, PredictionLog, Retention, StoreFault, Suspicion,
+    Climb, Group, LogError, LogReader, PredictionLog, Retention, StoreFault, Suspicion,
 };
 
 /// The pause between two attempts to write or open a log whose disk is full or failed.
@@ -32,6 +35,8 @@ pub struct WriterConfig {
     pub dir: PathBuf,
     pub commit_interval: Duration,
     pub retention: Retention,
+    /// What the records that wait are taken from.
+    pub budget: Budget,
 }
 
 /// Opens the log: its owner, to be run on a thread of its own, and the handle for everybody else.
@@ -47,7 +52,7 @@ pub fn open_log(
 ) -> Result<(LogWriter, Owner), LogError> {
     metrics.show_retention(config.retention);
     let opened = PredictionLog::open(&config.dir, config.retention, &reader, Climb::Quarantine);
-    let writer = LogWriter::new(metrics);
+    let writer = LogWriter::new(metrics, config.budget.clone(), reader.clone());
     let suspicion = Suspicion::of(&config.dir);
     let mut owner = Owner {
         shared: writer.shared.clone(),
@@ -60,6 +65,7 @@ pub fn open_log(
         was_read_only: false,
         unreadable_attempts: 0,
         commit_took: Duration::ZERO,
+        pieces: SmallPieces::default(),
     };
     match opened {
         Ok(log) => owner.opened(log),
@@ -84,6 +90,8 @@ pub struct Owner {
     unreadable_attempts: u32,
     /// How long the last commit took: a relaxed one starts that much before it is due.
     commit_took: Duration,
+    /// What the heap holds of records that are committed.
+    pieces: SmallPieces,
 }
 
 /// What the owner does next.
@@ -206,25 +214,42 @@ impl Owner {
         let started = Instant::now();
         // After a reopen, what had reached the medium before the error is there already.
         let stored = log.next_id();
-        let groups: Vec<&[Entry]> = self
+        let groups: Vec<Group> = self
             .unacknowledged
             .iter()
             .filter(|bundle| bundle.first_id >= stored)
-            .map(|bundle| bundle.entries.as_slice())
+            .map(|bundle| Group { entries: &bundle.entries, name: bundle.name })
             .collect();
-        log.append(&groups)?;
+        log.append_named(&groups)?;
         log.commit()?;
-        self.shared.lock().records -= records_of(&self.unacknowledged);
+        let mut backlog = self.shared.lock();
+        backlog.records -= records_of(&self.unacknowledged);
+        for name in self.unacknowledged.iter().filter_map(|bundle| bundle.name) {
+            let pending = backlog.pending.remove(&name);
+            for waiting in pending.into_iter().flat_map(|pending| pending.waiting) {
+                let _ = waiting.send(());
+            }
+        }
+        drop(backlog);
+        self.commit_took = started.elapsed();
+        self.shared.metrics.commit.observe(self.commit_took.as_secs_f64());
+        self.shared.metrics.show_size(log);
+        self.acknowledge();
+        Ok(())
+    }
+
+    /// Tells who waits for the medium, and gives back the records' memory: to the kernel, then to the
+    /// budget.
+    fn acknowledge(&mut self) {
+        let mut taken = Vec::with_capacity(self.unacknowledged.len());
         for bundle in self.unacknowledged.drain(..) {
             if let Some(committed) = bundle.committed {
                 // The asker may have given up; its record is kept all the same.
                 let _ = committed.send(());
             }
+            taken.push(bundle.taken);
         }
-        self.commit_took = started.elapsed();
-        self.shared.metrics.commit.observe(self.commit_took.as_secs_f64());
-        self.shared.metrics.show_size(log);
-        Ok(())
+        self.pieces.freed(taken.iter().map(Taken::bytes).sum());
     }
 
     fn opened(&mut self, mut log: PredictionLog) {
@@ -322,6 +347,7 @@ impl Owner {
         for bundle in self.unacknowledged.iter_mut().chain(&mut backlog.bundles) {
             bundle.committed = None;
         }
+        backlog.pending.values_mut().for_each(|pending| pending.waiting.clear());
         drop(backlog);
         self.tell(state);
     }

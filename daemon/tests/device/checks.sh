@@ -138,6 +138,8 @@ check_upgrade() {
   [ "$after" = $((before + 1)) ] || wrong "record $before, and after the upgrade $after"
   inside 'grep -qx "device_id = \"line-4\"" /etc/picket/picket.toml' || wrong 'the configuration is lost'
   inside 'test -e /etc/picket/picket.toml.dpkg-dist' || wrong 'the new sample is nowhere'
+  [ "$(inside 'stat -c "%U %a %s" /etc/picket/credentials/token')" = 'root 600 65' ] ||
+    wrong "no token was made: $(inside 'ls -la /etc/picket/credentials')"
   [ "$(inside 'systemctl show -P ActiveEnterTimestampMonotonic picket.socket')" = "$socket" ] || wrong 'the socket was closed'
   echo "$(inside 'dpkg-query -W picket' | tr '\t' ' '): record $before before, $after after; picket.socket stayed open"
   echo 'picket.toml as the administrator left it, the new sample beside it as picket.toml.dpkg-dist'

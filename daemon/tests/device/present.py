@@ -8,7 +8,8 @@ def main():
     with open(sys.argv[1], encoding="ascii") as lines:
         acknowledged = {int(line) for line in lines}
     with open(sys.argv[2], encoding="utf-8") as lines:
-        records = [json.loads(line) for line in lines]
+        # The last line is the end mark.
+        records = [record for record in map(json.loads, lines) if "id" in record]
     numbers = [record["id"] for record in records]
     lost = sorted(acknowledged - set(numbers))
     if lost:

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::support::{cat_png, fixture, grey_pixels, start, start_with};
 
+/// What a batch says that it is.
+const JSON: Option<&str> = Some("application/json");
+
 /// The cat's pixels as the JSON forms state them: flattened 3×32×32.
 fn cat_planes() -> Vec<u8> {
     let rgb = cat_rgb();
@@ -177,7 +180,7 @@ fn every_filter_keeps_what_it_should_and_pages_join_without_loss() {
     let (_state, daemon) = start();
     for start in [0, 100, 200] {
         let records = (start..start + 100).map(reported).collect();
-        assert_eq!(daemon.post("/log", None, &batch(records)).status, 200);
+        assert_eq!(daemon.post("/log", JSON, &batch(records)).status, 200);
     }
     let ids = |query: &str| -> Vec<u64> {
         let page = daemon.get(&format!("/predictions?limit=1000&{query}")).json();
@@ -224,7 +227,7 @@ fn stats_equal_a_full_scan_also_after_retention_and_restart() {
     let daemon = crate::support::Launch::on(state.path()).args(limits).start();
     for start in [0, 90, 180] {
         let records = (start..start + 90).map(reported).collect();
-        assert_eq!(daemon.post("/log", None, &batch(records)).status, 200);
+        assert_eq!(daemon.post("/log", JSON, &batch(records)).status, 200);
         daemon.post("/predict?durable=1", Some("image/png"), &cat_png());
         daemon.post("/predict?durable=true", Some("image/png"), &cat_png());
         assert_stats_equal_a_scan(&daemon);
@@ -276,7 +279,7 @@ fn retention_by_bytes_holds() {
     let (state, daemon) = start_with(["--log-max-bytes", "1MB"]);
     for start in (0..20_000).step_by(1_000) {
         let records = (start..start + 1_000).map(reported).collect();
-        assert_eq!(daemon.post("/log", None, &batch(records)).status, 200);
+        assert_eq!(daemon.post("/log", JSON, &batch(records)).status, 200);
     }
     let kept = daemon.metric("picket_log_records");
     assert!((1.0..10_000.0).contains(&kept), "{kept}");
@@ -319,7 +322,7 @@ fn what_other_clients_write_is_understood() {
         assert_eq!(answer.json()["durable"], query != "durable=False", "{query}");
     }
     for since in
-        ["1971-01-01T00:00:10+01:00", "1971-01-01T00:00:10-0500", "1971-01-01 00:00:10+01:00"]
+        ["1971-01-01T00:00:10.123+01:00", "1971-01-01T00:00:10-0500", "1971-01-01 00:00:10+01:00"]
     {
         let answer = daemon.get(&format!("/predictions?since={}", since.replace(' ', "%20")));
         assert_eq!(answer.status, 200, "{since}");

@@ -155,6 +155,7 @@ fn unknown_routes_methods_and_parameters_are_named() {
         ("/predictions?limit=x", "limit is x: a whole number"),
         ("/predictions?after=-1", "after is -1: a whole number"),
         ("/predictions?defect_only=maybe", "defect_only is maybe: true or false"),
+        ("/predictions?until=1795000010123", "until is 1795000010123: epoch seconds are needed"),
         ("/predictions?since=yesterday", "since is yesterday: epoch seconds or RFC 3339"),
         ("/predictions?untl=5", "untl"),
     ] {
@@ -241,14 +242,18 @@ fn one_bad_record_refuses_its_whole_batch_and_is_named() {
             &["batch_size is 2"],
         ),
         (json!({"predictions": 7, "batch_size": 1, "timestamp": 0}), 422, &["batch"]),
-        (batch(vec![record(); 1_001]), 413, &["1001 records", "at most 1000"]),
+        (batch(vec![record(); 20_001]), 413, &["20001 records", "at most 20000"]),
     ];
     for (body, status, texts) in cases {
         let answer = daemon.post("/log", Some("application/json"), body.to_string().as_bytes());
         assert_refused(&answer, status, texts);
     }
-    assert_refused(&daemon.post("/log", None, b""), 400, &["body is empty"]);
-    assert_refused(&daemon.post("/log", None, b"{\"predictions\":["), 400, &["batch"]);
+    assert_refused(&daemon.post("/log", Some("application/json"), b""), 400, &["body is empty"]);
+    assert_refused(
+        &daemon.post("/log", Some("application/json"), b"{\"predictions\":["),
+        400,
+        &["batch"],
+    );
     assert_refused(&daemon.post("/log", Some("text/csv"), b"{}"), 415, &["text/csv"]);
     assert_eq!(daemon.get("/stats").json()["total_predictions"], 0, "nothing of them was stored");
     assert_goes_on(&daemon);

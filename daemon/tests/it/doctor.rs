@@ -73,7 +73,7 @@ fn what_is_wrong_is_found_and_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let config = state.path().join("picket.toml");
-    std::fs::write(&config, "").unwrap();
+    std::fs::write(&config, "# all as it is\n").unwrap();
     std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o666)).unwrap();
     let model = state.path().join("model.onnx");
     std::fs::write(&model, "no model").unwrap();

@@ -89,6 +89,11 @@ fn a_frozen_api_runtime_stops_the_pings_and_is_named_on_the_probe_port() {
 }
 
 #[test]
+fn a_frozen_reader_stops_the_pings_and_is_named() {
+    a_frozen_thread_is_named("reader-0");
+}
+
+#[test]
 fn every_heartbeat_is_a_check_and_a_metric() {
     let registry = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (_state, daemon) = crate::support::start_with([
@@ -108,6 +113,12 @@ fn every_heartbeat_is_a_check_and_a_metric() {
         "worker-0",
         "worker-1",
         "registry",
+        "ingest-0",
+        "ingest-1",
+        "reader-0",
+        "reader-1",
+        "ctl-reader-0",
+        "ctl-reader-1",
         "control",
         "api",
     ] {

@@ -137,6 +137,39 @@ fn the_package_starts_stops_and_purges_every_unit() {
     }
 }
 
+/// Lines of the unit that begin with this key, without it.
+fn unit_lines(key: &str) -> Vec<String> {
+    let unit = read("systemd/picket.service");
+    unit.lines().filter_map(|line| line.strip_prefix(key)).map(str::to_string).collect()
+}
+
+/// The unit allows no other port: a default that changes alone would keep the daemon from starting.
+#[test]
+fn the_unit_lets_the_daemon_listen_where_it_does_by_default() {
+    let defaults: Table = toml::from_str(stdout(&run(["config", "check"]))).unwrap();
+    let port = |section: &str| {
+        let listen = defaults[section]["listen"].as_str().unwrap();
+        format!("tcp:{}", listen.rsplit_once(':').unwrap().1)
+    };
+    assert_eq!(unit_lines("SocketBindDeny="), ["any"]);
+    assert_eq!(unit_lines("SocketBindAllow="), [port("api"), port("probe")]);
+    assert_eq!(unit_lines("MemorySwapMax="), ["0"]);
+}
+
+/// What postinst makes, the unit loads and picket.toml names is one file.
+#[test]
+fn the_token_of_the_package_is_one_line_away() {
+    let file = "/etc/picket/credentials/token";
+    assert!(read("packaging/debian/postinst").contains(&format!("${{DPKG_ROOT:-}}{file}")));
+    let made = format!("made-token:{file}");
+    assert!(unit_lines("LoadCredential=").contains(&made));
+    assert_eq!(unit_lines("SetCredential="), ["made-token:none"], "no unit fails without the file");
+    let line = "#token_file = \"/run/credentials/picket.service/made-token\"";
+    let sample = read("systemd/picket.toml");
+    assert!(sample.lines().any(|found| found == line), "{sample}");
+    assert!(sample.contains(file), "it says where the token lies");
+}
+
 #[test]
 fn every_setting_is_in_the_documentation() {
     let docs = read("docs/configuration.md");

@@ -167,7 +167,7 @@ fn a_flood_on_the_api_leaves_the_probes_alone() {
 }
 
 #[test]
-fn a_full_queue_answers_503_with_retry_after_and_says_overloaded() {
+fn a_full_queue_answers_503_with_retry_after() {
     // One worker, one place: of many at once most are turned away.
     let (_state, daemon) = start_with(["--api-workers", "1", "--api-queue", "1"]);
     let picture = std::fs::read(crate::support::fixture("cifar10/cat-large.jpg")).unwrap();

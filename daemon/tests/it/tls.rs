@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -12,6 +13,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::support::{
     Daemon, Launch, PATIENCE, fixture, grey_pixels, raw, run, start_with, stderr,
 };
+
+/// The files are looked at every 20 seconds.
+const LOOK_PATIENCE: Duration = Duration::from_secs(60);
 
 fn file(name: &str) -> PathBuf {
     fixture("tls").join(name)
@@ -80,9 +84,77 @@ fn a_handshake_that_never_ends_is_given_up() {
     let (_state, daemon) = serve_with("cert.pem", "cert.key");
     let started = std::time::Instant::now();
     assert_eq!(raw(daemon.api, b"\x16\x03\x01\x02\x00"), "");
-    assert!(started.elapsed() >= std::time::Duration::from_secs(9), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= Duration::from_secs(9), "{:?}", started.elapsed());
     let given_up = "picket_http_dropped_connections_total{listener=\"api\",why=\"handshake\"}";
     daemon.wait_until("the count", |daemon| daemon.metric(given_up) == 1.0);
+}
+
+#[test]
+fn handshakes_that_do_not_go_on_keep_nobody_out() {
+    let (cert, key) = (file("cert.pem"), file("cert.key"));
+    let (_state, daemon) = start_with([
+        "--api-tls-cert",
+        text(&cert),
+        "--api-tls-key",
+        text(&key),
+        "--api-max-connections",
+        "4",
+    ]);
+    let hello: &[u8] = b"\x16\x03\x01\x02\x00";
+    let _stuck: Vec<_> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(daemon.api).unwrap();
+            let _ = stream.write_all(hello);
+            stream
+        })
+        .collect();
+    assert!(predict(&daemon, "cert.pem").unwrap().starts_with("HTTP/1.1 200 "));
+}
+
+/// As a kubelet renews a mounted Secret: nobody sends a signal.
+#[test]
+fn a_renewed_certificate_is_found_and_a_broken_one_keeps_the_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let version = |name: &str, key: &str| {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+        for (from, to) in [(format!("{name}.pem"), "tls.crt"), (format!("{key}.key"), "tls.key")] {
+            std::fs::copy(file(&from), dir.path().join(name).join(to)).unwrap();
+        }
+    };
+    let swap = |name: &str| {
+        std::os::unix::fs::symlink(name, dir.path().join("..tmp")).unwrap();
+        std::fs::rename(dir.path().join("..tmp"), dir.path().join("..data")).unwrap();
+    };
+    version("cert", "cert");
+    swap("cert");
+    let (cert, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
+    for path in [&cert, &key] {
+        let target = Path::new("..data").join(path.file_name().unwrap());
+        std::os::unix::fs::symlink(target, path).unwrap();
+    }
+    let (_state, mut daemon) =
+        start_with(["--api-tls-cert", text(&cert), "--api-tls-key", text(&key)]);
+    let not_after = "picket_tls_not_after_timestamp_seconds";
+    let unusable = "picket_tls_unusable_renewals_total";
+    let look = |what: &str, done: &mut dyn FnMut() -> bool| {
+        assert!(picket_testkit::wait_for(LOOK_PATIENCE, done), "never came: {what}");
+    };
+    // 2124-02-05T12:34:56Z and 2020-03-01T00:00:00Z, as openssl shows them.
+    let (first_end, second_end) = (4_862_810_096.0, 1_583_020_800.0);
+    assert_eq!(daemon.metric(not_after), first_end);
+    version("expired", "cert");
+    swap("expired");
+    look("the refusal", &mut || daemon.metric(unusable) == 1.0);
+    let line = daemon.wait_for_line("certificate not read again, the old one stays");
+    assert!(line.contains("can't be used together"), "{line}");
+    assert_eq!(daemon.metric(not_after), first_end);
+    assert!(predict(&daemon, "cert.pem").unwrap().starts_with("HTTP/1.1 200 "));
+    std::fs::copy(file("expired.key"), dir.path().join("expired/tls.key")).unwrap();
+    look("the renewal", &mut || daemon.metric(not_after) == second_end);
+    let error = predict(&daemon, "expired.pem").unwrap_err().to_string();
+    assert!(error.contains("certificate expired"), "{error}");
+    assert_eq!(daemon.metric(unusable), 1.0);
+    assert!(daemon.stop().success());
 }
 
 #[test]

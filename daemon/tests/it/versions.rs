@@ -49,7 +49,8 @@ fn a_store_of_format_2_is_served_on_verified_and_exported() {
         assert!(output.status.success(), "{}", stderr(&output));
         stdout(&output).to_string()
     };
-    let exported = json_lines(&export("jsonl"));
+    let mut exported = json_lines(&export("jsonl"));
+    assert_eq!(exported.pop().unwrap()["records"], 46, "its end mark");
     assert_eq!(exported, *page);
     let new = exported.last().unwrap();
     assert_eq!(new["id"], 46);
@@ -65,7 +66,7 @@ fn a_store_of_format_2_is_served_on_verified_and_exported() {
     }
     let csv = export("csv");
     let rows: Vec<&str> = csv.lines().collect();
-    assert_eq!(rows.len(), 1 + exported.len());
+    assert_eq!(rows.len(), 1 + exported.len() + 1);
     for (number, label) in [(1, ",airplane,0.969592,"), (46, ",cat,0.9781")] {
         assert!(rows[number].contains(label), "{}", rows[number]);
     }

@@ -3,7 +3,9 @@
 import ctypes
 import mmap
 import os
+import shutil
 import socket
+import subprocess
 import sys
 import time
 
@@ -36,6 +38,24 @@ def read(path):
         file.read(1)
 
 
+def run(program):
+    subprocess.run([program], check=True, stdout=subprocess.DEVNULL)
+
+
+def run_copy(folder):
+    shutil.copy("/usr/bin/true", f"{folder}/copied")
+    try:
+        run(f"{folder}/copied")
+    finally:
+        os.remove(f"{folder}/copied")
+
+
+def listen(port):
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("0.0.0.0", port))
+
+
 for path in ("/usr/x", "/etc/picket/x", "/etc/x", "/var/lib/x", "/run/x", "/boot/x", "/dev/shm/../x"):
     attempt(f"write {path}", lambda path=path: write(path))
 attempt("read a home", lambda: os.listdir("/root"))
@@ -54,12 +74,18 @@ attempt("open a netlink socket", lambda: socket.socket(socket.AF_NETLINK, socket
 attempt("take realtime priority", lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)))
 attempt("become root", lambda: os.setuid(0))
 attempt("set a file's owner bit", lambda: (write("/tmp/suid"), os.chmod("/tmp/suid", 0o4700)))
+attempt("run a shell", lambda: run("/bin/sh"))
+attempt("run what it wrote to its state", lambda: run_copy(os.environ["STATE_DIRECTORY"]))
+attempt("run what it wrote to /tmp", lambda: run_copy("/tmp"))
+if sys.argv[1] == "binding-is-bound":
+    attempt("listen on another port", lambda: listen(9999))
 attempt("reboot", lambda: call("reboot", 0))
 
 state = os.environ["STATE_DIRECTORY"]
 write(f"{state}/mark")
 os.remove(f"{state}/mark")
 write("/tmp/mark")
-print(f"allowed: {state} and a /tmp of its own")
+listen(8000)
+print(f"allowed: {state}, a /tmp of its own, port 8000")
 print("finished")
 sys.stdout.flush()

@@ -38,6 +38,13 @@ for pair in neon:cortex-a53 neon:cortex-a72 dotprod:cortex-a76 i8mm:max; do
   row "$kernel" "$core" $(($(in_qemu "$core" "$arm" layers "$kernel" 1) - $(in_qemu "$core" "$arm" layers "$kernel" 0)))
 done
 
+# What the inner loop of `neon` takes on the cores whose pipelines LLVM knows.
+if command -v llvm-mca >/dev/null && command -v aarch64-linux-gnu-objdump >/dev/null; then
+  python3 "$(dirname "$0")/mca.py" "$arm"
+else
+  echo "neon: no cycles without llvm-mca and aarch64-linux-gnu-objdump (Debian's llvm, binutils-aarch64-linux-gnu)" >&2
+fi
+
 # The first prediction of a process touches what later ones find: the third is counted.
 two=(predict --json "$picture" "$picture")
 three=("${two[@]}" "$picture")

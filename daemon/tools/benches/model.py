@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Measure inference alone: each of Picket's kernels, stock tract, ONNX Runtime and LiteRT, in turn.
+"""Measure inference alone: each of Picket's kernels, stock tract, ONNX Runtime, LiteRT and OpenVINO, in turn.
 
     python3 model.py --picket PATH --kernels PATH [--model FILE] [--rounds N] [--quick] [--json FILE]
 
 Every round runs each contender once, in a process of its own, with one thread and batch 1, so that
 noise of the machine meets all of them; a ratio compares medians of one round. All run the same
-network: LiteRT as the .tflite that to_tflite.py makes of it. Beside them LiteRT runs MLPerf Tiny's own
+network: LiteRT as the .tflite that to_tflite.py makes of it, OpenVINO as its QDQ twin, where one lies
+beside it. Beside them LiteRT runs MLPerf Tiny's own
 ResNet-8, another and smaller network, as a landmark. Last, Picket runs the same images on one thread
 and on all cores, with one model in memory.
 """
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -132,6 +134,9 @@ def contenders(args: argparse.Namespace) -> list[Contender]:
         found.append(Contender(name, command, count, name if name != "tract" else best))
     engine = [sys.executable, HERE / "engines.py"]
     found.append(Contender("onnxruntime", [*engine, "onnxruntime", args.model], count, best))
+    twin = args.model.with_name(f"{args.model.stem}-qdq.onnx")
+    if twin.exists() and importlib.util.find_spec("openvino"):
+        found.append(Contender("openvino", [*engine, "openvino", twin], count, best))
     if file := tflite(args.model):
         found.append(Contender("litert", [*engine, "litert", file], count, best))
     if file := mlperf(args.mlperf):
@@ -215,7 +220,7 @@ def report(rows: dict[str, Result], peaks: list[Result], scaled: list[Result]) -
     python = next((row["python_mib"] for row in rows.values() if "python_mib" in row), 0)
     print("\nof peak: of the kernel's instruction, or of the fastest; conv: the convolutions alone;"
           f"\nload: to the first answer; MiB: the whole process, of which Python {python:.0f};"
-          "\nratio: median time over that of the faster of onnxruntime and litert, in the same round\n")
+          "\nratio: median time over that of the fastest of onnxruntime, litert and openvino, in the same round\n")
     print(f"{'threads':>7}{'images/s':>10}{'speed-up':>10}{'MiB':>7}")
     for row in scaled:
         print(f"{row['threads']:>7}{row['images_per_s']:>10.0f}{row['speedup']:>10.2f}"
@@ -239,7 +244,7 @@ def main() -> None:
         peaks.append(run_json([args.kernels, "peak"]))
         for contender in all_of_them:
             contender.run(limit)
-    rivals = [one for one in all_of_them if one.name in ("onnxruntime", "litert")]
+    rivals = [one for one in all_of_them if one.name in ("onnxruntime", "litert", "openvino")]
     rows = {one.name: summary(one, rivals, peaks) for one in all_of_them}
     scaled = scaling(args, rounds, limit)
     versions = ", ".join(f"{one.name} {one.rounds[0]['version']}" for one in rivals)

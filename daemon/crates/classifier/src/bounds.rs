@@ -31,6 +31,20 @@ pub fn nodes(graph: &GraphProto) -> Result<(), String> {
     Ok(())
 }
 
+/// Bounds the buffers of the parts in integers, in which tensors have borders, before one is made.
+///
+/// # Errors
+/// A sentence without its subject's name.
+pub fn buffers(bytes: usize) -> Result<(), FileFault> {
+    if bytes as u64 > TENSORS_BYTES_MAX {
+        return Err(FileFault(format!(
+            "its tensors take {bytes} bytes with their borders for one picture, at most \
+             {TENSORS_BYTES_MAX} are given"
+        )));
+    }
+    Ok(())
+}
+
 /// Adds up what the tensors between nodes take, before one of them is made.
 ///
 /// # Errors

@@ -15,10 +15,16 @@ use crate::proto::{attribute, constants, floats, input};
 const OPSETS: RangeInclusive<i64> = 9..=24;
 
 /// Which inputs of a quantised operator are its scales.
-const SCALES: [(&str, &[usize]); 6] = [
+const SCALES: [(&str, &[usize]); 12] = [
     ("QLinearConv", &[1, 4, 6]),
     ("QLinearMatMul", &[1, 4, 6]),
     ("QLinearAdd", &[1, 4, 6]),
+    ("QLinearMul", &[1, 4, 6]),
+    ("QLinearSigmoid", &[1, 3]),
+    ("QLinearLeakyRelu", &[1, 3]),
+    ("QLinearSoftmax", &[1, 3]),
+    ("QLinearAveragePool", &[1, 3]),
+    ("QLinearGlobalAveragePool", &[1, 3]),
     ("QGemm", &[1, 4, 7]),
     ("QuantizeLinear", &[1]),
     ("DequantizeLinear", &[1]),

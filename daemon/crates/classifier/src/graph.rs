@@ -1,10 +1,11 @@
-//! A file as tract runs it: its interface checked, convolutions given to our kernels, optimised; and
+//! A file as tract runs it: its input checked, its integers given to our kernels, the rest optimised; and
 //! what its nodes are.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use tract_onnx::Onnx;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{GraphProto, ModelProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
@@ -12,14 +13,14 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::card::{self, Bundle, Draft, GraphInput};
 use crate::engine::Engine;
+use crate::entrance::entrance;
 use crate::error::{CardError, FileFault};
 use crate::file::{self, Convolutions};
+use crate::integer::{self, Cut, IntegerRegion, Known, Region, Step, Unplanned};
 use crate::output::{CLASSES_MAX, Kind};
-use crate::qconv::{self, QConv, QSum};
 use crate::run::{Node, Plan};
-use crate::{bounds, external, guard, head, qoperator, tail};
-use picket_kernels::Kernel;
-use picket_picture::{Element, Scale, Spec};
+use crate::{bounds, external, guard, qoperator, tail};
+use picket_picture::{Element, Spec};
 
 /// What a file becomes.
 pub struct Parsed {
@@ -37,6 +38,10 @@ pub struct Parsed {
     pub external: Vec<String>,
     /// The convolutions that the file has.
     pub convolutions: Convolutions,
+    /// How many of them the stock engine computes.
+    pub stock: usize,
+    /// The step between two scores, where they are quantised.
+    pub step: Option<f32>,
     /// The name of the engine that computes them.
     pub kernel: &'static str,
     pub nodes: Vec<Node>,
@@ -48,30 +53,69 @@ pub struct Parsed {
 /// Not ONNX, not of the interface that is needed, beyond a limit, or nothing that tract runs;
 /// `CardError` for what is said of it.
 pub fn prepare(bundle: &Bundle, engine: Engine) -> TractResult<Parsed> {
-    let (parser, mut file) = read(bundle)?;
+    let (parser, file) = read(bundle)?;
+    match prepare_file(bundle, &parser, file, engine) {
+        // By then the file is cut up: it is read again, for the stock engine alone.
+        Err(error) if error.is::<Unplanned>() => {
+            let (parser, file) = read(bundle)?;
+            prepare_file(bundle, &parser, file, Engine::Tract)
+        }
+        prepared => prepared,
+    }
+}
+
+/// Prepares a file that has been parsed.
+///
+/// # Errors
+/// As `prepare`.
+pub fn prepare_file(
+    bundle: &Bundle,
+    parser: &Onnx,
+    mut file: ModelProto,
+    engine: Engine,
+) -> TractResult<Parsed> {
     let said = bundle.gather(file::properties(&file)).map_err(CardError)?;
     let (mut draft, golden) = (said.draft, said.golden);
     let (external, convolutions) = (external::names(&file), file::convolutions(&file));
     let tail = rewrite(&mut file, bundle.dir.as_deref()).map_err(FileFault)?;
-    if let Some(unknown) = unknown(&file, &parser) {
+    if let Some(unknown) = unknown(&file, parser) {
         return Err(
             FileFault(format!("it needs the operator {unknown}, which is not run here")).into()
         );
     }
-    let scale = file.graph.as_ref().and_then(head::scale);
+    let (name, entrance) = entrance(graph(&mut file)).map_err(FileFault)?;
+    let input = card::settle_input(&mut draft, &entrance).map_err(CardError)?;
+    let mut cut = match engine {
+        Engine::Own(_) => {
+            let explore = |file: &ModelProto| explore(parser, file, &input).unwrap_or_default();
+            integer::cut(&mut file, &name, &input, explore).map_err(FileFault)?
+        }
+        Engine::Tract => Cut::default(),
+    };
+    let stock = file::convolutions(&file).all();
+    let step = graph(&mut file).output.first().and_then(|output| cut.step(&output.name));
     let model = parser.model_for_proto_model(&file)?;
     drop(file);
-    let input = card::settle_input(&mut draft, &graph_input(&model, scale)?).map_err(CardError)?;
-    let mut model = optimise(model, &input, engine)?;
-    if engine != Engine::Tract {
-        qconv::replace_sums(&mut model)?;
-    }
+    let model = optimise(model, &input, engine, std::mem::take(&mut cut.regions))?;
     let scores = scores(&model)?;
-    let nodes = nodes(&model)?;
+    let nodes = nodes(&model, &cut.stays)?;
     let own = nodes.iter().find(|node| node.products.is_some());
     let kernel = own.map_or(Engine::Tract.name(), |node| node.kernel);
     let plan = Plan::new(model.into_runnable()?);
-    Ok(Parsed { plan, input, scores, tail, draft, golden, external, convolutions, kernel, nodes })
+    Ok(Parsed {
+        plan,
+        input,
+        scores,
+        tail,
+        draft,
+        golden,
+        external,
+        convolutions,
+        stock,
+        step,
+        kernel,
+        nodes,
+    })
 }
 
 /// What is known of a file before it is made ready to run.
@@ -89,12 +133,11 @@ pub struct Survey {
 /// # Errors
 /// As `prepare`, as far as that looks.
 pub fn survey(bundle: &Bundle) -> TractResult<Survey> {
-    let (parser, mut file) = read(bundle)?;
+    let (_, mut file) = read(bundle)?;
     let draft = bundle.gather(file::properties(&file)).map_err(CardError)?.draft;
     let scores = file::declared_scores(&file);
     let tail = rewrite(&mut file, bundle.dir.as_deref()).map_err(FileFault)?;
-    let scale = file.graph.as_ref().and_then(head::scale);
-    let input = graph_input(&parser.model_for_proto_model(&file)?, scale)?;
+    let (_, input) = entrance(graph(&mut file)).map_err(FileFault)?;
     Ok(Survey { draft, input, tail, scores })
 }
 
@@ -114,10 +157,14 @@ fn read(bundle: &Bundle) -> TractResult<(Onnx, ModelProto)> {
 fn rewrite(file: &mut ModelProto, dir: Option<&Path>) -> Result<Option<Kind>, String> {
     external::take(file, dir)?;
     file::check(file)?;
-    let graph = file.graph.as_mut().expect("a file without a graph was refused");
+    let graph = graph(file);
     bounds::nodes(graph)?;
     qoperator::rewrite(graph)?;
     Ok(tail::take(graph))
+}
+
+fn graph(file: &mut ModelProto) -> &mut GraphProto {
+    file.graph.as_mut().expect("a file without a graph was refused")
 }
 
 /// Returns the first operator that tract does not know, with its domain.
@@ -128,16 +175,44 @@ fn unknown(file: &ModelProto, parser: &Onnx) -> Option<String> {
     Some(format!("{domain}.{}", node.op_type))
 }
 
-fn optimise(model: InferenceModel, input: &Spec, engine: Engine) -> TractResult<TypedModel> {
+/// Asks the stock engine for axes and types of the tensors between its operators.
+fn explore(parser: &Onnx, file: &ModelProto, input: &Spec) -> TractResult<Known> {
+    let mut model = parser.model_for_proto_model(file)?.with_input_fact(0, fact(input))?;
+    // What it can't find out stays unknown.
+    let _ = model.analyse(true);
+    let mut known = Known::new();
+    for (outlet, name) in &model.outlet_labels {
+        let fact = model.outlet_fact(*outlet)?;
+        let dims = fact.shape.concretize().and_then(|dims| {
+            dims.iter()
+                .map(|dim| usize::try_from(dim.to_i64().ok()?).ok())
+                .collect::<Option<Vec<usize>>>()
+        });
+        if let (Some(dims), Some(datum_type)) = (dims, fact.datum_type.concretize()) {
+            known.insert(name.clone(), (dims, datum_type.unquantized()));
+        }
+    }
+    Ok(known)
+}
+
+fn fact(input: &Spec) -> InferenceFact {
     let datum_type = match input.element {
         Element::U8 => u8::datum_type(),
         Element::I8 => i8::datum_type(),
         Element::F32 => f32::datum_type(),
     };
-    let fact = InferenceFact::dt_shape(datum_type, input.shape());
-    let mut model = model.with_input_fact(0, fact)?;
+    InferenceFact::dt_shape(datum_type, input.shape())
+}
+
+fn optimise(
+    model: InferenceModel,
+    input: &Spec,
+    engine: Engine,
+    regions: Vec<Region>,
+) -> TractResult<TypedModel> {
+    let mut model = model.with_input_fact(0, fact(input))?;
     if let Engine::Own(kernel) = engine {
-        qconv::replace(&mut model, kernel);
+        integer::place(&mut model, regions, kernel)?;
     }
     let mut model = model.into_typed()?;
     bounds::tensors(&model)?;
@@ -145,62 +220,46 @@ fn optimise(model: InferenceModel, input: &Spec, engine: Engine) -> TractResult<
     model.into_optimized()
 }
 
-fn nodes(model: &TypedModel) -> TractResult<Vec<Node>> {
+/// Returns what runs, in order: of a part in integers, its steps.
+fn nodes(model: &TypedModel, stays: &HashMap<String, &'static str>) -> TractResult<Vec<Node>> {
     let order = model.eval_order()?.into_iter().map(|id| model.node(id));
     let steps = order.filter(|node| !node.op_is::<Const>() && !node.op_is::<TypedSource>());
-    let node = |node: &TypedNode| {
-        let layer = node.op_as::<QConv>().map(QConv::layer);
-        let engine = match layer {
-            Some(layer) => Engine::Own(layer.kernel()),
-            None if node.op_is::<QSum>() => Engine::Own(Kernel::Scalar),
-            None => Engine::Tract,
-        };
-        Node {
-            id: node.id,
-            name: node.name.clone(),
-            op: node.op.name().into_owned(),
-            kernel: engine.name(),
-            products: layer.map(|layer| layer.geometry().products()),
-        }
-    };
-    Ok(steps.map(node).collect())
+    let nodes = steps.flat_map(|node| match node.op_as::<IntegerRegion>() {
+        Some(region) => own_nodes(node.id, region),
+        None => vec![stock_node(node, stays)],
+    });
+    Ok(nodes.collect())
 }
 
-fn graph_input(
-    model: &InferenceModel,
-    scale: Option<(Scale, &'static str)>,
-) -> TractResult<GraphInput> {
-    if model.inputs.len() != 1 || model.outputs.len() != 1 {
-        let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
-        return Err(FileFault(format!(
-            "it has {inputs} inputs and {outputs} outputs, exactly one of each is needed"
-        ))
-        .into());
-    }
-    let fact = model.input_fact(0)?;
-    let datum_type = fact.datum_type.concretize().map(|datum_type| datum_type.unquantized());
-    let element = match datum_type {
-        Some(DatumType::U8) => Element::U8,
-        Some(DatumType::I8) => Element::I8,
-        Some(DatumType::F32) => Element::F32,
-        Some(other) => {
-            return Err(FileFault(format!(
-                "its input is of type {other:?}, one of u8, i8, f32 is needed"
-            ))
-            .into());
-        }
-        None => {
-            let text = "its input is of no stated type, one of u8, i8, f32 is needed";
-            return Err(FileFault(text.to_string()).into());
-        }
+fn own_nodes(id: usize, region: &IntegerRegion) -> Vec<Node> {
+    let kernel = region.kernel().name();
+    let node = |(at, step): (usize, &Step)| Node {
+        place: (id, Some(at)),
+        name: step.name.clone(),
+        op: step.op.to_string(),
+        kernel,
+        products: step.products,
+        why: None,
     };
-    let length = |dim: TDim| usize::try_from(dim.to_i64().ok()?).ok().filter(|length| *length > 0);
-    let axes: Vec<Option<usize>> =
-        fact.shape.dims().map(|dim| dim.concretize().and_then(length)).collect();
-    let axes = axes.try_into().map_err(|_| {
-        FileFault(format!("its input is {:?}, [N,C,H,W] or [N,H,W,C] is needed", fact.shape))
-    })?;
-    Ok(GraphInput { element, axes, scale })
+    region.steps().iter().enumerate().map(node).collect()
+}
+
+fn stock_node(node: &TypedNode, stays: &HashMap<String, &'static str>) -> Node {
+    Node {
+        place: (node.id, None),
+        name: node.name.clone(),
+        op: node.op.name().into_owned(),
+        kernel: Engine::Tract.name(),
+        products: None,
+        why: why(&node.name, stays),
+    }
+}
+
+/// Says why a node is the stock engine's: it is named after the file's node, or of several for one after that and
+/// a point.
+fn why(name: &str, stays: &HashMap<String, &'static str>) -> Option<&'static str> {
+    let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
+    ends.filter_map(|end| stays.get(&name[..end])).next_back().copied()
 }
 
 /// Returns how many scores the model gives for one picture.

@@ -40,6 +40,8 @@ pub struct ModelInfo {
     pub kernel: &'static str,
     /// The convolutions that the file has.
     pub convolutions: Convolutions,
+    /// How many of them the stock engine computes.
+    pub stock: usize,
     /// Time of one image, at load.
     pub run_time: Duration,
     /// The graph in the order in which it runs.
@@ -60,8 +62,7 @@ pub struct VerdictDefaults {
 impl ModelInfo {
     /// Says what it costs that convolutions are not computed by our kernels; none where all are.
     pub fn stock_warning(&self) -> Option<String> {
-        let all = self.convolutions.all();
-        let stock = all - self.nodes.iter().filter(|node| node.products.is_some()).count().min(all);
+        let (all, stock) = (self.convolutions.all(), self.stock);
         let form = match self.convolutions {
             _ if stock == 0 => return None,
             Convolutions { qdq: 1.., .. } => "QDQ, computed as floats",
@@ -71,7 +72,7 @@ impl ModelInfo {
         let ms = self.run_time.as_secs_f64() * 1e3;
         Some(format!(
             "{stock} of {all} convolutions are {form}, and run on the stock engine: {ms:.2} ms an \
-             image here; as QLinearConv they would take a fraction of that (docs/kernels.md)"
+             image here; quantised they would take a fraction of that (docs/kernels.md)"
         ))
     }
 }

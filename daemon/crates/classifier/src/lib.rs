@@ -5,8 +5,8 @@
 //!   `qoperator`, `head`, `tail` and `guard` make of it what tract runs rightly.
 //! - `card` says what is said of it and where, `golden` what is expected of it, `embedded` holds the one
 //!   in the binary.
-//! - `graph` says what tract makes of it, `qconv` puts our kernels in place of tract's convolutions,
-//!   `engine` names them, `run` runs the graph.
+//! - `entrance` says what goes in, `integer` makes whole parts of the graph nodes of our own, `graph` says what
+//!   tract makes of the rest, `engine` names who computes, `run` runs the graph.
 //! - `model` loads, checks and proves it, `describe` writes its card; `info`, `scores`, `output` and `error` are what it says.
 
 #![deny(unsafe_code)]
@@ -16,6 +16,7 @@ mod card;
 mod describe;
 mod embedded;
 mod engine;
+mod entrance;
 mod error;
 mod external;
 mod file;
@@ -24,13 +25,15 @@ mod graph;
 mod guard;
 mod head;
 mod info;
+mod integer;
 mod model;
 mod output;
 mod proto;
-mod qconv;
 mod qoperator;
 mod run;
 mod scores;
+#[cfg(test)]
+mod small_nets;
 mod tail;
 
 pub use card::{Line, stated_name};

@@ -15,6 +15,16 @@ fn written(node: &NodeProto) -> impl Iterator<Item = &str> {
     node.output.iter().map(String::as_str).filter(|name| !name.is_empty())
 }
 
+/// Returns all tensors that a node reads, those that its own graphs read from outside included.
+pub fn names(node: &NodeProto) -> Box<dyn Iterator<Item = &str> + '_> {
+    let graphs = node.attribute.iter().flat_map(|it| it.g.iter().chain(&it.graphs));
+    let inner = graphs.flat_map(|graph| {
+        let outputs = graph.output.iter().map(|output| output.name.as_str());
+        graph.node.iter().flat_map(names).chain(outputs)
+    });
+    Box::new(node.input.iter().map(String::as_str).filter(|name| !name.is_empty()).chain(inner))
+}
+
 /// Returns the name of a node's input, none where it is left out.
 pub fn input(node: &NodeProto, at: usize) -> Option<&str> {
     node.input.get(at).map(String::as_str).filter(|name| !name.is_empty())

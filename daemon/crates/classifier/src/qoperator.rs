@@ -38,6 +38,9 @@ fn rewritten(
     let triple = |at: usize| [at, at + 1, at + 2].map(|at| input(old, at).map(str::to_string));
     let pair = |at: usize| [None, triple(at)[0].clone(), triple(at)[1].clone()];
     let op = old.op_type.as_str();
+    if integer(old, "channels_last", 0) != 0 {
+        return Err(format!("its {op} {:?} is channel-last, which is not run", old.name));
+    }
     let (float, inputs, output) = match op {
         "QLinearAdd" => ("Add", vec![triple(0), triple(3)], pair(6)),
         "QLinearMul" => ("Mul", vec![triple(0), triple(3)], pair(6)),
@@ -53,11 +56,6 @@ fn rewritten(
         "QGemm" => return gemm(old, graph, initializers).map(Some),
         _ => return Ok(None),
     };
-    if matches!(op, "QLinearAveragePool" | "QLinearGlobalAveragePool")
-        && integer(old, "channels_last", 0) != 0
-    {
-        return Err(format!("its {op} {:?} is channel-last, which is not run", old.name));
-    }
     let mut rewriting = Rewriting::new(old);
     let inputs: Vec<String> =
         inputs.into_iter().map(|quantised| rewriting.dequantise(quantised, None)).collect();

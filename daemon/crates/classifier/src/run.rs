@@ -2,31 +2,48 @@
 //! neither the file nor what the numbers mean.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::OpState;
 use tract_onnx::tract_core::plan;
+
+use crate::integer::Session;
 
 use picket_picture::Values;
 
 /// A step of the graph, constants and the input left out.
 #[derive(Clone, Debug)]
 pub struct Node {
-    pub(crate) id: usize,
+    /// The node of the engine's graph, and which of its own steps it is.
+    pub(crate) place: (usize, Option<usize>),
     pub name: String,
     pub op: String,
     pub kernel: &'static str,
     /// Multiply-accumulates for one image, where the node is a convolution of ours.
     pub products: Option<u64>,
+    /// Why it is the stock engine's, where that is known.
+    pub why: Option<&'static str>,
 }
 
-/// A graph that is ready to run. Threads may share it: a run keeps its state to itself.
-pub struct Plan(Arc<TypedSimplePlan>);
+/// A graph that is ready to run. Threads may share it: each run has a session of its own, which the next one
+/// takes over. There are as many as ever ran at once.
+pub struct Plan {
+    plan: Arc<TypedSimplePlan>,
+    idle: Mutex<Vec<Run>>,
+}
+
+/// What one run after the other writes into.
+struct Run {
+    state: TypedSimpleState,
+    /// The input of the run before.
+    input: Option<TValue>,
+}
 
 impl Plan {
     pub fn new(plan: Arc<TypedSimplePlan>) -> Plan {
-        Plan(plan)
+        Plan { plan, idle: Mutex::new(Vec::new()) }
     }
 
     /// Runs it once and returns its output as floats.
@@ -35,12 +52,25 @@ impl Plan {
     /// Whatever the engine fails with, on one line.
     pub fn run(&self, input: &picket_picture::Tensor) -> Result<Vec<f32>, String> {
         let run = || {
-            let outputs = self.0.run(tvec!(tensor(input)?.into()));
+            let idle = self.idle().pop();
+            let Run { mut state, input: before } = match idle {
+                Some(run) => run,
+                None => Run { state: self.plan.spawn()?, input: None },
+            };
+            let input = filled(before, input)?;
+            let outputs = state.run(tvec!(input.clone()));
             picket_kernels::leave_vectors();
-            let output = &outputs?[0];
+            let outputs = outputs?;
+            // One that failed or panicked does not come back.
+            self.idle().push(Run { state, input: Some(input) });
+            let output = &outputs[0];
             Ok(output.cast_to::<f32>()?.view().as_slice::<f32>()?.to_vec())
         };
         run().map_err(|error: TractError| one_line(&error))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Run>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the median time of each of `nodes` over `runs` images.
@@ -53,17 +83,24 @@ impl Plan {
         input: &picket_picture::Tensor,
         runs: usize,
     ) -> Result<Vec<Duration>, String> {
-        let mut times = BTreeMap::<usize, Vec<Duration>>::new();
+        let mut times = BTreeMap::<(usize, Option<usize>), Vec<Duration>>::new();
         let mut run = || {
             let input: TValue = tensor(input)?.into();
-            let mut state = self.0.spawn()?;
+            let mut state = self.plan.spawn()?;
             for _ in 0..runs {
                 state.run_plan_with_eval(
                     tvec!(input.clone()),
-                    |context, state, node, inputs| {
+                    |context, mut state, node, inputs| {
+                        if let Some(session) = session(&mut state) {
+                            session.timed = true;
+                        }
                         let started = Instant::now();
-                        let result = plan::eval(context, state, node, inputs);
-                        times.entry(node.id).or_default().push(started.elapsed());
+                        let result = plan::eval(context, state.as_deref_mut(), node, inputs);
+                        let own = session(&mut state).map(|session| &session.times[..]);
+                        for (step, time) in own.unwrap_or_default().iter().enumerate() {
+                            times.entry((node.id, Some(step))).or_default().push(*time);
+                        }
+                        times.entry((node.id, None)).or_default().push(started.elapsed());
                         result
                     },
                 )?;
@@ -73,11 +110,31 @@ impl Plan {
         run().map_err(|error: TractError| one_line(&error))?;
         times.values_mut().for_each(|times| times.sort_unstable());
         let median = |node: &Node| {
-            let times = times.get(&node.id)?;
+            let times = times.get(&node.place)?;
             times.get(times.len() / 2).copied()
         };
         Ok(nodes.iter().map(median).map(Option::unwrap_or_default).collect())
     }
+}
+
+/// Returns the state of a part in integers.
+fn session<'a>(state: &'a mut Option<&mut (dyn OpState + 'static)>) -> Option<&'a mut Session> {
+    state.as_deref_mut()?.downcast_mut::<Session>()
+}
+
+/// Puts an input where the one before was, if nothing holds that any more.
+fn filled(before: Option<TValue>, input: &picket_picture::Tensor) -> TractResult<TValue> {
+    let Some(before) = before.filter(TValue::is_exclusive) else {
+        return Ok(tensor(input)?.into());
+    };
+    let mut tensor = before.into_tensor();
+    let mut view = tensor.try_as_plain_ram_mut()?;
+    match &input.values {
+        Values::U8(values) => view.as_slice_mut::<u8>()?.copy_from_slice(values),
+        Values::I8(values) => view.as_slice_mut::<i8>()?.copy_from_slice(values),
+        Values::F32(values) => view.as_slice_mut::<f32>()?.copy_from_slice(values),
+    }
+    Ok(tensor.into())
 }
 
 fn tensor(input: &picket_picture::Tensor) -> TractResult<Tensor> {

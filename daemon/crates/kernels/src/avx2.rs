@@ -5,33 +5,36 @@
 use std::arch::x86_64::*;
 
 use super::kernel::Kernel;
-use super::tile::{Output, Range, Tile};
+use super::quantised::Range;
+use super::tile::{Output, Shape, Tile};
 
 pub const LANES: usize = 16;
 /// Eight sums in registers, of 16.
 pub const PIXELS: usize = 4;
-const STEP: usize = 2;
+const STEP: usize = 4;
 /// Sums in a register, and registers for a pixel.
 pub const SUMS: usize = 8;
 pub const VECTORS: usize = 2;
 
-pub fn tile(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::Avx2.is_available() && tile.is_sound(STEP));
+pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    assert!(Kernel::Avx2.is_available() && tile.is_sound(STEP, 2));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
 
 /// # Safety
-/// `tile.is_sound(STEP)`.
+/// `tile.is_sound(STEP, 2)`.
 #[target_feature(enable = "avx2")]
-unsafe fn kernel(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+unsafe fn kernel(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
     let mut sums = [[_mm256_setzero_si256(); VECTORS]; PIXELS];
+    let low_bytes = _mm256_set1_epi16(0xFF);
     for (pixel, sums) in sums.iter_mut().enumerate() {
         *sums = biases(tile.bias(pixel));
     }
-    // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
-    // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
+    // SAFETY: a sound tile has `run_len` elements, a multiple of STEP, for each run of each window,
+    // and LANES · STEP weights of two bytes for each STEP of them, which `weights` steps through once.
     unsafe {
+        let Shape { row_step, runs, run_step, run_len } = tile.shape;
         let mut weights = tile.weights.as_ptr();
         // One pointer that moves, and where each window starts from it.
         let (mut at, windows) = (tile.input.as_ptr(), tile.windows);
@@ -39,29 +42,36 @@ unsafe fn kernel(tile: &Tile<i16, LANES, PIXELS>, output: &mut Output<LANES, PIX
             macro_rules! multiply {
                 ($columns:expr, $pixels:expr) => {
                     for _ in 0..$columns / STEP {
-                        let mut w = [_mm256_setzero_si256(); VECTORS];
-                        for (vector, w) in w.iter_mut().enumerate() {
-                            let bytes = _mm_loadu_si128(weights.add(vector * SUMS * STEP).cast());
-                            *w = _mm256_cvtepi8_epi16(bytes);
+                        // The first and third element of the step, then the others.
+                        let mut w = [[_mm256_setzero_si256(); VECTORS]; 2];
+                        for (run, w) in w.as_flattened_mut().iter_mut().enumerate() {
+                            *w = _mm256_loadu_si256(weights.add(run * SUMS * 4).cast());
                         }
-                        weights = weights.add(LANES * STEP);
+                        weights = weights.add(LANES * STEP * 2);
                         for (sums, window) in sums[$pixels].iter_mut().zip(&windows[$pixels]) {
-                            let two = at.add(*window).cast::<i32>().read_unaligned();
-                            let x = _mm256_set1_epi32(two);
-                            for (sum, w) in sums.iter_mut().zip(w) {
-                                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, w));
+                            let four = at.add(*window).cast::<i32>().read_unaligned();
+                            let four = _mm256_set1_epi32(four);
+                            let even = _mm256_and_si256(four, low_bytes);
+                            let odd = _mm256_srli_epi16::<8>(four);
+                            for (vector, sum) in sums.iter_mut().enumerate() {
+                                let even = _mm256_madd_epi16(even, w[0][vector]);
+                                let odd = _mm256_madd_epi16(odd, w[1][vector]);
+                                *sum = _mm256_add_epi32(*sum, _mm256_add_epi32(even, odd));
                             }
                         }
                         at = at.add(STEP);
                     }
                 };
             }
-            let [head, all, tail] = tile.columns();
-            multiply!(head, 1..);
-            multiply!(all, ..);
-            multiply!(tail, ..PIXELS - 1);
-            // Behind the last row nothing is read any more.
-            at = at.wrapping_add(tile.row_step - tile.row_len);
+            for _ in 0..runs {
+                let [head, all, tail] = tile.columns();
+                multiply!(head, 1..);
+                multiply!(all, ..);
+                multiply!(tail, ..PIXELS - 1);
+                // Behind the last row nothing is read any more.
+                at = at.wrapping_add(run_step).wrapping_sub(run_len);
+            }
+            at = at.wrapping_add(row_step).wrapping_sub(runs * run_step);
         }
     }
     for (sums, output) in sums.iter().zip(output) {

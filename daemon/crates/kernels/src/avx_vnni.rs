@@ -5,12 +5,12 @@ use std::arch::x86_64::*;
 
 use super::avx2::{LANES, PIXELS, SUMS, VECTORS, biases, requantise};
 use super::kernel::Kernel;
-use super::tile::{Output, Tile};
+use super::tile::{Output, Shape, Tile};
 
 const STEP: usize = 4;
 
-pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::AvxVnni.is_available() && tile.is_sound(STEP));
+pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    assert!(Kernel::AvxVnni.is_available() && tile.is_sound(STEP, 1));
     // SAFETY: the CPU has the features, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
@@ -19,17 +19,18 @@ pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) 
 macro_rules! kernel {
     ($name:ident, $features:literal, $dot:ident) => {
         /// # Safety
-        /// `tile.is_sound(STEP)`.
+        /// `tile.is_sound(STEP, 1)`.
         #[target_feature(enable = $features)]
-        unsafe fn $name(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+        unsafe fn $name(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
             let mut sums = [[_mm256_setzero_si256(); VECTORS]; PIXELS];
             for (pixel, sums) in sums.iter_mut().enumerate() {
                 *sums = biases(tile.bias(pixel));
             }
-            // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each
+            // SAFETY: a sound tile has `run_len` elements, a multiple of STEP, for each run of each
             // window, and LANES · STEP weights for each STEP of them, which `weights` steps through
             // once.
             unsafe {
+                let Shape { row_step, runs, run_step, run_len } = tile.shape;
                 let mut weights = tile.weights.as_ptr();
                 // One pointer that moves, and where each window starts from it.
                 let (mut at, windows) = (tile.input.as_ptr(), tile.windows);
@@ -54,12 +55,15 @@ macro_rules! kernel {
                             }
                         };
                     }
-                    let [head, all, tail] = tile.columns();
-                    multiply!(head, 1..);
-                    multiply!(all, ..);
-                    multiply!(tail, ..PIXELS - 1);
-                    // Behind the last row nothing is read any more.
-                    at = at.wrapping_add(tile.row_step - tile.row_len);
+                    for _ in 0..runs {
+                        let [head, all, tail] = tile.columns();
+                        multiply!(head, 1..);
+                        multiply!(all, ..);
+                        multiply!(tail, ..PIXELS - 1);
+                        // Behind the last row nothing is read any more.
+                        at = at.wrapping_add(run_step).wrapping_sub(run_len);
+                    }
+                    at = at.wrapping_add(row_step).wrapping_sub(runs * run_step);
                 }
             }
             for (sums, output) in sums.iter().zip(output) {
@@ -80,8 +84,8 @@ pub mod evex {
         is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512vnni")
     }
 
-    pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-        assert!(is_available() && tile.is_sound(STEP));
+    pub fn tile(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+        assert!(is_available() && tile.is_sound(STEP, 1));
         // SAFETY: as above.
         unsafe { kernel(tile, output) }
     }

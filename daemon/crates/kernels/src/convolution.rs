@@ -1,109 +1,83 @@
 //! A quantised convolution in ONNX's terms, and the limits of what the kernels take.
 
-use std::fmt;
+use super::geometry::Windows;
+use super::quantised::Quantised;
+use super::refusal::{CHANNELS_MAX, ELEMENTS_MAX, PRODUCTS_MAX, Refusal, positive};
 
-/// Most products in one sum: an i32 holds as many of 255 · −128.
-const PRODUCTS_MAX: usize = i32::MAX as usize / (255 * 128);
-
-/// Largest side of an image and largest number of channels that a layer takes: ten times what models
-/// for these boxes have, and no product of them overflows.
-const EXTENT_MAX: usize = 1 << 13;
-
-/// Most elements of a padded input or of an output, 500 times those of the embedded model.
-const ELEMENTS_MAX: u64 = 1 << 24;
-
-/// The sizes of a convolution. Those along height and width come as `[height, width]`.
+/// The sizes of a convolution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pub in_channels: usize,
     pub out_channels: usize,
-    pub input: [usize; 2],
-    pub kernel: [usize; 2],
-    pub stride: [usize; 2],
-    pub pad_before: [usize; 2],
-    pub pad_after: [usize; 2],
+    /// Each of so many groups of output channels sees its own group of input channels alone.
+    pub groups: usize,
+    pub windows: Windows,
 }
 
 impl Geometry {
-    /// Returns height and width with the padding around.
-    pub fn padded(&self) -> [usize; 2] {
-        [0, 1].map(|axis| self.pad_before[axis] + self.input[axis] + self.pad_after[axis])
+    /// Returns the sizes of a fully connected layer: a convolution over one pixel.
+    pub fn fully_connected(in_channels: usize, out_channels: usize) -> Geometry {
+        Geometry { in_channels, out_channels, groups: 1, windows: Windows::points([1, 1]) }
     }
 
     /// Returns height and width of the output.
     pub fn output(&self) -> [usize; 2] {
-        let padded = self.padded();
-        [0, 1].map(|axis| (padded[axis] - self.kernel[axis]) / self.stride[axis] + 1)
+        self.windows.output()
     }
 
     /// Returns the bytes of one image.
     pub fn input_len(&self) -> usize {
-        self.in_channels * self.input[0] * self.input[1]
+        self.in_channels * self.windows.input.iter().product::<usize>()
     }
 
     /// Returns the bytes of its output.
     pub fn output_len(&self) -> usize {
-        let [height, width] = self.output();
-        self.out_channels * height * width
+        self.out_channels * self.output().iter().product::<usize>()
+    }
+
+    /// Returns the products in one sum.
+    pub fn products_of_sum(&self) -> usize {
+        self.in_channels / self.groups * self.windows.kernel.iter().product::<usize>()
     }
 
     /// Returns the multiply-accumulates for one image, those with the padding included.
     pub fn products(&self) -> u64 {
-        let window = self.in_channels * self.kernel[0] * self.kernel[1];
-        self.output_len() as u64 * window as u64
+        self.output_len() as u64 * self.products_of_sum() as u64
+    }
+
+    /// Whether each output channel sees the input channel of its own number alone.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups == self.in_channels && self.in_channels == self.out_channels
     }
 
     fn check(&self) -> Result<(), Refusal> {
-        let sizes = [self.input, self.kernel, self.stride];
-        let sizes = sizes.iter().flatten().chain([&self.in_channels, &self.out_channels]);
-        let pads = self.pad_before.iter().chain(&self.pad_after);
-        let sized = sizes.into_iter().all(|size| (1..=EXTENT_MAX).contains(size))
-            && pads.into_iter().all(|pad| *pad <= EXTENT_MAX)
-            && (0..2).all(|axis| self.kernel[axis] <= self.padded()[axis]);
-        if !sized {
+        self.windows.check(self.in_channels)?;
+        let divides = |channels: usize| self.groups > 0 && channels.is_multiple_of(self.groups);
+        let sized = (1..=CHANNELS_MAX).contains(&self.out_channels);
+        if !sized || !divides(self.in_channels) || !divides(self.out_channels) {
             return Err(Refusal::Geometry);
         }
-        let elements = |channels: usize, [height, width]: [usize; 2]| {
-            channels as u64 * height as u64 * width as u64
-        };
-        let products = elements(self.in_channels, self.kernel);
+        let kernel = self.windows.kernel.map(|size| size as u64);
+        let products = (self.in_channels / self.groups) as u64 * kernel[0] * kernel[1];
         if products > PRODUCTS_MAX as u64 {
             return Err(Refusal::TooManyProducts { products });
         }
-        let input = elements(self.in_channels, self.padded());
-        let elements = input.max(elements(self.out_channels, self.output()));
-        if elements > ELEMENTS_MAX {
-            return Err(Refusal::TooLarge { elements });
-        }
-        Ok(())
+        let [height, width] = self.output().map(|side| side as u64);
+        let elements = self.out_channels as u64 * height * width;
+        if elements > ELEMENTS_MAX { Err(Refusal::TooLarge { elements }) } else { Ok(()) }
     }
 }
 
-/// The type of a tensor of bytes, and which of its values means zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quantised {
-    pub signed: bool,
-    pub zero: i32,
-}
-
-impl Quantised {
-    /// Returns the least and the greatest value.
-    pub fn range(self) -> (i32, i32) {
-        if self.signed { (-128, 127) } else { (0, 255) }
-    }
-
-    fn is_sound(self) -> bool {
-        let (low, high) = self.range();
-        (low..=high).contains(&self.zero)
-    }
-}
-
-/// A quantised convolution in ONNX's terms (QLinearConv).
+/// A quantised convolution in ONNX's terms (QLinearConv). A fully connected layer (QGemm, QLinearMatMul)
+/// is one over a picture of one pixel.
 #[derive(Clone, Debug)]
 pub struct Convolution {
     pub geometry: Geometry,
-    /// `[out_channels][in_channels][kernel height][kernel width]`, zero point 0.
+    /// `[out_channels][in_channels / groups][kernel height][kernel width]`. Those of u8 come lowered
+    /// by 128, and their zero points too.
     pub weights: Vec<i8>,
+    /// One for each output channel, or none: then all are 0.
+    pub weight_zeros: Vec<i32>,
     /// One for each output channel.
     pub bias: Vec<i32>,
     /// x_scale · w_scale / y_scale, one for each output channel.
@@ -121,64 +95,60 @@ impl Convolution {
         let geometry = &self.geometry;
         geometry.check()?;
         let channels = geometry.out_channels;
-        let products = geometry.in_channels * geometry.kernel[0] * geometry.kernel[1];
+        let products = geometry.products_of_sum();
+        let zeros = self.weight_zeros.len();
         if self.weights.len() != channels * products
             || self.bias.len() != channels
             || self.scales.len() != channels
+            || (zeros != channels && zeros != 0)
         {
             return Err(Refusal::Lengths);
         }
-        if self.scales.iter().any(|scale| !scale.is_finite() || *scale <= 0.0) {
-            return Err(Refusal::Scale);
+        for scale in &self.scales {
+            positive(*scale)?;
         }
-        if !self.input.is_sound() || !self.output.is_sound() {
+        let sound = self.weight_zeros.iter().all(|zero| (-128..=127).contains(zero));
+        if !self.input.is_sound() || !self.output.is_sound() || !sound {
             return Err(Refusal::ZeroPoint);
+        }
+        // A weight less its zero point may be twice as large.
+        if self.weight_zeros.iter().any(|zero| *zero != 0) && products > PRODUCTS_MAX / 2 {
+            return Err(Refusal::TooManyProducts { products: products as u64 });
         }
         Ok(())
     }
-}
 
-/// Why a convolution can't be taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// A size is 0 or above `EXTENT_MAX`, or the kernel is larger than its padded input.
-    Geometry,
-    TooManyProducts {
-        products: u64,
-    },
-    TooLarge {
-        elements: u64,
-    },
-    /// Weights, biases or scales don't have the number that the shapes ask for.
-    Lengths,
-    /// A scale is no positive number.
-    Scale,
-    /// A zero point is no value of its type.
-    ZeroPoint,
-}
+    /// Returns the same with weights less their zero points; none where those are no bytes.
+    pub(crate) fn without_zeros(&self) -> Option<Convolution> {
+        let rows = self.weights.chunks_exact(self.geometry.products_of_sum()).enumerate();
+        let weights = rows.flat_map(|(channel, row)| {
+            let zero = self.weight_zeros.get(channel).copied().unwrap_or(0);
+            row.iter().map(move |weight| i8::try_from(i32::from(*weight) - zero).ok())
+        });
+        let weights = weights.collect::<Option<_>>()?;
+        Some(Convolution { weights, weight_zeros: Vec::new(), ..self.clone() })
+    }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::Geometry => write!(
-                f,
-                "a size is 0 or above {EXTENT_MAX}, or the kernel is larger than its padded input"
-            ),
-            Refusal::TooManyProducts { products } => {
-                write!(f, "it sums {products} products, at most {PRODUCTS_MAX} fit")
-            }
-            Refusal::TooLarge { elements } => write!(
-                f,
-                "its padded input or its output has {elements} elements, at most {ELEMENTS_MAX} are \
-                 taken"
-            ),
-            Refusal::Lengths => f.write_str(
-                "weights, biases or scales don't have the number that the shapes ask for",
-            ),
-            Refusal::Scale => f.write_str("a scale is no positive number"),
-            Refusal::ZeroPoint => f.write_str("a zero point is no value of its type"),
-        }
+    /// Returns a convolution for each group.
+    pub(crate) fn groups(&self) -> Vec<Convolution> {
+        let geometry = &self.geometry;
+        let groups = geometry.groups;
+        let out_channels = geometry.out_channels / groups;
+        let channels = self.weights.chunks_exact(self.weights.len() / groups);
+        let rest = self.bias.chunks_exact(out_channels).zip(self.scales.chunks_exact(out_channels));
+        let group = |(weights, (bias, scales)): (&[i8], (&[i32], &[f32]))| Convolution {
+            geometry: Geometry {
+                in_channels: geometry.in_channels / groups,
+                out_channels,
+                groups: 1,
+                windows: geometry.windows.clone(),
+            },
+            weights: weights.to_vec(),
+            weight_zeros: Vec::new(),
+            bias: bias.to_vec(),
+            scales: scales.to_vec(),
+            ..*self
+        };
+        channels.zip(rest).map(group).collect()
     }
 }
-
-impl std::error::Error for Refusal {}

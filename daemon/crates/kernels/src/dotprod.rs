@@ -5,16 +5,29 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::dense::{Dense, Pass};
 use super::kernel::Kernel;
-use super::neon::{LANES, PIXELS, biases, requantise};
-use super::tile::{Output, Tile};
+use super::neon::requantise_pairs;
+use super::tile::{Output, Shape, Tile};
 
+pub const LANES: usize = 8;
 const STEP: usize = 4;
 /// Elements in a register: four steps, which sdot picks by number.
 const REGISTER: usize = 16;
 
-pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::Dotprod.is_available() && tile.is_sound(STEP));
+/// Up to sixteen registers of sums, of 32.
+pub fn drive(dense: &Dense, pass: &mut Pass) {
+    match dense.form.pixels {
+        4 => dense.drive(pass, tile::<4>),
+        5 => dense.drive(pass, tile::<5>),
+        6 => dense.drive(pass, tile::<6>),
+        7 => dense.drive(pass, tile::<7>),
+        _ => dense.drive(pass, tile::<8>),
+    }
+}
+
+fn tile<const PIXELS: usize>(tile: &Tile<LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+    assert!(Kernel::Dotprod.is_available() && tile.is_sound(STEP, 1));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
     unsafe { kernel(tile, output) }
 }
@@ -40,16 +53,20 @@ fn dot<const LANE: i32>(sums: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int32x4
 }
 
 /// # Safety
-/// `tile.is_sound(STEP)`.
+/// `tile.is_sound(STEP, 1)`.
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+unsafe fn kernel<const PIXELS: usize>(
+    tile: &Tile<LANES, PIXELS>,
+    output: &mut Output<LANES, PIXELS>,
+) {
     let mut sums = [[vdupq_n_s32(0); 2]; PIXELS];
     for (pixel, sums) in sums.iter_mut().enumerate() {
         *sums = biases(tile.bias(pixel));
     }
-    // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
+    // SAFETY: a sound tile has `run_len` elements, a multiple of STEP, for each run of each window,
     // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
     unsafe {
+        let Shape { row_step, runs, run_step, run_len } = tile.shape;
         let mut weights = tile.weights.as_ptr();
         let mut x = [vdupq_n_u8(0); PIXELS];
         macro_rules! step {
@@ -87,15 +104,31 @@ unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXE
                     }
                 };
             }
-            let [head, all, tail] = tile.columns();
-            multiply!(head, 1..);
-            multiply!(all, ..);
-            multiply!(tail, ..PIXELS - 1);
-            // Behind the last row nothing is read any more.
-            at = at.wrapping_add(tile.row_step - tile.row_len);
+            for _ in 0..runs {
+                let [head, all, tail] = tile.columns();
+                multiply!(head, 1..);
+                multiply!(all, ..);
+                multiply!(tail, ..PIXELS - 1);
+                // Behind the last row nothing is read any more.
+                at = at.wrapping_add(run_step).wrapping_sub(run_len);
+            }
+            at = at.wrapping_add(row_step).wrapping_sub(runs * run_step);
         }
     }
-    for (sums, output) in sums.iter().zip(output) {
-        requantise(sums, tile.scales, tile.range, output);
+    let (pairs, last) = output.as_chunks_mut::<2>();
+    for (sums, output) in sums.as_chunks::<2>().0.iter().zip(pairs) {
+        requantise_pairs(sums, tile.scales, tile.range, output);
     }
+    if let [last] = last {
+        let mut two = [*last; 2];
+        requantise_pairs(&[sums[PIXELS - 1]; 2], tile.scales, tile.range, &mut two);
+        *last = two[0];
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn biases(bias: &[i32; LANES]) -> [int32x4_t; 2] {
+    // SAFETY: LANES is twice the 4 sums of a register.
+    unsafe { [vld1q_s32(bias.as_ptr()), vld1q_s32(bias.as_ptr().add(4))] }
 }

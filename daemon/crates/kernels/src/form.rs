@@ -8,62 +8,87 @@ use super::kernel::Kernel;
 pub struct Form {
     /// A tile computes this many output channels, and weights are packed in blocks of as many.
     pub lanes: usize,
-    /// Input channels are filled up to a multiple of this.
+    /// A run of elements is filled up to a multiple of this.
     pub step: usize,
-    /// This many weights of one output channel lie side by side, for one multiply; divides `step`.
-    pub adjacent: usize,
+    pub order: Order,
     /// A tile computes this many output pixels.
     pub pixels: usize,
     /// Whether a tile's first and last pixel leave out columns of padding.
     pub cuts_columns: bool,
-    pub activation: Activation,
+}
+
+/// In which order the weights of a block follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// For each group of so many elements, the weights of each channel side by side.
+    Groups(usize),
+    /// For each group of four elements, the first and third of each channel, then the others, in two
+    /// bytes each with the sign in the second.
+    EvenOddWide,
+    /// For each group of 16 elements those of each channel; for 8 left at a run's end likewise.
+    Sixteens,
 }
 
 impl Form {
-    /// Returns the form in which `kernel` takes a layer of this geometry.
+    /// Returns the form in which `kernel` takes a convolution of this geometry.
     pub fn of(kernel: Kernel, geometry: &Geometry) -> Form {
-        let (lanes, step, adjacent, pixels, activation) = match kernel {
-            Kernel::Scalar => (8, 1, 1, 4, Activation::I16),
-            Kernel::Avx2 => (16, 2, 2, 4, Activation::I16),
-            Kernel::AvxVnni => (16, 4, 4, 4, Activation::U8),
+        let width = geometry.output()[1];
+        let channels = geometry.out_channels / geometry.groups;
+        let (lanes, step, order, pixels) = match kernel {
+            Kernel::Scalar => (8, 1, Order::Groups(1), 4),
+            Kernel::Avx2 => (16, 4, Order::EvenOddWide, 4),
+            Kernel::AvxVnni => (16, 4, Order::Groups(4), 4),
             Kernel::Avx512Vnni => {
-                // A tile within one row of the output is spared the padding around it.
-                let narrow = geometry.output()[1] % 8 == 4;
-                // As many registers of channels as there are sums for share each activation that
-                // is loaded; none of them may stay empty.
-                let (pixels, most) = if narrow { (4, 4) } else { (8, 3) };
-                let registers = geometry.out_channels.div_ceil(16);
-                let shared = (1..=most).rfind(|shared| registers.is_multiple_of(*shared));
-                (16 * shared.unwrap_or(1), 4, 4, pixels, Activation::U8)
+                let (shared, pixels) = avx512(channels.div_ceil(16), width);
+                (16 * shared, 4, Order::Groups(4), pixels)
             }
-            Kernel::Neon => (8, 4, 1, 8, Activation::I16),
-            Kernel::Dotprod => (8, 4, 4, 8, Activation::I8),
-            Kernel::I8mm => (8, 8, 8, 8, Activation::I8),
+            Kernel::Neon => (4, 8, Order::Sixteens, 4),
+            Kernel::Dotprod => (8, 4, Order::Groups(4), fitting(&[8, 7, 6, 5, 4], width)),
+            Kernel::I8mm => (8, 8, Order::Groups(8), fitting(&[8, 6, 4], width)),
         };
         // A matrix multiply takes pixels in pairs: leaving one of them out saves nothing.
-        let cuts_columns = kernel != Kernel::I8mm;
-        Form { lanes, step, adjacent, pixels, cuts_columns, activation }
+        let cuts_columns = kernel != Kernel::I8mm && pixels > 1;
+        Form { lanes, step, order, pixels, cuts_columns }
+    }
+
+    /// Returns the bytes that a weight takes.
+    pub fn weight_bytes(self) -> usize {
+        if self.order == Order::EvenOddWide { 2 } else { 1 }
+    }
+
+    /// Returns what the elements that a pixel leaves out are whole multiples of.
+    pub fn cut_step(self) -> usize {
+        if self.order == Order::Sixteens { 16 } else { self.step }
     }
 }
 
-/// How activations are stored for a kernel: a type that holds the model's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// Stored as u8; i8 of the model is raised by 128.
-    U8,
-    /// Stored as i8; u8 of the model is lowered by 128.
-    I8,
-    /// Stored unchanged as i16.
-    I16,
+/// Returns the size of tiles that computes a row in the fewest multiplies; a tile's own cost is one pixel.
+fn fitting(sizes: &[usize], width: usize) -> usize {
+    let cost = |size: &&usize| width.div_ceil(**size) * (**size + 1);
+    *sizes.iter().min_by_key(cost).expect("there is a size")
 }
 
-impl Activation {
-    /// Returns what is added to a value of the model when it is stored.
-    pub fn offset(self, signed: bool) -> i32 {
-        match (self, signed) {
-            (Activation::U8, true) => 128,
-            (Activation::I8, false) => -128,
-            _ => 0,
-        }
-    }
+/// Most registers of sums in a tile of so many pixels: 32 registers hold them, a pixel's activations and
+/// as many weights as there are sums of a pixel.
+const SHARED_MAX: [usize; 9] = [0, 4, 4, 4, 4, 4, 4, 3, 3];
+
+/// Multiplies that two multipliers of five cycles each have under way.
+const UNDER_WAY: usize = 10;
+
+/// What the start and the end of a tile cost, in multiplies for each step of its windows.
+const ENDS: usize = 3;
+
+/// Returns how many registers of channels and how many pixels a tile has: those that compute a row of
+/// the output in the fewest cycles. Registers of channels share each activation that is loaded; none
+/// of them may stay empty.
+fn avx512(registers: usize, width: usize) -> (usize, usize) {
+    let sizes = (1..SHARED_MAX.len()).flat_map(|pixels| {
+        let shared = (1..=SHARED_MAX[pixels]).filter(|shared| registers.is_multiple_of(*shared));
+        shared.map(move |shared| (shared, pixels))
+    });
+    let cycles = |&(shared, pixels): &(usize, usize)| {
+        let tiles = registers / shared * width.div_ceil(pixels);
+        tiles * ((shared * pixels).max(UNDER_WAY) + ENDS)
+    };
+    sizes.min_by_key(cycles).unwrap_or((1, 8))
 }

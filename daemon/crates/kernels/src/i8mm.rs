@@ -5,19 +5,32 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::dense::{Dense, Pass};
+use super::dotprod::LANES;
 use super::kernel::Kernel;
-use super::neon::{LANES, PIXELS, requantise};
-use super::tile::{Output, Tile};
+use super::neon::requantise_pairs;
+use super::tile::{Output, Shape, Tile};
 
 const STEP: usize = 8;
-/// A register of sums: two pixels times two channels.
-const PIXEL_PAIRS: usize = PIXELS / 2;
+/// A register of sums is of two pixels times two channels.
 const LANE_PAIRS: usize = LANES / 2;
 
-pub fn tile(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
-    assert!(Kernel::I8mm.is_available() && tile.is_sound(STEP));
+/// Up to sixteen registers of sums, of 32.
+pub fn drive(dense: &Dense, pass: &mut Pass) {
+    match dense.form.pixels {
+        4 => dense.drive(pass, tile::<2, 4>),
+        6 => dense.drive(pass, tile::<3, 6>),
+        _ => dense.drive(pass, tile::<4, 8>),
+    }
+}
+
+fn tile<const PAIRS: usize, const PIXELS: usize>(
+    tile: &Tile<LANES, PIXELS>,
+    output: &mut Output<LANES, PIXELS>,
+) {
+    assert!(Kernel::I8mm.is_available() && PIXELS == PAIRS * 2 && tile.is_sound(STEP, 1));
     // SAFETY: the CPU has the feature, and the tile is as the kernel asks: both just asserted.
-    unsafe { kernel(tile, output) }
+    unsafe { kernel::<PAIRS, PIXELS>(tile, output) }
 }
 
 /// `sums += x · wᵀ`, both of two rows of 8: std's vmmlaq_s32 needs a nightly compiler.
@@ -39,21 +52,25 @@ fn multiply(sums: int32x4_t, x: uint8x16_t, w: int8x16_t) -> int32x4_t {
 }
 
 /// # Safety
-/// `tile.is_sound(STEP)`.
+/// `tile.is_sound(STEP, 1)`.
 #[target_feature(enable = "neon,i8mm")]
-unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXELS>) {
+unsafe fn kernel<const PAIRS: usize, const PIXELS: usize>(
+    tile: &Tile<LANES, PIXELS>,
+    output: &mut Output<LANES, PIXELS>,
+) {
     // Its form cuts no columns, so that all pixels have the same.
-    let mut sums = [biases(tile.bias(0)); PIXEL_PAIRS];
-    // SAFETY: a sound tile has `row_len` elements, a multiple of STEP, for each row of each window,
+    let mut sums = [biases(tile.bias(0)); PAIRS];
+    // SAFETY: a sound tile has `run_len` elements, a multiple of STEP, for each run of each window,
     // and LANES · STEP weights for each STEP of them, which `weights` steps through once.
     unsafe {
+        let Shape { row_step, runs, run_step, run_len } = tile.shape;
         let mut weights = tile.weights.as_ptr();
-        for row in 0..tile.rows {
+        for run in 0..tile.rows * runs {
             let mut windows = [tile.input.as_ptr(); PIXELS];
             for (window, start) in windows.iter_mut().zip(tile.windows) {
-                *window = window.add(start + row * tile.row_step);
+                *window = window.add(start + run / runs * row_step + run % runs * run_step);
             }
-            for at in (0..tile.row_len).step_by(STEP) {
+            for at in (0..run_len).step_by(STEP) {
                 let w = vld1q_s8_x4(weights);
                 weights = weights.add(LANES * STEP);
                 for (sums, windows) in sums.iter_mut().zip(windows.as_chunks::<2>().0) {
@@ -68,9 +85,7 @@ unsafe fn kernel(tile: &Tile<u8, LANES, PIXELS>, output: &mut Output<LANES, PIXE
         }
     }
     for (sums, output) in sums.iter().zip(output.as_chunks_mut::<2>().0) {
-        let [first, second] = pixels(sums);
-        requantise(&first, tile.scales, tile.range, &mut output[0]);
-        requantise(&second, tile.scales, tile.range, &mut output[1]);
+        requantise_pairs(&pixels(sums), tile.scales, tile.range, output);
     }
 }
 

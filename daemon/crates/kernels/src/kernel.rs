@@ -54,7 +54,9 @@ impl Kernel {
             }
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512Vnni => {
-                is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
+                is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(target_arch = "aarch64")]
             Kernel::Neon => is_aarch64_feature_detected!("neon"),
@@ -65,6 +67,16 @@ impl Kernel {
             #[allow(unreachable_patterns, reason = "the rest belongs to another architecture")]
             _ => false,
         }
+    }
+
+    /// Stops a caller that packs for a kernel which this CPU lacks.
+    pub(crate) fn assert_available(self) {
+        assert!(self.is_available(), "this CPU has no {}", self.name());
+    }
+
+    /// Whether it keeps activations as i8, and not as u8: what its multiplies take.
+    pub fn keeps_signed(self) -> bool {
+        matches!(self, Kernel::Neon | Kernel::Dotprod | Kernel::I8mm)
     }
 
     /// The name that commands and measurements print.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::limits::{COUNT_MAX, DECODED_BYTES_MAX, IMAGE_SIDE_MAX, PIXELS_MAX, SCANS_MAX};
+use crate::limits::{COUNT_MAX, IMAGE_SIDE_MAX, PIXELS_MAX, SCANS_MAX};
 use crate::spec::{Colour, Spec};
 
 /// The media types that [`super::MediaType`] names, as an error text lists them.
@@ -199,8 +199,8 @@ pub enum DecodeError {
          in all are accepted"
     )]
     Dimensions { width: u32, height: u32 },
-    #[error("decoding needs {needed} bytes of memory, at most {DECODED_BYTES_MAX} are accepted")]
-    Memory { needed: u64 },
+    #[error("decoding needs {needed} bytes of memory, at most {most} are accepted")]
+    Memory { needed: u64, most: u64 },
     #[error("jpeg holds more than {SCANS_MAX} scans, at most {SCANS_MAX} are accepted")]
     Scans,
     #[error(

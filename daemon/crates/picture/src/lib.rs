@@ -5,7 +5,7 @@
 //! returns pixels.
 //!
 //! - `limits`, `spec`, `rows` and `outline` are leaves; `error` says what can be wrong with a body.
-//! - `media` tells the types apart, `decode` gives each to its decoder.
+//! - `media` tells the types apart, `decode` gives each to its decoder and knows its cost before.
 //! - `png`, `jpeg`, `bmp`, `tiff`, `pnm` and `raw` give rows, with the help of `directory` and `samples`;
 //!   `resize` takes them; `json` reads numbers.
 //! - `tensor` is what a model is given.
@@ -33,6 +33,7 @@ mod spec;
 mod tensor;
 mod tiff;
 
+pub use decode::{Cost, cost};
 pub use error::{At, DecodeError, DecodeFault, Foreign, Needed, Shape};
 pub use jpeg::Jpeg;
 pub use limits::{INPUT_SIDE_MAX, INPUT_SIDE_MIN, RESIZE_TO_MAX};

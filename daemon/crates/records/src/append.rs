@@ -7,11 +7,20 @@ use std::sync::Arc;
 use super::chunk::{self, Chunk};
 use super::error::{LogError, guard};
 use super::format::{self, Kind};
-use super::keys::{offset_key, origin_key};
+use super::keys::{mark_key, offset_key, origin_key};
+use super::marks::{BatchName, Mark, StoredBatch};
 use super::origin::{self, Origin};
 use super::record::Entry;
 use super::scan::OriginUse;
 use super::store::PredictionLog;
+
+/// Entries that are stored all or none.
+#[derive(Clone, Copy)]
+pub struct Group<'a> {
+    pub entries: &'a [Entry],
+    /// Under which it is remembered, so that one that is sent again is known.
+    pub name: Option<BatchName>,
+}
 
 impl PredictionLog {
     /// Adds groups of entries under `next_id` and the numbers after it, each group all or none, and
@@ -21,43 +30,83 @@ impl PredictionLog {
     /// `Write`; from then on this handle must be dropped: sled would acknowledge later commits
     /// without keeping them.
     pub fn append(&mut self, groups: &[&[Entry]]) -> Result<(), LogError> {
+        let groups: Vec<Group> =
+            groups.iter().map(|entries| Group { entries, name: None }).collect();
+        self.append_named(&groups)
+    }
+
+    /// Does the same with groups that may have names.
+    ///
+    /// # Errors
+    /// As `append`.
+    pub fn append_named(&mut self, groups: &[Group]) -> Result<(), LogError> {
         guard(|| self.try_append(groups)).map_err(|error| self.failed(error))
     }
 
-    fn try_append(&mut self, groups: &[&[Entry]]) -> sled::Result<()> {
+    fn try_append(&mut self, groups: &[Group]) -> sled::Result<()> {
         let first_new = self.next_id;
+        self.appended_bytes = 0;
         let mut chunk = Chunk::default();
+        // Of the groups that end in the chunk.
+        let mut marks = Vec::new();
         for group in groups {
             // A group may take several chunks: its records say that more follow, and one that a
             // power cut left incomplete is taken back at open.
-            let mut left = group.len();
-            for entry in *group {
+            let (first_id, mut left) = (self.next_id, group.entries.len());
+            for entry in group.entries {
                 left -= 1;
                 let value = self.encode(entry, left > 0)?;
                 chunk.add(&value).expect("it was encoded just now, under the next number");
+                if left == 0 {
+                    let mark = group.name.map(|name| self.mark_of(name, first_id, entry));
+                    marks.extend(mark);
+                }
                 if chunk.is_full() {
-                    self.put(&mut chunk)?;
+                    self.put(&mut chunk, &mut marks)?;
                 }
             }
         }
-        self.put(&mut chunk)?;
+        self.put(&mut chunk, &mut marks)?;
         // At once for all of them, and never while sled may wait for the disk.
         let mut stats = self.stats.lock().expect("no holder of the counters panics");
-        for entry in groups.iter().copied().flatten() {
+        for entry in groups.iter().flat_map(|group| group.entries) {
             stats.add(&entry.origin, entry.inference_us, entry.defect);
         }
         drop(stats);
         self.retire(first_new)
     }
 
+    /// The mark of the group whose last entry was encoded just now.
+    fn mark_of(&self, name: BatchName, first_id: u64, last: &Entry) -> Mark {
+        let (records, taken_at_us) = (self.next_id - first_id, last.at.wall_us);
+        Mark { name, stored: StoredBatch { first_id, records, taken_at_us }, link: self.link }
+    }
+
     /// Stores a chunk by way of the journal, and starts an empty one.
-    fn put(&mut self, chunk: &mut Chunk) -> sled::Result<()> {
+    fn put(&mut self, chunk: &mut Chunk, marks: &mut Vec<Mark>) -> sled::Result<()> {
         let Some((first_id, bytes)) = chunk.take() else { return Ok(()) };
+        // Before the chunk: an open removes a mark without the end of its batch, but could not make one
+        // for a batch that has lost its.
+        for mark in marks.drain(..) {
+            self.remember(&mark)?;
+        }
         self.journal.add_chunk(first_id, &bytes);
         let stored_bytes = chunk::insert(&self.db, first_id, bytes)?;
-        self.unsettled_bytes += stored_bytes;
         self.live_bytes += stored_bytes as u64;
-        Ok(())
+        self.appended(stored_bytes)
+    }
+
+    /// Stores the mark of a batch, and removes the marks of those that are forgotten for it.
+    fn remember(&mut self, mark: &Mark) -> sled::Result<()> {
+        let value = mark.to_value();
+        let bytes = value.len();
+        self.journal.add(&value);
+        self.db.insert(mark_key(mark.stored.first_id), value)?;
+        self.appended(bytes)?;
+        let mut marks = self.marks.lock().expect("no holder of the marks panics");
+        let forgotten = marks.add(mark);
+        drop(marks);
+        forgotten.into_iter().try_for_each(|id| self.db.remove(mark_key(id)).map(drop))
     }
 
     /// Gives an entry its number and its value. Its origin is stored before it.
@@ -83,9 +132,10 @@ impl PredictionLog {
         let number = self.next_origin;
         self.next_origin += 1;
         let value = format::encode_origin(number, origin);
+        let bytes = value.len();
         self.journal.add(&value);
-        self.unsettled_bytes += value.len();
         self.db.insert(origin_key(number), value)?;
+        self.appended(bytes)?;
         self.numbers.insert(origin.clone(), number);
         let content = origin::to_content(origin);
         let used = OriginUse { origin: origin.clone(), content, records: 0 };
@@ -110,8 +160,9 @@ impl PredictionLog {
         drop(offsets);
         let offset = format::BootOffset { boot_id: boot_id.clone(), offset_us };
         let value = format::encode_other(Kind::BootOffset, 0, &offset);
+        let bytes = value.len();
         self.journal.add(&value);
-        self.unsettled_bytes += value.len();
-        self.db.insert(offset_key(boot_id), value).map(drop)
+        self.db.insert(offset_key(boot_id), value)?;
+        self.appended(bytes)
     }
 }

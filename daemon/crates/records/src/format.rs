@@ -34,12 +34,15 @@ pub(super) enum Kind {
     BootOffset = 4,
     /// Head of packed records.
     Chunk = 5,
+    /// Mark of a batch that was stored under a name (see marks.rs).
+    Batch = 6,
 }
 
 impl Kind {
     /// Returns the kind of a value with this second byte, of any version that is read.
     pub(super) fn of(byte: u8) -> Option<Kind> {
-        let kinds = [Kind::Record, Kind::Origin, Kind::Anchor, Kind::BootOffset, Kind::Chunk];
+        let kinds =
+            [Kind::Record, Kind::Origin, Kind::Anchor, Kind::BootOffset, Kind::Chunk, Kind::Batch];
         let kind = kinds.into_iter().find(|kind| *kind as u8 == byte >> 4);
         kind.filter(|_| (OLDEST_VERSION..=VERSION).contains(&(byte & 15)))
     }
@@ -131,6 +134,34 @@ impl Stored<'_> {
     pub fn into_body(self, origin: &Origin) -> Body {
         self.body.into_body(self.uncertain, origin)
     }
+}
+
+/// Beside names and lists, a record takes at most so many bytes: link, clocks, numbers, lengths.
+const OTHER_BYTES_MAX: usize = 256;
+
+/// Whether a record of this entry surely fits into a value of the log, its origin into another. Says so
+/// from lengths alone.
+pub fn is_storable(entry: &Entry) -> bool {
+    let number = size_of::<f64>();
+    let names = match &entry.body {
+        // Its labels are cut, and so is their number.
+        Body::Predicted(_) => 0,
+        Body::Reported(reported) => {
+            let boxes = reported.detections.iter();
+            let boxes = boxes.map(|d| d.class.len() + (d.bbox.len() + 2) * number);
+            reported.image_id.len()
+                + reported.processing_notes.as_ref().map_or(0, String::len)
+                + boxes.sum::<usize>()
+                + reported.confidence_scores.len() * number
+        }
+    };
+    let Origin { boot_id, model_name, model_version, device_id, labels } = &*entry.origin;
+    let origin = boot_id.len()
+        + model_name.len()
+        + model_version.len()
+        + device_id.as_ref().map_or(0, String::len)
+        + labels.names().iter().map(|label| label.len() + 2).sum::<usize>();
+    names.max(origin) + OTHER_BYTES_MAX <= CONTENT_BYTES_MAX
 }
 
 /// Where an entry goes in the log.
@@ -388,7 +419,7 @@ pub(super) fn newer_version(bytes: &[u8]) -> Option<u8> {
 pub(crate) mod tests {
     use proptest::prelude::*;
 
-    use super::super::record::tests::{origin, predicted};
+    use super::super::record::tests::{origin, predicted, reported};
     use super::*;
 
     pub(crate) fn place(id: u64, origin: u32) -> Place {
@@ -398,6 +429,21 @@ pub(crate) mod tests {
     fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
         encode(&place(id, 4), &origin::to_content(&origin), &predicted(&origin, 3, true)).unwrap().0
+    }
+
+    #[test]
+    fn what_is_said_to_be_storable_is() {
+        let origin = origin("edge-01");
+        let with = |notes: usize| reported(&origin, &"n".repeat(notes));
+        let most = (60_000..70_000).rev().find(|notes| is_storable(&with(*notes))).unwrap();
+        let content = origin::to_content(&origin);
+        let far = Place { id: u64::MAX, origin: u32::MAX, ..place(1, 4) };
+        assert!(encode(&far, &content, &with(most)).0.len() <= HEADER_BYTES + CONTENT_BYTES_MAX);
+        assert!(!is_storable(&with(CONTENT_BYTES_MAX)));
+        let mut long = predicted(&origin, 3, true);
+        assert!(is_storable(&long));
+        long.origin = Origin { model_version: "v".repeat(70_000), ..(*origin).clone() }.into();
+        assert!(!is_storable(&long));
     }
 
     #[test]

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::chunk::{self, Chunk};
 use super::climb::Climb;
 use super::format::{self, Anchor, Kind};
-use super::keys::{ANCHOR_KEY, offset_key, origin_key};
+use super::keys::{ANCHOR_KEY, mark_key, offset_key, origin_key};
+use super::marks::Mark;
 use super::packed::Packed;
 use super::position::Position;
 use picket_base::disk::{self, AlignedBytes};
@@ -271,6 +272,15 @@ impl Tail {
                 && let Ok((_, offset)) = format::decode_other::<format::BootOffset>(kind, &value)
             {
                 batch.insert(offset_key(&offset.boot_id), value);
+            }
+        }
+        // In the store before the records are: an open removes the mark of a batch that is not whole.
+        for (kind, value) in values(&self.values) {
+            if kind == Kind::Batch
+                && let Ok(mark) = Mark::of(&value)
+                && mark.last_id() >= next_id
+            {
+                batch.insert(&mark_key(mark.stored.first_id)[..], value);
             }
         }
         db.apply_batch(batch)?;

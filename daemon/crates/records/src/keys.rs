@@ -1,9 +1,10 @@
 //! The keys of the store: `r` + first sequence number (u64, big-endian) → chunk of records; `o` +
-//! number (u32) → origin; `b` + boot id → that boot's clock offset; `a` → the anchor of the chain; `z`
+//! number (u32) → origin; `n` + number of the first record (u64) → mark of a named batch; `b` + boot id → that boot's clock offset; `a` → the anchor of the chain; `z`
 //! + number → nothing (chunk.rs says why).
 
 pub(crate) const RECORD_PREFIX: u8 = b'r';
 pub(crate) const ORIGIN_PREFIX: u8 = b'o';
+pub(crate) const MARK_PREFIX: u8 = b'n';
 pub(crate) const OFFSET_PREFIX: u8 = b'b';
 pub(crate) const ANCHOR_KEY: u8 = b'a';
 /// Behind all records.
@@ -22,6 +23,12 @@ pub(crate) fn record_id(key: &[u8]) -> Option<u64> {
 pub(crate) fn origin_key(number: u32) -> [u8; 5] {
     let mut key = [ORIGIN_PREFIX; 5];
     key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+pub(crate) fn mark_key(first_id: u64) -> [u8; 9] {
+    let mut key = [MARK_PREFIX; 9];
+    key[1..].copy_from_slice(&first_id.to_be_bytes());
     key
 }
 

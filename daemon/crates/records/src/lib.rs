@@ -5,9 +5,11 @@
 //! - `record` is what is kept of a prediction, `top` its most probable classes, `origin` who made it.
 //!   `format` is a record's bytes and its link in the chain, `body` what of them the model decides, `packed`
 //!   those of a commit in one value, `chunk` such values in the store, `keys` their names.
+//! - `marks` are the batches that were stored under a name of their sender's.
 //! - `position` is where the log stands; `journal` and `high_water` keep it through a power cut.
 //! - `store` is the open log, which `append` and `retire` change within the limits of `retention`;
-//!   `scan` is what it knows of its store, `stats` the counters.
+//!   `removal` is what limits would take, `scan` what it knows of its store, `stats` the counters, some of
+//!   them by `names`.
 //! - `open` leads from a directory to an open log, by `recovery`, the ladder that `climb` limits:
 //!   `handle` opens sled, `quarantine` sets a store aside, `salvage` reads raw bytes, `restore` puts them back.
 //! - `headroom` is the room on the disk, `suspicion` whether the disk is believed, `paths` the names
@@ -29,6 +31,8 @@ mod journal;
 mod keys;
 #[allow(dead_code)]
 mod log;
+mod marks;
+mod names;
 mod open;
 mod origin;
 mod packed;
@@ -38,6 +42,7 @@ mod quarantine;
 mod reader;
 mod record;
 mod recovery;
+mod removal;
 mod restore;
 mod retention;
 mod retire;
@@ -54,15 +59,19 @@ mod verify;
 #[cfg(test)]
 mod versions;
 
+pub use append::Group;
 pub use climb::{Climb, RecoveryStep};
 pub use error::{LogError, StoreError, StoreFault};
-pub use format::{Damage, Stored, decode as decode_record};
+pub use format::{Damage, Stored, decode as decode_record, is_storable};
 pub use headroom::NoRoom;
+pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
+pub use names::Names;
 pub use origin::{Labels, Origin};
 pub use packed::read_chunk;
-pub use paths::socket_name;
-pub use reader::{LogReader, PAGE_RECORDS_MAX, Page, Query};
+pub use paths::socket_path;
+pub use reader::{Item, LogReader, PAGE_RECORDS_MAX, Page, Query, Sink};
 pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Predicted, Reported};
+pub use removal::Removal;
 pub use retention::Retention;
 pub use stats::Stats;
 pub use store::PredictionLog;

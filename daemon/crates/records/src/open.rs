@@ -12,7 +12,8 @@ use super::format::{self, Anchor, GENESIS, Kind};
 use super::headroom::Headroom;
 use super::high_water::{self, HighWaterFile};
 use super::journal::{self, Journal};
-use super::keys::{ANCHOR_KEY, record_key};
+use super::keys::{ANCHOR_KEY, MARK_PREFIX, mark_key, record_key};
+use super::marks::{Mark, Marks};
 use super::position::Position;
 use super::reader::LogReader;
 use super::retention::Retention;
@@ -72,6 +73,7 @@ impl PredictionLog {
             headroom,
             shelf: reader.shelf.clone(),
             stats: reader.stats.clone(),
+            marks: reader.marks.clone(),
             offsets: reader.offsets.clone(),
             retention,
             numbers: HashMap::new(),
@@ -82,6 +84,7 @@ impl PredictionLog {
             scan,
             live_bytes,
             unsettled_bytes: 0,
+            appended_bytes: 0,
             unsettled_since: None,
             steps: opened.steps,
             _lock: lock,
@@ -91,7 +94,9 @@ impl PredictionLog {
             .remove_again(state)
             .and_then(|()| log.take_back_incomplete_group(state))
             .and_then(|()| log.recover(state, &recent, climb));
-        recovered.map_err(|error| LogError::Open { path: dir.into(), error })?;
+        recovered
+            .and_then(|()| log.read_marks())
+            .map_err(|error| LogError::Open { path: dir.into(), error })?;
         for step in &log.steps {
             tracing::warn!(%step, "log recovery");
         }
@@ -217,6 +222,34 @@ impl PredictionLog {
         let records = incomplete.end - incomplete.start;
         tracing::info!(records, "an unfinished batch is taken back");
         self.read_again()
+    }
+
+    /// Takes over the marks of named batches. One whose batch is not there to its end is removed, for its
+    /// numbers will be given again.
+    fn read_marks(&mut self) -> Result<(), StoreError> {
+        let mut marks = Marks::default();
+        let mut useless = Vec::new();
+        guard(|| {
+            for item in self.db.scan_prefix([MARK_PREFIX]) {
+                let (key, value) = item?;
+                match Mark::of(&value) {
+                    Ok(mark) if mark.last_id() < self.next_id => {
+                        useless
+                            .extend(marks.add(&mark).into_iter().map(|id| (&mark_key(id)).into()));
+                    }
+                    _ => useless.push(key),
+                }
+            }
+            if useless.is_empty() {
+                return Ok(());
+            }
+            useless.drain(..).try_for_each(|key: sled::IVec| self.db.remove(key).map(drop))?;
+            // At once: after another power cut its numbers may be others'.
+            self.db.flush()?;
+            Ok(self.file.sync_all()?)
+        })?;
+        *self.marks.lock().expect("no holder of the marks panics") = marks;
+        Ok(())
     }
 
     /// Reads the store once more, after it was changed.

@@ -36,6 +36,18 @@ impl Hash for Origin {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels(Vec<Arc<str>>);
 
+impl Origin {
+    /// Returns the bytes of memory that it takes; labels are shared by all of a model's origins.
+    pub fn held_bytes(&self) -> usize {
+        let device = self.device_id.as_ref().map_or(0, String::capacity);
+        size_of::<Origin>()
+            + self.boot_id.capacity()
+            + self.model_name.capacity()
+            + self.model_version.capacity()
+            + device
+    }
+}
+
 impl Labels {
     pub fn new(labels: &[impl AsRef<str>]) -> Labels {
         let lengths = labels.iter().scan(0, |bytes, label| {

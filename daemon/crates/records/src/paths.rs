@@ -1,7 +1,5 @@
 //! Names beside the log's directory, which itself may be set aside.
 
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Returns the path of a file that must outlive the log's directory.
@@ -19,13 +17,8 @@ pub(super) fn parent(dir: &Path) -> &Path {
     }
 }
 
-/// Returns the name of the socket on which the daemon that owns the log in `dir` answers questions
-/// about it: the same by whichever path the directory is reached.
-///
-/// # Errors
-/// When there is no such directory.
-pub fn socket_name(dir: &Path) -> io::Result<String> {
-    let parent = std::fs::metadata(parent(dir))?;
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    Ok(format!("picket-{}-{}-{name}", parent.dev(), parent.ino()))
+/// Returns the path of the socket on which the daemon that owns the log in `dir` answers questions about
+/// it. It lies where only the owner of the log can make it.
+pub fn socket_path(dir: &Path) -> PathBuf {
+    beside(dir, ".sock")
 }

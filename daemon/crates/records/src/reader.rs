@@ -7,6 +7,7 @@ use super::chunk;
 use super::error::{LogError, guard};
 use super::format::{self, Damage};
 use super::keys::origin_key;
+use super::marks::{BatchName, Marks, StoredBatch};
 use super::origin::Origin;
 use super::record::{Entry, LogRecord};
 use super::stats::Stats;
@@ -66,6 +67,40 @@ pub struct Page {
 /// A number, and its record or why that can't be read.
 pub type Item = (u64, Result<LogRecord, Damage>);
 
+/// Takes the records of a page as they are read, and says when it is full.
+pub trait Sink {
+    /// Whether to look at another record; asked before each but the first.
+    fn goes_on(&mut self) -> bool;
+
+    /// Takes a record. False says that it did not: then it is the first of the next page.
+    fn take(&mut self, id: u64, record: Result<LogRecord, Damage>) -> bool;
+}
+
+impl Sink for Page {
+    fn goes_on(&mut self) -> bool {
+        true
+    }
+
+    fn take(&mut self, id: u64, record: Result<LogRecord, Damage>) -> bool {
+        match record {
+            Ok(record) => self.records.push(record),
+            Err(_) => self.damaged.push(id),
+        }
+        true
+    }
+}
+
+impl Sink for Vec<Item> {
+    fn goes_on(&mut self) -> bool {
+        true
+    }
+
+    fn take(&mut self, id: u64, record: Result<LogRecord, Damage>) -> bool {
+        self.push((id, record));
+        true
+    }
+}
+
 /// A reader of the log. It is cheap to clone, works while the log is open and says `Closed` while it is
 /// not.
 #[derive(Clone, Default)]
@@ -73,6 +108,7 @@ pub struct LogReader {
     pub(super) shelf: Shelf,
     pub(super) stats: Arc<Mutex<Stats>>,
     pub(super) offsets: BootOffsets,
+    pub(super) marks: Arc<Mutex<Marks>>,
 }
 
 impl LogReader {
@@ -80,9 +116,19 @@ impl LogReader {
         LogReader::default()
     }
 
+    /// Whether the log is open.
+    pub fn is_open(&self) -> bool {
+        self.shelf.read().expect("no reader panics with the shelf in hand").is_some()
+    }
+
     /// Returns the counters as they are now.
     pub fn stats(&self) -> Stats {
         self.stats.lock().expect("no holder of the counters panics").clone()
+    }
+
+    /// Returns what was stored of the batch of this name, if it is one of those that are remembered.
+    pub fn stored_batch(&self, name: &BatchName) -> Option<StoredBatch> {
+        self.marks.lock().expect("no holder of the marks panics").get(name)
     }
 
     /// Returns a page of the records that `query` asks for.
@@ -90,9 +136,20 @@ impl LogReader {
     /// # Errors
     /// `Closed` while the log is not open, `Read` when the store fails.
     pub fn query(&self, query: &Query) -> Result<Page, LogError> {
+        let mut page = Page { records: Vec::new(), next: None, damaged: Vec::new() };
+        page.next = self.query_into(query, &mut page)?;
+        Ok(page)
+    }
+
+    /// Gives the records that `query` asks for to `sink`, newest first, until it is full. Returns what to
+    /// pass as `after` for the next page; none when the log's end was reached.
+    ///
+    /// # Errors
+    /// As `query`.
+    pub fn query_into(&self, query: &Query, sink: &mut impl Sink) -> Result<Option<u64>, LogError> {
         let shelf = self.shelf.read().expect("no reader panics with the shelf in hand");
         let db = shelf.as_ref().ok_or(LogError::Closed)?;
-        guard(|| self.page(db, query)).map_err(LogError::Read)
+        guard(|| self.page(db, query, sink)).map_err(LogError::Read)
     }
 
     /// Gives every record from `from` on to `each`, oldest first; damaged ones by their number. Goes
@@ -121,39 +178,64 @@ impl LogReader {
     /// # Errors
     /// `Closed` while the log is not open, `Read` when the store fails.
     pub fn step(&self, from: u64) -> Result<Vec<Item>, LogError> {
+        let mut step = Vec::new();
+        self.step_into(from, &mut step)?;
+        Ok(step)
+    }
+
+    /// Gives at most `PAGE_RECORDS_MAX` records from `from` on to `sink`, oldest first, until it is full.
+    ///
+    /// # Errors
+    /// As `step`.
+    pub fn step_into(&self, from: u64, sink: &mut impl Sink) -> Result<(), LogError> {
         let shelf = self.shelf.read().expect("no reader panics with the shelf in hand");
         let db = shelf.as_ref().ok_or(LogError::Closed)?;
         let mut origins = HashMap::new();
-        guard(|| {
-            let mut step = Vec::with_capacity(PAGE_RECORDS_MAX);
-            for item in chunk::ascending(db, from..=u64::MAX)?.take(PAGE_RECORDS_MAX) {
+        let step = || {
+            let items = chunk::ascending(db, from..=u64::MAX)?.take(PAGE_RECORDS_MAX);
+            for (read, item) in items.enumerate() {
                 let chunk::Numbered { id, value, .. } = item?;
-                step.push((id, self.resolve(db, &mut origins, id, &value)?));
+                let is_full = read > 0 && !sink.goes_on();
+                if is_full || !sink.take(id, self.resolve(db, &mut origins, id, &value)?) {
+                    break;
+                }
             }
-            Ok(step)
-        })
-        .map_err(LogError::Read)
+            Ok(())
+        };
+        guard(step).map_err(LogError::Read)
     }
 
-    fn page(&self, db: &sled::Db, query: &Query) -> sled::Result<Page> {
+    fn page(
+        &self,
+        db: &sled::Db,
+        query: &Query,
+        sink: &mut impl Sink,
+    ) -> sled::Result<Option<u64>> {
         let before = query.after.unwrap_or(u64::MAX);
-        let mut page = Page { records: Vec::new(), next: None, damaged: Vec::new() };
         let mut origins = HashMap::new();
-        let mut last = None;
+        let (mut found, mut last) = (0, None);
         for (scanned, item) in chunk::descending(db, before).enumerate() {
-            if scanned == SCAN_RECORDS_MAX || page.records.len() == query.limit {
-                page.next = last;
-                break;
+            if scanned == SCAN_RECORDS_MAX || found == query.limit {
+                return Ok(last);
             }
             let chunk::Numbered { id, value, .. } = item?;
-            last = Some(id);
-            match self.resolve(db, &mut origins, id, &value)? {
-                Ok(record) if query.matches(&record) => page.records.push(record),
-                Ok(_) => {}
-                Err(_) => page.damaged.push(id),
+            if scanned > 0 && !sink.goes_on() {
+                return Ok(last);
             }
+            let record = self.resolve(db, &mut origins, id, &value)?;
+            match &record {
+                Ok(record) if !query.matches(record) => {}
+                _ => {
+                    let is_found = record.is_ok();
+                    if !sink.take(id, record) {
+                        return Ok(last);
+                    }
+                    found += usize::from(is_found);
+                }
+            }
+            last = Some(id);
         }
-        Ok(page)
+        Ok(None)
     }
 
     /// Decodes a value and puts its origin in place; `origins` remembers those already read.

@@ -12,6 +12,9 @@ use picket_base::clock::Stamp;
 /// Longest name of a model, a version, a device or a label, bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 128;
 
+/// What an allocation takes beside its bytes, bytes on average: glibc keeps 8 and rounds up to 16.
+const ROUNDING_BYTES: usize = 16;
+
 /// A prediction on its way into the log, before it has a sequence number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -22,6 +25,20 @@ pub struct Entry {
     pub inference_us: u64,
     pub defect: bool,
     pub body: Body,
+}
+
+impl Entry {
+    /// Returns the bytes of memory that it takes, its origin excepted, which neighbours share.
+    pub fn held_bytes(&self) -> usize {
+        let body = match &self.body {
+            Body::Predicted(predicted) => {
+                // A label of its own, where it isn't one of its origin's, is no longer than a name.
+                predicted.label.capacity() + predicted.top.capacity() * size_of::<Top>()
+            }
+            Body::Reported(reported) => reported.held_bytes(),
+        };
+        size_of::<Entry>() + body
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +87,24 @@ pub struct Reported {
     pub detections: Vec<Detection>,
     pub confidence_scores: Vec<f64>,
     pub processing_notes: Option<String>,
+}
+
+impl Reported {
+    /// Returns the bytes of memory that it takes with all that is in it; the allocator rounds each part up.
+    fn held_bytes(&self) -> usize {
+        let detections = self.detections.iter().map(|detection| {
+            let numbers = detection.bbox.capacity() * size_of::<f64>();
+            detection.class.capacity() + numbers + 2 * ROUNDING_BYTES
+        });
+        let notes = self.processing_notes.as_ref().map_or(0, String::capacity);
+        size_of::<Reported>()
+            + self.image_id.capacity()
+            + notes
+            + self.detections.capacity() * size_of::<Detection>()
+            + detections.sum::<usize>()
+            + self.confidence_scores.capacity() * size_of::<f64>()
+            + 5 * ROUNDING_BYTES
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::error::{StoreError, guard};
 use super::format::{self, Anchor, GENESIS, Kind, Link};
-use super::keys::{ANCHOR_KEY, ORIGIN_PREFIX, offset_key, origin_key, record_key};
+use super::keys::{ANCHOR_KEY, ORIGIN_PREFIX, mark_key, offset_key, origin_key, record_key};
 use super::position::Position;
 use super::{chunk, high_water, origin, packed, quarantine, salvage};
 use picket_base::clock;
@@ -108,6 +108,7 @@ fn window(
     }
     let mut batch = sled::Batch::default();
     let mut count = 0;
+    let mut marks = std::mem::take(&mut found.marks);
     for offset in &found.offsets {
         let value = format::encode_other(Kind::BootOffset, 0, offset);
         batch.insert(offset_key(&offset.boot_id), value);
@@ -119,6 +120,11 @@ fn window(
         let Ok(single) = moved.and_then(|value| packed::single(&value)) else { continue };
         batch.insert(&record_key(id)[..], single);
         *previous = Some(salvaged.link);
+        // One whose batch was taken back has another link.
+        for mark in marks.extract_if(.., |mark| (mark.last_id(), mark.link) == (id, salvaged.link))
+        {
+            batch.insert(&mark_key(mark.stored.first_id)[..], mark.to_value());
+        }
         count += 1;
         if count % SALVAGE_BATCH as u64 == 0 {
             db.apply_batch(std::mem::take(&mut batch))?;

@@ -15,3 +15,14 @@ pub struct Retention {
     /// Age by the wall clock of this machine.
     pub max_age: Option<Duration>,
 }
+
+impl Retention {
+    /// Of each limit the one that keeps more.
+    pub fn wider(self, other: Retention) -> Retention {
+        Retention {
+            max_records: self.max_records.max(other.max_records),
+            max_bytes: self.max_bytes.max(other.max_bytes),
+            max_age: self.max_age.zip(other.max_age).map(|(a, b)| a.max(b)),
+        }
+    }
+}

@@ -7,8 +7,8 @@ use super::retention::DISK_AMPLIFICATION;
 use super::store::PredictionLog;
 use picket_base::clock;
 
-/// Records removed with one append at most, so that a lowered limit is reached in steps and no
-/// commit takes long.
+/// Records removed with one append at most, or as many as it has added: a lowered limit is reached in
+/// steps, so that no commit takes long, and no batch outgrows its limit.
 const RETIRE_STEP: usize = 2_000;
 
 /// Once over its limit of records, the log gives up this share of it at once, or as many.
@@ -22,7 +22,7 @@ const ORIGINS_MAX: usize = 16_384;
 impl PredictionLog {
     /// Once a limit is exceeded, removes the oldest stored records (those before `first_new`) until
     /// there is some slack, so that not every commit has to, and moves the chain's anchor to the
-    /// last one removed. At most `RETIRE_STEP` records go at once.
+    /// last one removed. At most `RETIRE_STEP` records go at once, or as many as were added.
     pub(super) fn retire(&mut self, first_new: u64) -> sled::Result<()> {
         let max_records = self.retention.max_records;
         if !self.exceeds(max_records) && !self.oldest_has_expired()? {
@@ -30,10 +30,9 @@ impl PredictionLog {
         }
         let slack = (max_records / RETIRE_SLACK_SHARE).min(RETIRE_SLACK_MAX);
         let now_us = clock::Stamp::now().wall_us;
-        let mut retired = 0;
-        while retired < RETIRE_STEP
-            && (self.exceeds(max_records - slack) || self.oldest_has_expired()?)
-        {
+        let added = usize::try_from(self.next_id - first_new).unwrap_or(usize::MAX);
+        let (step, mut retired) = (RETIRE_STEP.max(added), 0);
+        while retired < step && (self.exceeds(max_records - slack) || self.oldest_has_expired()?) {
             let Some((first_id, records)) = chunk::oldest(&self.db)? else { break };
             let last_id = records.last().map_or(first_id, |record| record.id);
             if last_id >= first_new {
@@ -46,11 +45,13 @@ impl PredictionLog {
             batch.remove(&record_key(first_id)[..]);
             batch.insert(&[ANCHOR_KEY], format::encode_other(Kind::Anchor, 0, &anchor));
             retired += records.len();
+            let mut bytes = 0;
             for record in records {
-                self.unsettled_bytes += record.stored_bytes as usize;
+                bytes += record.stored_bytes as usize;
                 self.forget(&record, &mut batch);
             }
             self.db.apply_batch(batch)?;
+            self.appended(bytes)?;
             self.scan.anchor = anchor;
             self.first_id = last_id + 1;
             self.scan.losses.retain(|ids| ids.end > self.first_id);

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::format::{self, HEADER_BYTES, Kind, Link, MAGIC};
+use super::marks::Mark;
 use super::packed::{self, Packed, Unpacked};
 use super::segment;
 use super::{journal, origin};
@@ -45,6 +46,8 @@ pub(super) struct Found {
     pub(super) origins: BTreeMap<u32, Vec<Vec<u8>>>,
     pub(super) anchor: Option<format::Anchor>,
     pub(super) offsets: Vec<format::BootOffset>,
+    /// Marks of batches that end here.
+    pub(super) marks: Vec<Mark>,
 }
 
 /// A record brought back.
@@ -172,6 +175,12 @@ impl Found {
                     && !self.offsets.contains(&offset)
                 {
                     self.offsets.push(offset);
+                }
+            }
+            Kind::Batch => {
+                let Ok(mark) = Mark::of(value) else { return };
+                if wanted(mark.last_id()) && !self.marks.contains(&mark) {
+                    self.marks.push(mark);
                 }
             }
             // Given record by record.

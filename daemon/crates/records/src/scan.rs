@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::chunk;
 use super::format::{self, Kind, Link};
-use super::keys::{ANCHOR_KEY, OFFSET_PREFIX, ORIGIN_PREFIX, origin_number};
+use super::keys::{ANCHOR_KEY, MARK_PREFIX, OFFSET_PREFIX, ORIGIN_PREFIX, origin_number};
 use super::origin::{self, Origin};
 use super::stats::Stats;
 
@@ -58,7 +58,7 @@ pub(super) struct Scan {
 /// Returns the newer version of the format that what was written last has, if it has one: of origins,
 /// offsets, the anchor and the newest records. All of a version's writers write them.
 pub(super) fn newer_version(db: &sled::Db) -> sled::Result<Option<u8>> {
-    for prefix in [ANCHOR_KEY, ORIGIN_PREFIX, OFFSET_PREFIX] {
+    for prefix in [ANCHOR_KEY, ORIGIN_PREFIX, OFFSET_PREFIX, MARK_PREFIX] {
         for item in db.scan_prefix([prefix]) {
             if let Some(version) = format::newer_version(&item?.1) {
                 return Ok(Some(version));

@@ -1,19 +1,19 @@
 //! Counters over the records that the log holds now, kept up with every append and removal so
 //! that asking for them costs the same for ten records and for a million.
 
-use std::collections::BTreeMap;
-
+use super::names::Names;
 use super::origin::Origin;
 
-/// Equal, at every commit, to what a full scan of the log would count.
+/// Equal, at every commit, to what a full scan of the log would count, as long as no more names are in it
+/// than are counted each for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     pub total: u64,
     pub defects: u64,
     /// Sum over all records, µs: an integer, so that adding and removing never drifts.
     pub inference_us: u64,
-    pub by_device: BTreeMap<String, u64>,
-    pub by_model: BTreeMap<String, u64>,
+    pub by_device: Names,
+    pub by_model: Names,
     /// Whether the whole log was counted: right after a start with a large log it may not be yet.
     pub complete: bool,
 }
@@ -24,9 +24,9 @@ impl Stats {
         self.defects += u64::from(defect);
         self.inference_us = self.inference_us.saturating_add(inference_us);
         if let Some(device_id) = &origin.device_id {
-            increment(&mut self.by_device, device_id);
+            self.by_device.add(device_id);
         }
-        increment(&mut self.by_model, &origin.model_name);
+        self.by_model.add(&origin.model_name);
     }
 
     pub fn remove(&mut self, origin: &Origin, inference_us: u64, defect: bool) {
@@ -34,9 +34,9 @@ impl Stats {
         self.defects = self.defects.saturating_sub(u64::from(defect));
         self.inference_us = self.inference_us.saturating_sub(inference_us);
         if let Some(device_id) = &origin.device_id {
-            decrement(&mut self.by_device, device_id);
+            self.by_device.remove(device_id);
         }
-        decrement(&mut self.by_model, &origin.model_name);
+        self.by_model.remove(&origin.model_name);
     }
 
     pub fn average_inference_ms(&self) -> f64 {
@@ -44,22 +44,5 @@ impl Stats {
             return 0.0;
         }
         self.inference_us as f64 / self.total as f64 / 1e3
-    }
-}
-
-fn increment(counts: &mut BTreeMap<String, u64>, name: &str) {
-    match counts.get_mut(name) {
-        Some(count) => *count += 1,
-        None => {
-            counts.insert(name.to_string(), 1);
-        }
-    }
-}
-
-fn decrement(counts: &mut BTreeMap<String, u64>, name: &str) {
-    let Some(count) = counts.get_mut(name) else { return };
-    *count = count.saturating_sub(1);
-    if *count == 0 {
-        counts.remove(name);
     }
 }

@@ -19,6 +19,7 @@ use super::handle::Handle;
 use super::headroom::Headroom;
 use super::high_water::HighWaterFile;
 use super::journal::Journal;
+use super::marks::Marks;
 use super::origin::Origin;
 use super::position::Position;
 use super::quarantine;
@@ -46,6 +47,7 @@ pub struct PredictionLog {
     pub(super) headroom: Headroom,
     pub(super) shelf: Shelf,
     pub(super) stats: Arc<Mutex<Stats>>,
+    pub(super) marks: Arc<Mutex<Marks>>,
     pub(super) offsets: BootOffsets,
     pub(super) retention: Retention,
     pub(super) numbers: HashMap<Arc<Origin>, u32>,
@@ -58,6 +60,8 @@ pub struct PredictionLog {
     pub(super) live_bytes: u64,
     /// Bytes given to sled since the last checkpoint.
     pub(super) unsettled_bytes: usize,
+    /// Those of the append at hand, since sled was synced in the middle of it.
+    pub(super) appended_bytes: usize,
     /// When the first commit since then was made.
     pub(super) unsettled_since: Option<Instant>,
     pub(super) steps: Vec<RecoveryStep>,
@@ -150,10 +154,26 @@ impl PredictionLog {
         guard(|| self.settle()).map_err(|error| self.failed(error))
     }
 
-    fn settle(&mut self) -> sled::Result<()> {
+    /// Notes bytes that a large append has given to sled, and syncs it in between. Nothing is committed
+    /// by that: an open after a power cut takes back the group that ends nowhere.
+    pub(super) fn appended(&mut self, bytes: usize) -> sled::Result<()> {
+        self.unsettled_bytes += bytes;
+        self.appended_bytes += bytes;
+        if self.appended_bytes <= UNSETTLED_BYTES_MAX {
+            return Ok(());
+        }
+        self.appended_bytes = 0;
+        self.sync_sled()
+    }
+
+    fn sync_sled(&self) -> sled::Result<()> {
         self.db.flush()?;
         // flush only asks the kernel to start writing: see docs/prediction-log.md.
-        self.file.sync_data()?;
+        Ok(self.file.sync_data()?)
+    }
+
+    fn settle(&mut self) -> sled::Result<()> {
+        self.sync_sled()?;
         self.high_water.sync()?;
         self.journal.restart();
         self.unsettled_bytes = 0;

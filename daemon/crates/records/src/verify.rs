@@ -11,6 +11,7 @@ use super::error::{LogError, guard};
 use super::format::{self, Anchor, Kind, Link};
 use super::keys::{ANCHOR_KEY, origin_key};
 use super::reader::LogReader;
+use super::removal::Removal;
 use super::retention::Retention;
 use super::store::PredictionLog;
 use super::{chunk, high_water, origin, quarantine, salvage};
@@ -44,6 +45,16 @@ impl Store {
         let keep_all = Retention { max_records: u64::MAX, max_bytes: u64::MAX, max_age: None };
         let log = PredictionLog::open(dir, keep_all, &reader, Climb::Derived)?;
         Ok(Store { reader, log })
+    }
+}
+
+impl Store {
+    /// Returns what these limits would take from the log.
+    ///
+    /// # Errors
+    /// As [`LogReader::removal`].
+    pub fn removal(&self, limits: Retention) -> Result<Removal, LogError> {
+        self.reader.removal(limits, self.log.size().1)
     }
 }
 
@@ -142,18 +153,34 @@ fn within(ranges: &[Range<u64>], ids: &Range<u64>) -> Vec<[u64; 2]> {
 
 impl LogReader {
     /// Reads every record that was committed when it began, and checks each against the chain.
-    /// Goes in steps, so that the writer is never held up for long.
     ///
     /// # Errors
     /// `Closed` while the log is not open, `Read` when the store fails.
     pub fn verify(&self, dir: &Path) -> Result<VerifyReport, LogError> {
+        self.verify_in_steps(dir, || true)
+    }
+
+    /// The same in steps, so that the writer is never held up for long; `goes_on` is asked between
+    /// two of them.
+    ///
+    /// # Errors
+    /// As `verify`, and `Closed` when it was not to go on.
+    pub fn verify_in_steps(
+        &self,
+        dir: &Path,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Result<VerifyReport, LogError> {
         let state = high_water::read(dir);
         let anchor = self.anchor()?;
         let newest = self.with_store(|db| {
             Ok(chunk::descending(db, u64::MAX).next().transpose()?.map(|record| record.id))
         })?;
         let mut walk = Walk::new(&anchor, newest.unwrap_or(0), state.map(|state| state.next_id));
-        while self.verify_step(&mut walk)? {}
+        while self.verify_step(&mut walk)? {
+            if !goes_on() {
+                return Err(LogError::Closed);
+            }
+        }
         let mut report = walk.finish();
         // What retention removed meanwhile is not missing.
         let anchor = self.anchor()?;

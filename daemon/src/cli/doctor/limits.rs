@@ -4,31 +4,41 @@ use std::path::Path;
 
 use super::finding::{Finding, size};
 use super::kernel::read;
-use crate::os::{control_groups, memory_limit};
+use crate::config::Config;
+use crate::memory::{self, Given, Needs};
+use crate::os::control_groups;
+use picket_base::budget::{Budget, Class};
 
-/// The daemon needs 39 MiB after 700,000 predictions and 64 MiB of bodies at most; docs/systemd.md.
-const MEMORY_NEEDED: u64 = 128 << 20;
+/// What decoding the largest picture takes, bytes: 24 megapixels, progressive; docs/memory.md.
+const LARGEST_PICTURE: usize = 73_000_000;
 
-/// The memory that it holds with small bodies; a lower limit ends in a kill.
-const MEMORY_MIN: u64 = 64 << 20;
+/// The values of a model's input that only its file could tell: three channels of 224×224 pixels.
+const VALUES_USUAL: usize = 3 * 224 * 224;
+
+/// The values of the embedded model's input.
+const VALUES_EMBEDDED: usize = 3 * 32 * 32;
 
 /// Below this share of one core a start takes seconds.
 const CORES_MIN: f64 = 0.2;
 
 /// The connections of all listeners, the store and the rest need so many.
-const FILES_NEEDED: u64 = 700;
+const FILES_NEEDED: u64 = 960;
 
 /// The limits of the running daemon where there is one, else those of this process, which a daemon
 /// started from here would inherit.
-pub fn check(root: &Path, daemon: Option<u32>) -> Vec<Finding> {
+pub fn check(root: &Path, daemon: Option<u32>, config: &Config) -> Vec<Finding> {
     let process = daemon.map_or_else(|| "self".to_string(), |pid| pid.to_string());
     let process = root.join("proc").join(process);
     let whose = if daemon.is_some() { "the daemon" } else { "this shell" };
     let cgroup = read(process.join("cgroup")).unwrap_or_default();
-    vec![memory(root, &cgroup, whose), processor(root, &cgroup, whose), files(&process, whose)]
+    vec![
+        memory(root, &cgroup, whose, config),
+        processor(root, &cgroup, whose),
+        files(&process, whose),
+    ]
 }
 
-fn memory(root: &Path, cgroup: &str, whose: &str) -> Finding {
+fn memory(root: &Path, cgroup: &str, whose: &str, config: &Config) -> Finding {
     let unified = read(root.join("sys/fs/cgroup/cgroup.controllers"));
     if unified.is_some_and(|controllers| !controllers.split(' ').any(|name| name == "memory")) {
         return Finding::warn(
@@ -37,22 +47,38 @@ fn memory(root: &Path, cgroup: &str, whose: &str) -> Finding {
             "add cgroup_enable=memory to the kernel's command line (Raspberry Pi: cmdline.txt)",
         );
     }
-    let groups = control_groups(root, cgroup, "memory");
-    if groups.is_empty() {
+    if control_groups(root, cgroup, "memory").is_empty() {
         return Finding::unknown("memory_limit", "the kernel shows no control group");
     }
-    let Some(limit) = memory_limit(&groups) else {
-        return Finding::ok("memory_limit", format!("{whose} has no limit"));
+    let given = Given::to(root, cgroup);
+    let plan = memory::plan(given, needs(config), config.memory.budget.map(|size| size.as_u64()));
+    let limit = match given {
+        Given::Limit(bytes) => format!("may use {}", size(bytes)),
+        Given::Machine(_) | Given::Unknown => "has no limit".to_string(),
     };
-    let fact = format!("{whose} may use {}", size(limit));
-    if limit < MEMORY_MIN {
-        return Finding::fail("memory_limit", fact, "raise MemoryMax=: 256M are shipped");
+    let fact = format!("{whose} {limit}: {plan} with {} workers", config.api.workers);
+    let budget = Budget::new(usize::try_from(plan.budget).unwrap_or(usize::MAX));
+    if plan.is_too_large() {
+        let advice =
+            "raise MemoryMax=, 256M are shipped, or lower [api] workers or [memory] budget";
+        return Finding::fail("memory_limit", fact, advice);
     }
-    if limit < MEMORY_NEEDED {
-        let advice = "large bodies may end in a kill: raise MemoryMax=, 256M are shipped";
+    let is_limited = matches!(given, Given::Limit(_));
+    if is_limited && budget.largest(Class::Decode) < LARGEST_PICTURE {
+        let advice = "the largest pictures get 413: raise MemoryMax=, 256M are shipped";
         return Finding::warn("memory_limit", fact, advice);
     }
     Finding::ok("memory_limit", fact)
+}
+
+/// What the daemon needs with this configuration, as far as it is known without the model.
+fn needs(config: &Config) -> Needs {
+    let file = config.model.path.as_deref().map(|path| {
+        let file = if path.is_dir() { path.join("model.onnx") } else { path.to_path_buf() };
+        std::fs::metadata(file).map_or(0, |metadata| metadata.len())
+    });
+    let input_values = if file.is_some() { VALUES_USUAL } else { VALUES_EMBEDDED };
+    Needs { workers: config.api.workers, input_values, model_bytes: file.unwrap_or(0) }
 }
 
 fn processor(root: &Path, cgroup: &str, whose: &str) -> Finding {
@@ -107,10 +133,17 @@ mod tests {
     use super::*;
     use crate::cli::doctor::finding::Status;
     use crate::cli::doctor::kernel::tree;
+    use crate::config::{Settings, Surroundings};
 
     const V2: &str = "0::/system.slice/picket.service\n";
     const V1: &str =
         "9:memory:/edge/picket\n4:cpu,cpuacct:/edge/picket\n1:name=systemd:/x\n0::/x\n";
+
+    fn config(workers: usize) -> Config {
+        let surroundings =
+            Surroundings { cores: workers, hostname: "box".into(), ..Default::default() };
+        Config::load(Settings::default(), None, &surroundings).unwrap().0
+    }
 
     #[test]
     fn the_tightest_group_above_counts() {
@@ -122,7 +155,8 @@ mod tests {
                 (&format!("{base}/system.slice/memory.max"), slice),
             ])
         };
-        let status = |own, slice| memory(with(own, slice).path(), V2, "the daemon").status;
+        let status =
+            |own, slice| memory(with(own, slice).path(), V2, "the daemon", &config(1)).status;
         assert_eq!(status("268435456\n", "max\n"), Status::Ok);
         assert_eq!(status("268435456\n", "100000000\n"), Status::Warn);
         assert_eq!(status("33554432\n", "max\n"), Status::Fail);
@@ -130,9 +164,19 @@ mod tests {
     }
 
     #[test]
+    fn workers_that_the_limit_has_no_memory_for_are_told() {
+        let limit = "sys/fs/cgroup/system.slice/picket.service/memory.max";
+        let root = tree(&[(limit, "100000000\n")]);
+        assert_eq!(memory(root.path(), V2, "it", &config(2)).status, Status::Warn);
+        let finding = memory(root.path(), V2, "it", &config(64));
+        assert_eq!(finding.status, Status::Fail, "{finding:?}");
+        assert!(finding.fact.contains("64 workers"), "{finding:?}");
+    }
+
+    #[test]
     fn a_kernel_without_the_memory_controller_is_told() {
         let root = tree(&[("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n")]);
-        let finding = memory(root.path(), V2, "the daemon");
+        let finding = memory(root.path(), V2, "the daemon", &config(1));
         assert_eq!(finding.status, Status::Warn);
         assert!(finding.fact.contains("not enforced"), "{finding:?}");
     }
@@ -148,7 +192,7 @@ mod tests {
             (&format!("{base}/cpu/edge/cpu.cfs_quota_us"), "-1\n"),
             (&format!("{base}/cpu/edge/cpu.cfs_period_us"), "100000\n"),
         ]);
-        assert_eq!(memory(root.path(), V1, "it").status, Status::Fail);
+        assert_eq!(memory(root.path(), V1, "it", &config(1)).status, Status::Fail);
         let finding = processor(root.path(), V1, "it");
         assert_eq!((finding.status, &*finding.fact), (Status::Warn, "it may use 0.10 cores"));
     }

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::config::Config;
+use crate::os;
 
 use super::finding::Finding;
 use super::kernel::read;
@@ -25,7 +26,7 @@ pub fn check(config: &Config, root: &Path) -> Vec<Finding> {
 }
 
 fn port(check: &'static str, addr: SocketAddr, root: &Path) -> Finding {
-    let error = match TcpListener::bind(addr) {
+    let error = match os::listen(addr) {
         Ok(_) => return Finding::ok(check, format!("{addr} is free")),
         Err(error) => error,
     };
@@ -84,6 +85,8 @@ fn listening_inodes(table: &str, port: u16) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
+
     use crate::cli::doctor::finding::Status;
 
     #[test]

@@ -1,5 +1,6 @@
 //! All checks, and what they found as a table or as JSON.
 
+use picket_base::printable;
 use std::path::Path;
 
 use clap::Args;
@@ -7,10 +8,10 @@ use serde::Serialize;
 
 use super::finding::{Finding, Status};
 use super::unit::Unit;
-use super::{disk, limits, machine, permissions, ports, store};
+use super::{access, certificate, disk, limits, machine, permissions, ports, store};
 use crate::cli::error::CliError;
 use crate::cli::global::{Global, load};
-use crate::cli::stdout::print;
+use crate::cli::stdout::{print, print_data};
 use crate::config::Settings;
 
 #[derive(Args)]
@@ -39,13 +40,15 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), CliError> {
     checks.extend(disk::check(&config, root));
     checks.extend(permissions::check(&config, global.config.as_deref()));
     checks.extend(store::check(&config));
+    checks.extend(access::check(&config));
     checks.extend(ports::check(&config, root));
+    checks.extend(certificate::check(&config));
     checks.extend(unit.check());
-    checks.extend(limits::check(root, daemon));
+    checks.extend(limits::check(root, daemon, &config));
     checks.extend(machine::check(root));
     let failed = checks.iter().filter(|finding| finding.status == Status::Fail).count();
     let report = Report { checks, failed };
-    print(&if args.json { json(&report) } else { text(&report) })?;
+    if args.json { print_data(&json(&report)) } else { print(&text(&report)) }?;
     match (failed, report.checks.len()) {
         (0, _) => Ok(()),
         (failed, all) => Err(CliError::Unsound(format!("{failed} of {all} checks fail"))),
@@ -66,9 +69,10 @@ fn text(report: &Report) -> String {
             Status::Fail => "FAIL",
             Status::Unknown => "unknown",
         };
+        let fact = printable(fact);
         text.push_str(&format!("{status:<8} {check:<16} {fact}\n"));
         if let Some(advice) = advice {
-            text.push_str(&format!("{:<25} → {advice}\n", ""));
+            text.push_str(&format!("{:<25} → {}\n", "", printable(advice)));
         }
     }
     text

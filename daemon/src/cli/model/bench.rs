@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::load::load_model;
 use crate::cli::error::CliError;
 use crate::cli::global::Global;
-use crate::cli::stdout::print;
+use crate::cli::stdout::{print, print_data};
 use crate::cli::table;
 
 /// So many runs come before the clock starts: caches and branch predictors settle.
@@ -109,7 +109,7 @@ fn json_report(
         });
         text["nodes"] = Value::Array(nodes.collect());
     }
-    print(&format!("{text}\n"))
+    print_data(&format!("{text}\n"))
 }
 
 fn report(

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::load::load_model;
 use crate::cli::error::CliError;
 use crate::cli::global::Global;
-use crate::cli::stdout::print;
+use crate::cli::stdout::{print, print_data};
 use crate::cli::table;
 use crate::config::ModelSettings;
 use crate::inference::ms;
@@ -41,8 +41,7 @@ pub fn inspect(args: InspectArgs, global: &Global) -> Result<(), CliError> {
     model.path = file.or(model.path);
     let model = load_model(model, Engine::best(), global)?;
     let info = model.info();
-    let text = if json { format!("{}\n", as_json(info)) } else { as_text(info) };
-    print(&text)
+    if json { print_data(&format!("{}\n", as_json(info))) } else { print(&as_text(info)) }
 }
 
 fn input(info: &ModelInfo) -> String {
@@ -50,7 +49,7 @@ fn input(info: &ModelInfo) -> String {
 }
 
 fn as_json(info: &ModelInfo) -> Value {
-    let node = |node: &Node| json!({"kernel": node.kernel, "op": node.op, "name": node.name});
+    let node = |node: &Node| json!({"kernel": node.kernel, "op": node.op, "name": node.name, "why": node.why});
     let value = |line: &Line| json!({"table": line.table, "key": line.key, "value": line.value, "source": line.source});
     json!({
         "name": info.name,
@@ -73,8 +72,8 @@ fn as_json(info: &ModelInfo) -> Value {
 const VALUE_SHOWN_MAX: usize = 60;
 
 fn as_text(info: &ModelInfo) -> String {
-    let heading = |words: [&str; 3]| words.map(str::to_string).to_vec();
-    let mut values = vec![heading(["value", "is", "source"])];
+    let heading = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut values = vec![heading(&["value", "is", "source"])];
     values.extend(info.card.iter().map(|line| {
         let mut value: String = line.value.chars().take(VALUE_SHOWN_MAX).collect();
         if value.len() < line.value.len() {
@@ -82,12 +81,11 @@ fn as_text(info: &ModelInfo) -> String {
         }
         vec![format!("{}.{}", line.table, line.key), value, line.source.clone()]
     }));
-    let mut nodes = vec![heading(["runs on", "op", "node"])];
-    nodes.extend(
-        info.nodes
-            .iter()
-            .map(|node| vec![node.kernel.to_string(), node.op.clone(), node.name.clone()]),
-    );
+    let mut nodes = vec![heading(&["runs on", "op", "node", "why"])];
+    nodes.extend(info.nodes.iter().map(|node| {
+        let why = node.why.unwrap_or_default().to_string();
+        vec![node.kernel.to_string(), node.op.clone(), node.name.clone(), why]
+    }));
     let golden = match (info.golden_checked, info.golden_pictures) {
         (false, _) => "none".to_string(),
         (true, 0) => "checked".to_string(),

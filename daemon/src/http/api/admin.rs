@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use picket_base::printable;
 use picket_base::rfc3339::{self, Precision};
 use serde_json::{Value, json};
 use warp::http::StatusCode;
@@ -104,7 +105,7 @@ fn verbose_text(checks: &[Check]) -> String {
     for Check { name, failure, .. } in checks {
         match failure {
             None => text.push_str(&format!("[+]{name} ok\n")),
-            Some(why) => text.push_str(&format!("[-]{name} failed: {why}\n")),
+            Some(why) => text.push_str(&format!("[-]{name} failed: {}\n", printable(why))),
         }
     }
     let ready = checks.iter().all(|check| check.reason.is_none());

@@ -1,12 +1,12 @@
-//! Request bodies: read whole, within a size, a time and a common memory budget.
+//! Request bodies: read whole, within a size, a time and the budget of memory.
 
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use picket_base::budget::{Budget, Class};
 use tokio::time::{Instant, timeout_at};
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_LENGTH, EXPECT};
@@ -14,9 +14,9 @@ use warp::http::header::{CONTENT_LENGTH, EXPECT};
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::http::listener::BodyStream;
-
-/// Bodies in memory at the same time, over all connections, bytes.
-const BUDGET_BYTES: usize = 64 << 20;
+use crate::memory::{NoShare, Share, Shares};
+use crate::offload::{Needs, Progress};
+use crate::peer::Peer;
 
 /// A body that takes longer than this is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,35 +30,100 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// after sending; so it sees the refusal instead of a reset connection.
 const DISCARD_BYTES_MAX: usize = 128 << 20;
 
-/// So much of a compressed body is unpacked before others get their turn.
+/// Room that a body begins with, bytes; what a client declares is only believed as it arrives.
+const FIRST_BYTES: usize = 16 << 10;
+
+/// So much of a compressed body is unpacked at once.
 const UNZIP_BYTES: usize = 64 << 10;
+
+/// What working through a body is expected to take, nanoseconds for each byte: parsing or unpacking on a
+/// slow board.
+const BYTE_NS: u64 = 20;
 
 /// Throwing away ends after this time.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads bodies for all routes of a listener.
 pub struct Bodies {
-    budget: Arc<Semaphore>,
+    shares: Arc<Shares>,
     bytes_max: usize,
 }
 
 /// A body in memory. It gives its share of the budget back when dropped.
 pub struct Body {
     pub bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    share: Share,
 }
 
 impl Body {
-    /// Gives the body another content, a part of what it was.
-    pub fn with(self, bytes: Bytes) -> Body {
-        Body { bytes, ..self }
+    /// Takes the body apart: its bytes, and what holds their memory.
+    pub fn split(self) -> (Bytes, Share) {
+        (self.bytes, self.share)
+    }
+
+    /// Tells whose body it is.
+    pub(super) fn peer(&self) -> Peer {
+        self.share.peer()
+    }
+
+    /// Tells what working through the body is expected to take. What it leads to has its own memory.
+    pub(super) fn needs(&self) -> Needs {
+        let time = Duration::from_nanos(self.bytes.len() as u64 * BYTE_NS);
+        Needs { peer: self.peer(), time, bytes: 0 }
+    }
+}
+
+/// A body that grows: its memory is taken from the budget before it is there.
+pub(super) struct Growing {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    /// What it will be in all, if its sender is right.
+    expected: usize,
+    share: Share,
+}
+
+impl Growing {
+    /// Takes another piece.
+    ///
+    /// # Errors
+    /// 413 over the limit of a body, 503 when others use the budget up.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), Rejected> {
+        let length = self.bytes.len() + piece.len();
+        if length > self.bytes_max {
+            return Err(too_large(self.bytes_max));
+        }
+        if length > self.bytes.capacity() {
+            let doubled = (2 * self.bytes.capacity()).max(FIRST_BYTES);
+            let most = if length > self.expected { self.bytes_max } else { self.expected };
+            let capacity = doubled.min(most).max(length);
+            self.share.grow(capacity - self.share.bytes()).map_err(|full| unavailable(&full))?;
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+
+    pub fn finish(self) -> Body {
+        Body { bytes: self.bytes.into(), share: self.share }
     }
 }
 
 impl Bodies {
-    pub fn new(bytes_max: u64) -> Bodies {
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(BUDGET_BYTES);
-        Bodies { budget: Arc::new(Semaphore::new(BUDGET_BYTES)), bytes_max }
+    /// A body may have `bytes_max` bytes, and no more than the budget ever gives one.
+    pub fn new(bytes_max: u64, budget: Budget) -> Bodies {
+        let shares = Shares::new(budget, Class::Body);
+        let most = shares.largest();
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(most).min(most);
+        Bodies { shares, bytes_max }
+    }
+
+    /// Starts a peer's body of so many bytes, as far as is known.
+    ///
+    /// # Errors
+    /// 503 when others use the budget up.
+    pub(super) fn start(&self, peer: Peer, expected: usize) -> Result<Growing, Rejected> {
+        let share = self.shares.take(peer, 0).map_err(|full| unavailable(&full))?;
+        Ok(Growing { bytes: Vec::new(), bytes_max: self.bytes_max, expected, share })
     }
 
     /// Reads the whole body of a request.
@@ -73,69 +138,55 @@ impl Bodies {
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         let asks_first = headers.contains_key(EXPECT);
+        let peer = request.peer();
         let pieces = request.body();
         if declared.is_some_and(|declared| declared > self.bytes_max) {
             // Who asks first has sent nothing yet.
             if !asks_first {
                 discard(pieces).await;
             }
-            return Err(self.too_large());
+            return Err(too_large(self.bytes_max));
         }
-        // What the client declares is only believed as it arrives.
-        let mut bytes = BytesMut::with_capacity(declared.unwrap_or(0).min(64 << 10));
-        let mut share: Option<OwnedSemaphorePermit> = None;
+        let mut body = self.start(peer, declared.unwrap_or(0))?;
         while let Some(piece) = next(pieces, &mut arrival).await? {
-            if bytes.len() + piece.len() > self.bytes_max {
+            if let Err(refusal) = body.push(&piece) {
+                drop(body);
                 discard(pieces).await;
-                return Err(self.too_large());
+                return Err(refusal);
             }
-            let more = self.share_of(piece.len())?;
-            match &mut share {
-                Some(share) => share.merge(more),
-                None => share = Some(more),
-            }
-            bytes.extend_from_slice(&piece);
         }
-        Ok(Body { bytes: bytes.freeze(), _share: share })
+        Ok(body.finish())
     }
 
-    /// Unpacks a body that is in gzip. What comes out counts against the limits as if it had been sent.
+    /// Unpacks a body that is in gzip, on a thread for that. What comes out counts against the limits as if
+    /// it had been sent.
     ///
     /// # Errors
     /// 413 over the limit, 503 when other bodies use up the budget, 400 when it is cut or damaged.
-    pub async fn unzip(&self, body: Body) -> Result<Body, Rejected> {
+    pub fn unzip(&self, body: Body, progress: &Progress) -> Result<Body, Rejected> {
         let mut zipped = MultiGzDecoder::new(&*body.bytes);
-        let mut bytes = BytesMut::new();
-        let mut share = self.share_of(0)?;
+        let mut unpacked = self.start(body.peer(), 0)?;
         let mut piece = vec![0; UNZIP_BYTES];
         loop {
             let read = zipped.read(&mut piece).map_err(|error| {
                 Rejected::new(StatusCode::BAD_REQUEST, format!("gzip body: {error}"))
             })?;
             if read == 0 {
-                return Ok(Body { bytes: bytes.freeze(), _share: Some(share) });
+                return Ok(unpacked.finish());
             }
-            if bytes.len() + read > self.bytes_max {
-                return Err(self.too_large());
-            }
-            share.merge(self.share_of(read)?);
-            bytes.extend_from_slice(&piece[..read]);
-            tokio::task::yield_now().await;
+            unpacked.push(&piece[..read])?;
+            progress.beat();
         }
     }
+}
 
-    fn share_of(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Rejected> {
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.budget.clone().try_acquire_many_owned(permits).map_err(|_| {
-            let budget = BUDGET_BYTES >> 20;
-            Rejected::unavailable(format!("{budget} MiB of request bodies are in memory already"))
-        })
-    }
+fn unavailable(full: &NoShare) -> Rejected {
+    Rejected::unavailable(full.to_string())
+}
 
-    fn too_large(&self) -> Rejected {
-        let text = format!("body is larger than {} bytes, the limit", self.bytes_max);
-        Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text)
-    }
+fn too_large(bytes_max: usize) -> Rejected {
+    let text = format!("body is larger than {bytes_max} bytes, the limit");
+    Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text)
 }
 
 /// How far a body has come, and how long it may take.

@@ -2,7 +2,9 @@
 //!
 //! Headers and query are judged before the body is read. It must not decode pictures.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
 use multer::{Constraints, Multipart, SizeLimit};
 use picket_picture::{DecodeError, DecodeFault, MediaType, RawForm};
 use warp::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -11,9 +13,13 @@ use warp::http::{HeaderMap, StatusCode};
 use super::body::{Bodies, Body};
 use super::rejected::Rejected;
 use super::request::Request;
+use crate::offload::{Offload, Progress};
 
 /// The most parts of a form that are looked at: a file and some fields.
 const PARTS_MAX: usize = 32;
+
+/// Bytes of a form that are looked at together.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// What headers and query say of a body.
 pub(super) struct Content {
@@ -49,25 +55,45 @@ impl Content {
         Ok(Content { form, kind, gzip })
     }
 
-    /// Reads the body. Returns it, and the type that was stated.
+    /// Reads the body, and has it unpacked by `ingest` where it is in something. Returns it, and the type
+    /// that was stated.
     ///
     /// # Errors
-    /// Those of [`Bodies::read`] and [`Bodies::unzip`], 400 for a form without exactly one file.
+    /// Those of [`Bodies::read`] and [`Bodies::unzip`], 400 for a form without exactly one file, 503 when
+    /// too much waits to be unpacked.
     pub(super) async fn read(
         self,
-        bodies: &Bodies,
+        bodies: &Arc<Bodies>,
+        ingest: &Offload,
         request: &mut Request,
     ) -> Result<(Body, Option<MediaType>), Rejected> {
-        let mut body = bodies.read(request).await?;
+        let body = bodies.read(request).await?;
+        match self {
+            Content { gzip: false, kind: Kind::Whole(media), .. } => Ok((body, media)),
+            packed => {
+                let (bodies, needs) = (bodies.clone(), body.needs());
+                let unpack = move |progress: &Progress| packed.unpack(&bodies, body, progress);
+                ingest.run(needs, unpack).await?
+            }
+        }
+    }
+
+    fn unpack(
+        self,
+        bodies: &Bodies,
+        mut body: Body,
+        progress: &Progress,
+    ) -> Result<(Body, Option<MediaType>), Rejected> {
         if self.gzip {
-            body = bodies.unzip(body).await?;
+            body = bodies.unzip(body, progress)?;
         }
         match self.kind {
             Kind::Whole(media) => Ok((body, media)),
             Kind::Parts(boundary) => {
-                let (bytes, stated) = file(body.bytes.clone(), boundary).await?;
+                let file = file(bodies, &body, boundary).now_or_never();
+                let (file, stated) = file.expect("all of the body is there to be read")?;
                 let media = media(stated.as_deref(), self.form)?;
-                Ok((body.with(bytes), media))
+                Ok((file, media))
             }
         }
     }
@@ -123,15 +149,24 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Rejected> {
 }
 
 /// Finds the one file of a form; fields without a file name are ignored. Returns its content, and the type
-/// that its part states.
-async fn file(body: Bytes, boundary: String) -> Result<(Bytes, Option<String>), Rejected> {
-    let limits = SizeLimit::new().whole_stream(body.len() as u64);
+/// that its part states. The form is read in pieces, so that its memory beside the file's is small.
+async fn file(
+    bodies: &Bodies,
+    form: &Body,
+    boundary: String,
+) -> Result<(Body, Option<String>), Rejected> {
+    let whole = form.bytes.clone();
+    let limits = SizeLimit::new().whole_stream(whole.len() as u64);
     let constraints = Constraints::new().size_limit(limits);
-    let stream = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(body)]);
+    let pieces = (0..whole.len()).step_by(PIECE_BYTES).map(move |start| {
+        let end = whole.len().min(start + PIECE_BYTES);
+        Ok::<_, std::convert::Infallible>(whole.slice(start..end))
+    });
+    let stream = futures_util::stream::iter(pieces);
     let mut parts = Multipart::with_constraints(stream, boundary, constraints);
     let mut files = Vec::new();
     for _ in 0..=PARTS_MAX {
-        let Some(part) = parts.next_field().await.map_err(|error| malformed(&error))? else {
+        let Some(mut part) = parts.next_field().await.map_err(|error| malformed(&error))? else {
             return match (files.pop(), files.len()) {
                 (Some(file), 0) => Ok(file),
                 (file, others) => {
@@ -142,9 +177,14 @@ async fn file(body: Bytes, boundary: String) -> Result<(Bytes, Option<String>), 
         };
         let stated = part.content_type().map(ToString::to_string);
         let is_file = part.file_name().is_some();
-        let content = part.bytes().await.map_err(|error| malformed(&error))?;
+        let mut content = bodies.start(form.peer(), 0)?;
+        while let Some(piece) = part.chunk().await.map_err(|error| malformed(&error))? {
+            if is_file {
+                content.push(&piece)?;
+            }
+        }
         if is_file {
-            files.push((content, stated));
+            files.push((content.finish(), stated));
         }
     }
     Err(malformed(&format!("it has more than {PARTS_MAX} parts, the limit")))

@@ -1,76 +1,55 @@
-//! POST /log, GET /predictions, GET /stats: the prediction log over HTTP. Parsing batches and
-//! reading pages happens on the blocking threads, never on the async runtime.
+//! POST /log, GET /predictions, GET /stats: the prediction log over HTTP. Batches are parsed, and pages
+//! and counters made, on threads of their own: ingest, reads and the command line have different ones, so
+//! that none of them waits for another.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use picket_base::Live;
 use picket_base::clock::Stamp;
-use picket_base::{Live, rfc3339};
+use picket_base::rfc3339::{self, Precision};
 use picket_picture::MediaType;
-use picket_records::{Damage, LogReader, LogRecord, PAGE_RECORDS_MAX, Query, VerifyReport};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tokio::sync::{Semaphore, oneshot};
+use picket_records::{LogError, LogReader, Names, Query, StoredBatch, VerifyReport};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
-use super::admin;
-use super::body::Bodies;
-use super::query::{self, bad_parameter, durability, flag};
+use super::body::{Bodies, Body};
+use super::json::json_response;
+use super::page::{PAGE_MEMORY_BYTES, PageJson, PageParameters, StepJson};
+use super::query::{self, durability};
 use super::rejected::Rejected;
-use super::request::Request;
+use super::request::{Asker, Request};
 use crate::health::Health;
-use crate::recording::batch::{self, BatchError};
-use crate::recording::{Durability, LogWriter, Promise, Unlogged};
+use crate::offload::{Needs, Offload, Progress};
+use crate::os::SmallPieces;
+use crate::recording::batch::{self, Batch, BatchError};
+use crate::recording::{Durability, LogWriter, Promise, Unlogged, parsing_bytes};
 
 /// A strict answer waits this long for its commit, an SD card's usual stall included.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Batches being parsed and pages being read at the same time, running or waiting for a thread.
-const BLOCKING_MAX: usize = 16;
+/// Devices and models that are named in the counters, the ones with the most records.
+const NAMES_SHOWN_MAX: usize = 100;
 
-/// Records in a page when the request doesn't say.
-const PAGE_RECORDS_DEFAULT: usize = 100;
+/// What the records of all others are counted under.
+const OTHERS: &str = "other";
+
+/// What a page is expected to take of a thread's time: one of the newest records, and one that may have
+/// to look at many before it finds any.
+const PAGE_TIME: Duration = Duration::from_millis(5);
+const SEARCH_TIME: Duration = Duration::from_millis(200);
+
+/// What parsing a larger batch will take is found out on a thread of its own, too.
+const WEIGHED_BYTES_MAX: usize = 64 << 10;
 
 /// Whoever answers for the log.
 pub struct LogApi {
     setup: LogSetup,
-    blocking: Arc<Semaphore>,
-}
-
-/// Parameters of `GET /predictions`; one that is there but empty counts as absent.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PageParameters {
-    limit: Option<String>,
-    edge_device_id: Option<String>,
-    defect_only: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    label: Option<String>,
-    after: Option<String>,
-}
-
-#[derive(Serialize)]
-struct PageView<'a> {
-    count: usize,
-    next: Option<u64>,
-    damaged: &'a [u64],
-    predictions: &'a [LogRecord],
-}
-
-#[derive(Serialize)]
-struct StepView {
-    records: Vec<StepItemView>,
-}
-
-#[derive(Serialize)]
-struct StepItemView {
-    id: u64,
-    record: Option<LogRecord>,
-    damage: Option<String>,
 }
 
 /// What the log's routes need.
@@ -82,7 +61,20 @@ pub struct LogSetup {
     pub durability: Arc<Live<Durability>>,
     pub boot_id: String,
     pub bodies: Arc<Bodies>,
+    /// Records that one batch may hold.
+    pub batch_max: usize,
     pub health: Arc<Health>,
+    pub threads: LogThreads,
+}
+
+/// Where the log's work is done.
+pub struct LogThreads {
+    /// Batches are parsed here.
+    pub ingest: Offload,
+    /// Pages and counters are made here.
+    pub reads: Offload,
+    /// This is for the command line.
+    pub control: Offload,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +85,7 @@ struct StepParameters {
 
 impl LogApi {
     pub fn new(setup: LogSetup) -> LogApi {
-        LogApi { setup, blocking: Arc::new(Semaphore::new(BLOCKING_MAX)) }
+        LogApi { setup }
     }
 
     pub(super) async fn store(&self, mut request: Request) -> Result<Response, Rejected> {
@@ -101,99 +93,155 @@ impl LogApi {
         require_json(request.headers())?;
         let body = self.setup.bodies.read(&mut request).await?;
         let boot_id = self.setup.boot_id.clone();
-        let entries = self
-            .blocking(move || batch::parse(&body.bytes, &boot_id, Stamp::now()))
-            .await?
-            .map_err(rejection)?;
-        let stored = entries.len();
-        let unlogged = |error: Unlogged| Rejected::unavailable(error.to_string());
+        let records_max = self.setup.batch_max;
+        let ingest = &self.setup.threads.ingest;
+        let (bytes, body) = self.weigh(body).await?;
+        if bytes > ingest.largest() {
+            let most = ingest.largest();
+            let text = format!("the batch needs {bytes} bytes of memory, at most {most} are there");
+            return Err(Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
         let durable = durability == Durability::Strict;
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
-        let appended = self.setup.writer.append(entries, promise).map_err(unlogged)?;
+        let (needs, writer) = (Needs { bytes, ..body.needs() }, self.setup.writer.clone());
+        // Its memory is held until the records are in the queue, which has a share of its own.
+        let append = move |_: &Progress| {
+            let parsed = batch::parse(&body.bytes, records_max, &boot_id, Stamp::now());
+            let appended = parsed.map_err(rejection).and_then(|Batch { entries, name }| {
+                writer.append(entries, name, promise).map_err(unlogged)
+            });
+            if appended.is_err() {
+                SmallPieces::default().freed(bytes);
+            }
+            appended
+        };
+        let appended = ingest.run(needs, append).await??;
         if durable && !is_committed(appended.committed).await {
             let text = "the batch is not known to be on the medium; it may still get there";
             return Err(Rejected::unavailable(text));
         }
+        let StoredBatch { first_id, records, taken_at_us } = appended.batch;
+        let taken_at = rfc3339::from_epoch_seconds(taken_at_us as f64 / 1e6);
         Ok(warp::reply::json(&json!({
             "status": "success",
-            "predictions_stored": stored,
-            "batch_size": stored,
-            "first_id": (stored > 0).then_some(appended.first_id),
+            "predictions_stored": records,
+            "batch_size": records,
+            "first_id": (records > 0).then_some(first_id),
             "durable": durable,
-            "timestamp": admin::now(),
+            "timestamp": rfc3339::format(taken_at, Precision::Micros),
         }))
         .into_response())
     }
 
-    pub(super) async fn predictions(&self, query: &str) -> Result<Response, Rejected> {
-        let query = page_query(query::parse(query)?)?;
+    /// Finds out what memory parsing a batch will take, bytes.
+    async fn weigh(&self, body: Body) -> Result<(usize, Body), Rejected> {
+        if body.bytes.len() <= WEIGHED_BYTES_MAX {
+            return Ok((parsing_bytes(&body.bytes), body));
+        }
+        let needs = body.needs();
+        let weigh = move |_: &Progress| (parsing_bytes(&body.bytes), body);
+        Ok(self.setup.threads.ingest.run(needs, weigh).await?)
+    }
+
+    pub(super) async fn predictions(&self, request: Request) -> Result<Response, Rejected> {
+        let query = query::parse::<PageParameters>(request.query())?.query()?;
+        let time = if is_search(&query) { SEARCH_TIME } else { PAGE_TIME };
         let reader = self.setup.reader.clone();
-        let page = self.blocking(move || reader.query(&query)).await?;
-        let page = page.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))?;
-        let answer = PageView {
-            count: page.records.len(),
-            next: page.next,
-            damaged: &page.damaged,
-            predictions: &page.records,
+        let page = move |progress: &Progress| {
+            let mut page = PageJson::new(progress);
+            let next = reader.query_into(&query, &mut page)?;
+            Ok(page.finish(next))
         };
-        Ok(warp::reply::json(&answer).into_response())
+        self.read(request, time, page).await
     }
 
     /// Answers with records from a number on, oldest first: what `picket log export` and `tail` read.
-    pub(super) async fn records(&self, query: &str) -> Result<Response, Rejected> {
-        let StepParameters { from } = query::parse(query)?;
+    pub(super) async fn records(&self, request: Request) -> Result<Response, Rejected> {
+        let StepParameters { from } = query::parse(request.query())?;
         let reader = self.setup.reader.clone();
-        let step = self.blocking(move || reader.step(from)).await?;
-        let step = step.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))?;
-        let view = |(id, record): (u64, Result<LogRecord, Damage>)| match record {
-            Ok(record) => StepItemView { id, record: Some(record), damage: None },
-            Err(damage) => StepItemView { id, record: None, damage: Some(damage.to_string()) },
+        let step = move |progress: &Progress| {
+            let mut step = StepJson::new(progress);
+            reader.step_into(from, &mut step)?;
+            Ok(step.finish())
         };
-        let records = step.into_iter().map(view).collect();
-        Ok(warp::reply::json(&StepView { records }).into_response())
+        self.read(request, PAGE_TIME, step).await
     }
 
-    pub(super) async fn verify(&self) -> Result<Response, Rejected> {
+    pub(super) async fn verify(&self, request: Request) -> Result<Response, Rejected> {
         let (reader, dir) = (self.setup.reader.clone(), self.setup.dir.clone());
-        let report = self.blocking(move || reader.verify(&dir)).await?;
-        let report = report.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))?;
-        let report = VerifyReport { recovered: self.setup.health.log_history(), ..report };
-        Ok(warp::reply::json(&report).into_response())
-    }
-
-    pub(super) fn stats(&self) -> Response {
-        let stats = self.setup.reader.stats();
-        warp::reply::json(&json!({
-            "total_predictions": stats.total,
-            "defects_detected": stats.defects,
-            "normal_detections": stats.total - stats.defects,
-            "average_inference_time_ms": stats.average_inference_ms(),
-            "by_edge_device": stats.by_device,
-            "by_model": stats.by_model,
-            "complete": stats.complete,
-        }))
-        .into_response()
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Rejected> {
-        let Ok(permit) = self.blocking.clone().try_acquire_owned() else {
-            let text = format!("{BLOCKING_MAX} log requests are being worked on already");
-            return Err(Rejected::unavailable(text));
+        let health = self.setup.health.clone();
+        let verify = move |progress: &Progress| {
+            let goes_on = || {
+                progress.beat();
+                !progress.is_stopping()
+            };
+            let report = reader.verify_in_steps(&dir, goes_on)?;
+            let report = VerifyReport { recovered: health.log_history(), ..report };
+            Ok(serde_json::to_vec(&report).expect("a report has no value that JSON lacks"))
         };
-        let done = tokio::task::spawn_blocking(move || {
-            let result = work();
-            drop(permit);
-            result
-        });
-        done.await.map_err(|error| {
-            tracing::error!(%error, "a log request panicked");
-            Rejected::new(StatusCode::INTERNAL_SERVER_ERROR, "the request panicked")
-        })
+        self.read(request, SEARCH_TIME, verify).await
     }
+
+    pub(super) async fn stats(&self, request: Request) -> Result<Response, Rejected> {
+        let reader = self.setup.reader.clone();
+        let stats = move |_: &Progress| {
+            let stats = reader.stats();
+            let shown = json!({
+                "total_predictions": stats.total,
+                "defects_detected": stats.defects,
+                "normal_detections": stats.total - stats.defects,
+                "average_inference_time_ms": stats.average_inference_ms(),
+                "by_edge_device": by_name(&stats.by_device),
+                "by_model": by_name(&stats.by_model),
+                "complete": stats.complete,
+            });
+            Ok(shown.to_string().into_bytes())
+        };
+        self.read(request, PAGE_TIME, stats).await
+    }
+
+    /// Answers with the JSON that is made of the log.
+    async fn read(
+        &self,
+        request: Request,
+        time: Duration,
+        make: impl FnOnce(&Progress) -> Result<Vec<u8>, LogError> + Send + 'static,
+    ) -> Result<Response, Rejected> {
+        let threads = match request.asker() {
+            Asker::Client => &self.setup.threads.reads,
+            Asker::Operator => &self.setup.threads.control,
+        };
+        let needs = Needs { peer: request.peer(), time, bytes: PAGE_MEMORY_BYTES };
+        let made = threads.run(needs, make).await?;
+        made.map(json_response).map_err(|error| Rejected::unavailable(picket_base::chain(&error)))
+    }
+}
+
+fn unlogged(error: Unlogged) -> Rejected {
+    match error {
+        Unlogged::TooLarge { .. } => {
+            Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+        }
+        _ => Rejected::unavailable(error.to_string()),
+    }
+}
+
+/// Whether records may have to be looked at that are not in the page.
+fn is_search(query: &Query) -> bool {
+    query.defect_only
+        || query.edge_device_id.is_some()
+        || query.label.is_some()
+        || query.since.is_some()
+        || query.until.is_some()
+}
+
+fn by_name(names: &Names) -> Value {
+    let (mut shown, others) = names.most(NAMES_SHOWN_MAX);
+    if others > 0 {
+        *shown.entry(OTHERS).or_default() += others;
+    }
+    json!(shown)
 }
 
 /// Tells whether the record reached the medium in time; false where no word of it can be given.
@@ -211,56 +259,21 @@ fn rejection(error: BatchError) -> Rejected {
     Rejected::new(status, error.to_string())
 }
 
-/// A batch without a Content-Type is taken for JSON: it can be nothing else.
+/// Refuses a batch that does not say that it is JSON: what a web page may send to any host without
+/// asking it first says something else.
 fn require_json(headers: &HeaderMap) -> Result<(), Rejected> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let value = String::from_utf8_lossy(value.as_bytes());
-    match MediaType::from_content_type(&value) {
-        Ok(Some(MediaType::Json)) => Ok(()),
-        _ => {
-            let value: String = value.chars().take(100).collect();
-            let text = format!("Content-Type is {value}, only application/json is taken here");
-            Err(Rejected::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let stated = match (values.next(), values.next()) {
+        (None, _) => "missing".to_string(),
+        (Some(_), Some(_)) => "there twice".to_string(),
+        (Some(value), None) => {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            if matches!(MediaType::from_content_type(&value), Ok(Some(MediaType::Json))) {
+                return Ok(());
+            }
+            value.chars().take(100).collect()
         }
-    }
-}
-
-fn page_query(parameters: PageParameters) -> Result<Query, Rejected> {
-    let present = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let limit = number("limit", present(parameters.limit))?.unwrap_or(PAGE_RECORDS_DEFAULT as u64);
-    if limit == 0 || limit > PAGE_RECORDS_MAX as u64 {
-        return Err(bad_parameter("limit", &limit.to_string(), "1 to 1000 are possible"));
-    }
-    let defect_only = flag("defect_only", parameters.defect_only.as_deref())?.unwrap_or(false);
-    Ok(Query {
-        limit: limit as usize,
-        after: number("after", present(parameters.after))?,
-        edge_device_id: present(parameters.edge_device_id),
-        defect_only,
-        since: moment("since", present(parameters.since))?,
-        until: moment("until", present(parameters.until))?,
-        label: present(parameters.label),
-    })
-}
-
-fn number(name: &str, text: Option<String>) -> Result<Option<u64>, Rejected> {
-    let Some(text) = text else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| bad_parameter(name, &text, "a whole number is needed"))
-}
-
-/// Reads epoch seconds or RFC 3339 as epoch seconds.
-fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
-    let Some(text) = text else { return Ok(None) };
-    if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
-        return Ok(Some(seconds));
-    }
-    // A plus sign that nobody escaped arrives as a space.
-    let unescaped = || {
-        let (local, offset) = text.rsplit_once(' ')?;
-        rfc3339::parse(&format!("{local}+{offset}"))
     };
-    rfc3339::parse(&text)
-        .or_else(unescaped)
-        .map(Some)
-        .ok_or_else(|| bad_parameter(name, &text, "epoch seconds or RFC 3339 is needed"))
+    let text = format!("Content-Type is {stated}, only application/json is taken here");
+    Err(Rejected::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
 }

@@ -5,24 +5,31 @@ use std::time::Instant;
 
 use picket_base::Live;
 use picket_classifier::ModelInfo;
-use picket_picture::{DecodeError, RawForm};
+use picket_picture::{self as picture, Cost, DecodeError, MediaType, RawForm};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use warp::http::StatusCode;
-use warp::reply::{Reply, Response};
+use warp::reply::Response;
 
-use super::body::Bodies;
+use super::body::{Bodies, Body};
 use super::content::{Content, refusal};
+use super::json::json_response;
 use super::log::is_committed;
 use super::query::{bad_parameter, durable, parse};
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::health::{Health, Outcome};
 use crate::inference::{
-    Answer, Failure, InferenceMetrics, Job, ModelView, PredictionView, Shown, TOP_MAX, TimingView,
+    Answer, Failure, Job, ModelView, Refusal, ServedView, Shown, TOP_MAX, TimingView, TurnedAway,
     Workers, ms,
 };
+use crate::offload::{Offload, Progress};
+use crate::peer::Peer;
 use crate::recording::{Durability, Promise};
+
+/// The header of a larger body may take long to read: that of a JPEG is all over the file. It is read on
+/// a thread of its own.
+const HEADER_BYTES_MAX: usize = 256 << 10;
 
 /// What a prediction needs.
 pub struct PredictApi {
@@ -31,6 +38,8 @@ pub struct PredictApi {
     pub model: ModelInfo,
     pub durability: Arc<Live<Durability>>,
     pub bodies: Arc<Bodies>,
+    /// What is too heavy for the listener's thread goes here.
+    pub ingest: Offload,
     pub health: Arc<Health>,
 }
 
@@ -49,35 +58,47 @@ struct Parameters {
 impl PredictApi {
     pub(super) async fn answer(&self, mut request: Request) -> Result<Response, Rejected> {
         let PredictApi { workers, health, .. } = self;
-        let arrived = Instant::now();
+        let (arrived, sender) = (Instant::now(), request.peer());
         let parameters: Parameters = parse(request.query())?;
         let durability = durable(parameters.durable.as_deref(), *self.durability.get())?;
         let shown = parameters.shown()?;
         let content = Content::stated(request.headers(), parameters.raw_form()?)?;
-        let (body, media) = content.read(&self.bodies, &mut request).await?;
+        let (body, media) = content.read(&self.bodies, &self.ingest, &mut request).await?;
+        let (cost, body) = self.cost(body, media).await?;
+        let cost = cost.map_err(|error| refusal(&error))?;
         let (reply, answer) = oneshot::channel();
         let queued = Instant::now();
         let promise = match durability {
             Durability::Strict => Promise::Preferred,
             Durability::Relaxed => Promise::Unneeded,
         };
-        let job = Job { body: body.bytes.clone(), media, promise, queued, reply };
-        if workers.submit(job).is_err() {
-            health.record(Outcome::Shed);
-            let capacity = workers.capacity();
-            return Err(Rejected::unavailable(format!("{capacity} images are waiting already")));
-        }
+        let (body, held) = body.split();
+        let job = Job { body, held, media, cost, promise, shown, queued, reply };
+        workers.submit(job, sender).map_err(|refused| self.refused(refused, sender))?;
         let answer = answer.await.unwrap_or(Err(Failure::Panicked));
-        drop(body);
-        let answer = answer.map_err(|failure| rejection(&failure, health, workers.metrics()))?;
+        let answer = answer.map_err(|failure| self.failed(&failure, sender))?;
         workers.metrics().predicted();
-        health.record(Outcome::Served);
-        Ok(self.respond(answer, arrived, shown).await)
+        health.record(sender, Outcome::Served);
+        Ok(self.respond(answer, arrived).await)
     }
 
-    async fn respond(&self, answer: Answer, arrived: Instant, shown: Shown) -> Response {
-        let Answer { prediction, appended, times, waited } = answer;
-        let id = appended.as_ref().map(|appended| appended.first_id);
+    /// Reads what the header of a body says of the work that is in it.
+    async fn cost(
+        &self,
+        body: Body,
+        media: Option<MediaType>,
+    ) -> Result<(Result<Cost, DecodeError>, Body), Rejected> {
+        let spec = self.model.input;
+        if body.bytes.len() <= HEADER_BYTES_MAX {
+            return Ok((picture::cost(&body.bytes, media, &spec), body));
+        }
+        let needs = body.needs();
+        let read = move |_: &Progress| (picture::cost(&body.bytes, media, &spec), body);
+        Ok(self.ingest.run(needs, read).await?)
+    }
+
+    async fn respond(&self, answer: Answer, arrived: Instant) -> Response {
+        let Answer { judged, appended, times, waited } = answer;
         let mut commit = None;
         let mut durable = false;
         if let Some(committed) = appended.and_then(|appended| appended.committed) {
@@ -85,8 +106,6 @@ impl PredictApi {
             durable = is_committed(Some(committed)).await;
             commit = Some(ms(started.elapsed()));
         }
-        let label = prediction.label();
-        tracing::debug!(prediction_id = id, label, durable, "predicted");
         let PredictApi { model_name, model, .. } = self;
         let model = ModelView { name: model_name, version: &model.version, digest: &model.digest };
         let timing_ms = TimingView {
@@ -96,9 +115,35 @@ impl PredictApi {
             commit,
             total: ms(arrived.elapsed()),
         };
-        let unlogged = PredictionView::unlogged(&prediction, model, timing_ms, shown);
-        let view = PredictionView { id, logged: id.is_some(), durable, ..unlogged };
-        warp::reply::json(&view).into_response()
+        json_response(judged.with(&ServedView { durable, model, timing_ms }))
+    }
+
+    fn refused(&self, refused: Refusal, sender: Peer) -> Rejected {
+        match refused {
+            Refusal::TurnedAway(why) => self.turned_away(why, sender),
+            Refusal::Memory(error) => refusal(&error),
+            Refusal::Work { .. } => {
+                Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, refused.to_string())
+            }
+        }
+    }
+
+    fn turned_away(&self, why: TurnedAway, sender: Peer) -> Rejected {
+        self.health.record(sender, Outcome::Shed);
+        Rejected::unavailable(why.to_string())
+    }
+
+    fn failed(&self, failure: &Failure, sender: Peer) -> Rejected {
+        match failure {
+            Failure::Decode(error) => return refusal(error),
+            Failure::TurnedAway(why) => return self.turned_away(*why, sender),
+            Failure::Model(_) | Failure::Panicked | Failure::Distrusted(_) => {}
+        }
+        self.health.record(sender, Outcome::ServerError);
+        self.workers.metrics().errors.inc();
+        let text = picket_base::chain(failure);
+        tracing::error!(error = %text, "prediction failed");
+        Rejected::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 }
 
@@ -140,15 +185,4 @@ impl Parameters {
         })?;
         Ok(Some(RawForm { width, height, format: known }))
     }
-}
-
-fn rejection(failure: &Failure, health: &Health, metrics: &InferenceMetrics) -> Rejected {
-    if let Failure::Decode(error) = failure {
-        return refusal(error);
-    }
-    health.record(Outcome::ServerError);
-    metrics.errors.inc();
-    let text = picket_base::chain(failure);
-    tracing::error!(error = %text, "prediction failed");
-    Rejected::new(StatusCode::INTERNAL_SERVER_ERROR, text)
 }

@@ -6,10 +6,19 @@ use warp::http::HeaderMap;
 
 use super::pattern::Segments;
 use crate::http::listener::{BodyStream, Head};
+use crate::peer::Peer;
+
+/// Who asks: clients wait for other threads than the command line does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    Client,
+    Operator,
+}
 
 /// A request whose path a route has taken apart.
 pub struct Request {
     head: Arc<Head>,
+    asker: Asker,
     segments: Segments,
     body: BodyStream,
 }
@@ -17,10 +26,20 @@ pub struct Request {
 impl Request {
     pub(super) fn new(
         head: Arc<Head>,
+        asker: Asker,
         segments: Vec<(&'static str, String)>,
         body: BodyStream,
     ) -> Request {
-        Request { head, segments, body }
+        Request { head, asker, segments, body }
+    }
+
+    pub fn asker(&self) -> Asker {
+        self.asker
+    }
+
+    /// Gives the address that it came from, which the listener has noted.
+    pub fn peer(&self) -> Peer {
+        self.head.peer
     }
 
     pub fn headers(&self) -> &HeaderMap {

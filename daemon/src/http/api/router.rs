@@ -11,9 +11,10 @@ use warp::reply::{Reply, Response};
 
 use super::admin::Admin;
 use super::auth::Token;
+use super::doors::Doors;
 use super::pattern::{self, Segments};
 use super::rejected::Rejected;
-use super::request::Request;
+use super::request::{Asker, Request};
 use super::state::Api;
 use crate::http::listener::{BodyStream, Head, Routes};
 
@@ -34,6 +35,15 @@ enum Surface {
     Probe,
     /// The socket that only this daemon's user may open: what the command line asks.
     Control,
+}
+
+impl Surface {
+    fn asker(self) -> Asker {
+        match self {
+            Surface::Api | Surface::Probe => Asker::Client,
+            Surface::Control => Asker::Operator,
+        }
+    }
 }
 
 /// One line of the table.
@@ -62,7 +72,7 @@ const CONTROL: &[Surface] = &[Surface::Control];
 const READERS: &[Surface] = &[Surface::Api, Surface::Control];
 
 /// Everything that the listeners serve; docs/openapi.yaml says the same of the API's.
-static ROUTES: [Route; 10] = [
+static ROUTES: [Route; 12] = [
     post(
         "/predict",
         API,
@@ -76,21 +86,39 @@ static ROUTES: [Route; 10] = [
     get(
         "/predictions",
         READERS,
-        Handler::Api(|api, request| {
-            Box::pin(async move { api.log.predictions(request.query()).await })
-        }),
+        Handler::Api(|api, request| Box::pin(async move { api.log.predictions(request).await })),
     ),
-    get("/stats", API, Handler::Api(|api, _| Box::pin(async move { Ok(api.log.stats()) }))),
+    get(
+        "/stats",
+        API,
+        Handler::Api(|api, request| Box::pin(async move { api.log.stats(request).await })),
+    ),
     get("/health", PROBES, Handler::Admin(|admin, _| admin.health())),
     get("/ready", PROBES, Handler::Admin(|admin, request| admin.ready(request.query()))),
     get("/metrics", PROBES, Handler::Admin(|admin, _| admin.render_metrics())),
     get("/openapi.yaml", API, Handler::Admin(|_, _| openapi())),
-    get("/verify", CONTROL, Handler::Api(|api, _| Box::pin(async move { api.log.verify().await }))),
+    get(
+        "/verify",
+        CONTROL,
+        Handler::Api(|api, request| Box::pin(async move { api.log.verify(request).await })),
+    ),
     get(
         "/records",
         CONTROL,
+        Handler::Api(|api, request| Box::pin(async move { api.log.records(request).await })),
+    ),
+    post(
+        "/reload",
+        CONTROL,
         Handler::Api(|api, request| {
-            Box::pin(async move { api.log.records(request.query()).await })
+            Box::pin(async move { api.reload.reload(request.query()).await })
+        }),
+    ),
+    get(
+        "/removal",
+        CONTROL,
+        Handler::Api(|api, request| {
+            Box::pin(async move { api.reload.removal(request.query()).await })
         }),
     ),
 ];
@@ -105,8 +133,8 @@ const fn post(path: &'static str, on: &'static [Surface], handler: Handler) -> R
 
 /// Serves everything that clients may ask.
 pub fn api_routes(api: Arc<Api>) -> Routes {
-    let token = api.token.clone();
-    Router { token, ..Router::of(Surface::Api, api.admin.clone(), Some(api)) }.routes()
+    let (token, doors) = (api.token.clone(), api.doors.clone());
+    Router { token, doors, ..Router::of(Surface::Api, api.admin.clone(), Some(api)) }.routes()
 }
 
 /// Serves /health, /ready and /metrics: all of the probe listener's surface.
@@ -125,13 +153,14 @@ struct Router {
     table: &'static [Route],
     surface: Surface,
     token: Option<Arc<Live<Token>>>,
+    doors: Arc<Doors>,
     admin: Arc<Admin>,
     api: Option<Arc<Api>>,
 }
 
 impl Router {
     fn of(surface: Surface, admin: Arc<Admin>, api: Option<Arc<Api>>) -> Router {
-        Router { table: &ROUTES, surface, token: None, admin, api }
+        Router { table: &ROUTES, surface, token: None, doors: Arc::default(), admin, api }
     }
 
     fn routes(self) -> Routes {
@@ -144,16 +173,26 @@ impl Router {
 
     /// Answers a request, and counts it if there was nothing of substance to answer.
     async fn answer(&self, head: Arc<Head>, body: BodyStream) -> Response {
-        self.respond(head, body).await.unwrap_or_else(|rejected| {
+        let mut response = self.respond(head.clone(), body).await.unwrap_or_else(|rejected| {
             self.admin.metrics.rejected(rejected.status.as_u16());
             rejected.into_response()
-        })
+        });
+        self.doors.sign(&head.headers, &mut response);
+        response
     }
 
     async fn respond(&self, head: Arc<Head>, body: BodyStream) -> Result<Response, Rejected> {
+        let asked = self.doors.addressed(&head)?;
+        // A browser asks without the token whether it may send one.
+        if let Some(answer) = self.doors.preflight(&head, &self.methods()) {
+            return Ok(answer);
+        }
         self.admit(&head.headers)?;
         let (route, segments) = self.find(&head)?;
-        let request = Request::new(head, segments, body);
+        if route.changes() {
+            self.doors.own_site(&head, asked.as_ref())?;
+        }
+        let request = Request::new(head, self.surface.asker(), segments, body);
         match (&route.handler, &self.api) {
             (Handler::Admin(answer), _) => Ok(answer(&self.admin, &request)),
             (Handler::Api(answer), Some(api)) => answer(api.clone(), request).await,
@@ -168,6 +207,17 @@ impl Router {
         token.get().check(headers).map_err(|why| {
             Rejected::new(StatusCode::UNAUTHORIZED, why).with_header(WWW_AUTHENTICATE, CHALLENGE)
         })
+    }
+
+    /// Lists every method that this listener serves somewhere: a preflight is not told more.
+    fn methods(&self) -> String {
+        let mut methods = vec!["HEAD"];
+        for route in self.table.iter().filter(|route| route.on.contains(&self.surface)) {
+            if !methods.contains(&route.method.as_str()) {
+                methods.push(route.method.as_str());
+            }
+        }
+        methods.join(", ")
     }
 
     /// Finds the row of a request, and what its path has for the named segments.
@@ -198,6 +248,12 @@ impl Route {
         self.method == *method || (self.method == Method::GET && *method == Method::HEAD)
     }
 
+    /// Whether it may change something, or cost work, for which other sites' pages have no say. That
+    /// follows from its method, so that no row can forget it.
+    fn changes(&self) -> bool {
+        !self.method.is_safe()
+    }
+
     /// Gives the methods as `Allow` states them.
     fn allow(&self) -> &str {
         if self.method == Method::GET { "GET, HEAD" } else { self.method.as_str() }
@@ -222,6 +278,7 @@ mod tests {
     use crate::http::HttpMetrics;
     use crate::inference::InferenceMetrics;
     use crate::metrics::Registry;
+    use crate::peer::Peer;
     use crate::recording::LogMetrics;
 
     /// Answers with what the path has for its named segments.
@@ -273,10 +330,16 @@ mod tests {
 
     /// Status, `Allow` and body.
     fn ask(router: &Router, method: &str, path: &str) -> (u16, String, String) {
-        let request = warp::http::Request::builder().method(method).uri(path).body(()).unwrap();
+        let request = warp::http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "box")
+            .body(())
+            .unwrap();
         let (head, ()) = request.into_parts();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let answer = runtime.block_on(router.answer(Arc::new(head), Box::pin(Nothing)));
+        let answer = runtime
+            .block_on(router.answer(Arc::new(Head::new(head, Peer::Local)), Box::pin(Nothing)));
         let allow = answer.headers().get(ALLOW).map_or("", |allow| allow.to_str().unwrap());
         let (status, allow) = (answer.status().as_u16(), allow.to_string());
         let body = http_body_util::BodyExt::collect(answer.into_body());
@@ -333,6 +396,15 @@ mod tests {
             (Surface::Api, "/verify"),
         ] {
             assert_eq!(ask(&router(&ROUTES, surface), "GET", path).0, 404, "{path}");
+        }
+    }
+
+    /// Rows that change something get the check for cross-site requests by their method alone.
+    #[test]
+    fn whatever_is_not_only_read_is_kept_from_other_sites() {
+        for route in ROUTES.iter().chain(&MODELS) {
+            let reads = route.method == Method::GET;
+            assert_eq!(route.changes(), !reads, "{} {}", route.method, route.path);
         }
     }
 

@@ -5,19 +5,23 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use picket_base::budget::{Budget, Class, Exhausted, Taken};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::connection::{Counted, Serving};
-use super::limits::TURNED_AWAY_MAX;
-use super::listen::{Accepted, AsyncListener, Listener};
-use super::permits::{Full, Permits};
+use super::limits::{CONNECTION_BYTES, TLS_BYTES, TURNED_AWAY_MAX};
+use super::listen::{Accepted, AsyncListener, Connected, Listener};
+use super::pace::{Pace, Patience};
+use super::permits::{Full, Permits, share};
 use super::routes::Routes;
 use super::tls::Tls;
 use crate::health::Heartbeat;
 use crate::http::metrics::{Dropped, HttpMetrics};
+use crate::memory::Shares;
 
-/// Pause after a failed accept, as when file descriptors run out: the next would fail as well.
+/// Pause after an accept that fails for want of something, as of file descriptors: the next would
+/// fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Connections that the kernel may keep for us to accept: what std asks for.
@@ -32,24 +36,22 @@ const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// The runtime beats this often.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Threads for work that may block: parsing batches, reading pages.
-const BLOCKING_THREADS: usize = 2;
-
-/// These threads are kept for so long when idle.
-const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(10);
-
 /// A listener before its start.
 pub struct Server {
     /// `api` or `probe`: the thread's name and the log's `listener`.
     pub name: &'static str,
     pub connections_max: usize,
-    /// Connections from one address, of these.
+    /// Connections from one address, of these. It never has all.
     pub per_address_max: usize,
+    pub patience: Patience,
     /// Longest wait for open requests after `stop`.
     pub drain_timeout: Duration,
     pub heartbeat: Arc<Heartbeat>,
     pub metrics: Arc<HttpMetrics>,
     pub tls: Option<Arc<Tls>>,
+    /// What connections and answers are taken from; none for a listener that is part of the daemon's own
+    /// memory.
+    pub budget: Option<Budget>,
 }
 
 /// A listener that accepts as soon as it is served.
@@ -75,8 +77,6 @@ impl Opened {
     pub fn serve(self) {
         let Opened { runtime, server, listener, routes, stopped } = self;
         runtime.block_on(server.serve(listener, routes, stopped));
-        // A page being read is not worth waiting for.
-        runtime.shutdown_background();
     }
 }
 
@@ -86,14 +86,19 @@ impl Server {
     /// # Errors
     /// When the runtime can't be built or the listener not be registered with it.
     pub fn open(self, listener: Listener, routes: Routes) -> io::Result<(Opened, Stop)> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .max_blocking_threads(BLOCKING_THREADS)
-            .thread_keep_alive(BLOCKING_KEEP_ALIVE)
-            .thread_name(format!("{}-blocking", self.name))
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (stop, stopped) = watch::channel(false);
+        let (asked, share) =
+            (self.per_address_max, share(self.connections_max, self.per_address_max));
+        if share < asked {
+            tracing::info!(
+                listener = self.name,
+                asked,
+                share,
+                "one address gets fewer connections"
+            );
+        }
         tracing::info!(listener = self.name, addr = %listener.address(), "listening");
         let listener = {
             let _guard = runtime.enter();
@@ -116,17 +121,22 @@ impl Server {
             metrics: self.metrics.clone(),
             stopped: stopped.clone(),
             turning_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+            answers: self.budget.clone().map(|budget| Shares::new(budget, Class::Answer)),
+            budget: self.budget.clone(),
         });
         // Each connection holds a sender: the receiver is told when the last has gone.
         let (open, mut all_closed) = mpsc::channel::<()>(1);
+        let door = Door { permits, serving, open, patience: self.patience };
         let mut beat = tokio::time::interval(BEAT_INTERVAL);
-        let mut warned: Option<Instant> = None;
+        let mut complaints = Complaints { listener: self.name, last: None };
+        let mut paused_until = None;
         // After the stop whoever had connected before is let in: the kernel would reset them.
         let mut backlog = None;
         while backlog != Some(0) {
             let accepted = tokio::select! {
                 _ = stopped.changed(), if backlog.is_none() => {
                     backlog = Some(BACKLOG_MAX);
+                    paused_until = None;
                     continue;
                 }
                 () = tokio::time::sleep(BACKLOG_PAUSE), if backlog.is_some() => break,
@@ -134,24 +144,34 @@ impl Server {
                     self.heartbeat.beat();
                     continue;
                 }
-                accepted = listener.accept() => accepted,
+                () = until(paused_until), if paused_until.is_some() => {
+                    paused_until = None;
+                    continue;
+                }
+                accepted = listener.accept(), if paused_until.is_none() => accepted,
             };
             backlog = backlog.map(|left| left - 1);
             match accepted {
-                Ok(accepted) => admit(accepted, &permits, &serving, &open),
+                Ok(Accepted::Connection(connected)) => door.admit(connected),
+                Ok(Accepted::Stranger(user)) => {
+                    door.serving.metrics.dropped(self.name, Dropped::Stranger);
+                    complaints.warn(&format!("user {user} may not ask"));
+                }
                 Err(error) => {
-                    if warned.is_none_or(|at| at.elapsed() > ACCEPT_WARNING_INTERVAL) {
-                        tracing::warn!(listener = self.name, %error, "accept failed");
-                        warned = Some(Instant::now());
+                    if is_of_one_connection(&error) {
+                        continue;
                     }
+                    complaints.warn(&error.to_string());
                     if backlog.is_none() {
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        paused_until = Some(tokio::time::Instant::now() + ACCEPT_PAUSE);
                     }
                 }
             }
+            // Those that are open get their turn: who has sent a request is not taken for silent.
+            tokio::task::yield_now().await;
         }
+        drop(door);
         drop(listener);
-        drop(open);
         self.heartbeat.retire();
         if tokio::time::timeout(self.drain_timeout, all_closed.recv()).await.is_err() {
             tracing::warn!(listener = self.name, "requests were still open at the drain deadline");
@@ -159,31 +179,94 @@ impl Server {
     }
 }
 
-/// Serves a connection on a task of its own. At the limit it is turned away at once, never queued.
-fn admit(
-    Accepted { stream, peer }: Accepted,
-    permits: &Arc<Permits>,
-    serving: &Arc<Serving>,
-    open: &mpsc::Sender<()>,
-) {
-    let (serving, open) = (serving.clone(), open.clone());
-    match permits.take(peer) {
-        Ok(permit) => {
-            let counted = Counted::new(serving.clone());
-            tokio::spawn(async move {
-                serving.connection(stream).await;
-                drop((counted, permit, open));
-            });
-        }
-        Err(full) => {
-            let (why, text) = refusal(full);
-            serving.metrics.dropped(serving.name, why);
-            tokio::spawn(async move {
-                serving.turn_away(stream, &text).await;
-                drop(open);
-            });
+/// Comes at that time.
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells a failure that concerns the connection that was to be accepted, and none behind it
+/// (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, PermissionDenied,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | PermissionDenied
+    )
+}
+
+/// Warns of what is refused before it is a connection, now and then.
+struct Complaints {
+    listener: &'static str,
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    fn warn(&mut self, error: &str) {
+        if self.last.is_none_or(|at| at.elapsed() > ACCEPT_WARNING_INTERVAL) {
+            tracing::warn!(listener = self.listener, error, "accept failed");
+            self.last = Some(Instant::now());
         }
     }
+}
+
+/// Where connections come in.
+struct Door {
+    permits: Arc<Permits>,
+    serving: Arc<Serving>,
+    open: mpsc::Sender<()>,
+    patience: Patience,
+}
+
+impl Door {
+    /// Serves a connection on a task of its own. Where there is no place it is turned away at once,
+    /// never queued.
+    fn admit(&self, connected: Connected) {
+        let (serving, open) = (self.serving.clone(), self.open.clone());
+        let pace = Pace::start(self.patience);
+        let permit = self.permits.take(connected.peer, &pace).map_err(refusal);
+        let admitted = permit.and_then(|permit| Ok((permit, serving.memory().map_err(no_memory)?)));
+        match admitted {
+            Ok(held) => {
+                let counted = Counted::new(serving.clone());
+                tokio::spawn(async move {
+                    serving.connection(connected, pace).await;
+                    drop((counted, held, open));
+                });
+            }
+            Err((why, text)) => {
+                serving.metrics.dropped(serving.name, why);
+                tokio::spawn(async move {
+                    serving.turn_away(connected.stream, &text).await;
+                    drop(open);
+                });
+            }
+        }
+    }
+}
+
+impl Serving {
+    /// Takes a connection's memory; none where none is counted.
+    fn memory(&self) -> Result<Option<Taken>, Exhausted> {
+        let tls = if self.tls.is_some() { TLS_BYTES } else { 0 };
+        let budget = self.budget.as_ref();
+        budget.map(|budget| budget.take(Class::Connection, CONNECTION_BYTES + tls)).transpose()
+    }
+}
+
+fn no_memory(full: Exhausted) -> (Dropped, String) {
+    (Dropped::Memory, full.to_string())
 }
 
 /// Gives the reason as the metrics and as the client are told.

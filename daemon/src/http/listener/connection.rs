@@ -9,31 +9,41 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use picket_base::budget::Budget;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use warp::http::StatusCode;
-use warp::http::header::{CONNECTION, HeaderValue};
 use warp::reply::Response;
 
+use super::arriving::Arriving;
 use super::fixed::{self, error_response};
+use super::keep_alive;
 use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
-use super::listen::Stream;
+use super::listen::{Connected, Stream};
 use super::pace::{DRAIN_HEAD_TIMEOUT, Overdue, Pace, Paced};
-use super::routes::Routes;
+use super::peer::Peer;
+use super::routes::{Head, Routes};
+use super::tcp::Vanishing;
 use super::tls::Tls;
+use super::unread::Unread;
 use crate::http::metrics::{Dropped, HttpMetrics};
+use crate::memory::Shares;
 
 /// A TLS handshake must end within this time.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client has so long to take its last answer and go.
 const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a client is told whose request had not come when its connection made room for another.
+const MADE_ROOM: &str = "too many connections are open, and this one had sent no whole request";
 
 /// Bytes that it may send meanwhile: a socket that is closed with some of them unread resets the
 /// connection, and the answer may be lost with it.
@@ -47,6 +57,10 @@ pub(super) struct Serving {
     pub metrics: Arc<HttpMetrics>,
     pub stopped: watch::Receiver<bool>,
     pub turning_away: Arc<Semaphore>,
+    /// What answers are taken from; none where they are never refused.
+    pub budget: Option<Budget>,
+    /// What the memory of answers is taken from, where it is counted.
+    pub answers: Option<Arc<Shares>>,
 }
 
 /// A connection in the count of those that are open, however it ends.
@@ -72,6 +86,19 @@ enum End {
     /// hyper is done with it, in order or with this error.
     Hyper(Option<hyper::Error>),
     Overdue(Overdue),
+    /// Another got its place while it waited for its client.
+    Displaced,
+    /// Its client has reset it.
+    Vanished,
+}
+
+/// What is still to be said to a client whose connection ends.
+enum LastWords {
+    None,
+    /// The client gets time to take it.
+    Parting(Vec<u8>),
+    /// There is no time.
+    Hasty(Vec<u8>),
 }
 
 /// Gives what a route answers; None when it panics, which then ends its request and nothing else.
@@ -85,31 +112,67 @@ async fn unwound<A, E>(answer: impl Future<Output = Result<A, E>>) -> Option<A> 
 }
 
 impl Serving {
-    pub async fn connection(&self, stream: Box<dyn Stream>) {
-        let Some(tls) = &self.tls else { return self.requests(stream).await };
+    /// Serves a connection until its client has taken its leave.
+    pub async fn connection(&self, connected: Connected, pace: Pace) {
+        let Connected { stream, peer, vanishing } = connected;
+        let stream = match &self.tls {
+            None => stream,
+            Some(tls) => match self.handshake(tls, stream, &pace).await {
+                Some(stream) => stream,
+                None => return,
+            },
+        };
+        let (stream, end) = self.requests(stream, peer, &pace, &vanishing).await;
+        match self.last_words(end, &pace) {
+            LastWords::None => {}
+            LastWords::Parting(answer) => tokio::select! {
+                () = self.part(stream, &answer) => {}
+                () = pace.displaced() => {}
+            },
+            LastWords::Hasty(answer) => part_hastily(stream, &answer).await,
+        }
+    }
+
+    async fn handshake(
+        &self,
+        tls: &Tls,
+        stream: Box<dyn Stream>,
+        pace: &Pace,
+    ) -> Option<Box<dyn Stream>> {
         let mut stopped = self.stopped.clone();
-        let handshake = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
         let drain = async {
             let _ = stopped.wait_for(|stopped| *stopped).await;
             sleep(DRAIN_HEAD_TIMEOUT).await;
         };
         let secured = tokio::select! {
-            secured = handshake => secured,
-            () = drain => return,
+            biased;
+            secured = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => secured,
+            () = pace.displaced() => {
+                self.metrics.dropped(self.name, Dropped::Displaced);
+                return None;
+            }
+            () = drain => return None,
         };
         match secured {
-            Ok(Ok(stream)) => self.requests(stream).await,
+            Ok(Ok(stream)) => {
+                pace.secured();
+                return Some(stream);
+            }
             Ok(Err(error)) => tracing::debug!(listener = self.name, %error, "no TLS"),
             Err(_) => self.metrics.dropped(self.name, Dropped::Handshake),
         }
+        None
     }
 
-    async fn requests(&self, stream: Box<dyn Stream>) {
-        let pace = Pace::start();
-        let service = service_fn(|request| {
-            pace.request_arrived();
-            self.answer(&pace, request)
-        });
+    /// Answers requests until the connection can't go on, and gives its socket back.
+    async fn requests(
+        &self,
+        stream: Box<dyn Stream>,
+        peer: Peer,
+        pace: &Pace,
+        vanishing: &Vanishing,
+    ) -> (Box<dyn Stream>, End) {
+        let service = service_fn(|request| self.answer(pace, peer, request));
         let paced = Paced::new(stream, pace.clone(), self.metrics.clone());
         let mut connection = http1::Builder::new()
             // Deadlines are those of Pace, which tells an idle client from a slow one.
@@ -120,17 +183,22 @@ impl Serving {
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(paced), service);
         let mut stopped = self.stopped.clone();
+        let mut alarm = pin!(pace.alarm());
         let end = loop {
             tokio::select! {
                 // The connection first: on a stop it takes what has come by then.
                 biased;
                 ended = &mut connection => break End::Hyper(ended.err()),
-                () = sleep_until(pace.deadline().0) => {
-                    // Whatever has moved since has moved the deadline.
-                    let (deadline, overdue) = pace.deadline();
-                    if deadline <= Instant::now() {
-                        break End::Overdue(overdue);
+                overdue = poll_fn(|cx| pace.poll_overdue(alarm.as_mut(), cx)) => {
+                    break End::Overdue(overdue);
+                }
+                () = vanishing.vanished() => break End::Vanished,
+                () = pace.displaced() => {
+                    if pace.waiting().is_some() {
+                        break End::Displaced;
                     }
+                    // Its request has come meanwhile, and is the last one.
+                    Pin::new(&mut connection).graceful_shutdown();
                 }
                 _ = stopped.wait_for(|stopped| *stopped), if !pace.is_stopping() => {
                     pace.stopping();
@@ -142,54 +210,86 @@ impl Serving {
                 }
             }
         };
-        if let Some(answer) = self.last_words(end, &pace) {
-            let stream = connection.into_parts().io.into_inner().into_inner();
-            self.part(stream, &answer).await;
-        }
+        (connection.into_parts().io.into_inner().into_inner(), end)
     }
 
     async fn answer(
         &self,
         pace: &Pace,
+        peer: Peer,
         request: Request<Incoming>,
-    ) -> Result<Response, Infallible> {
+    ) -> Result<
+        warp::http::Response<impl Body<Data = Bytes, Error = warp::Error> + use<>>,
+        Infallible,
+    > {
         let (head, body) = request.into_parts();
-        let mut answer = if head.uri.path_and_query().is_some() {
-            unwound(self.routes.answer(head, body)).await.unwrap_or_else(|| self.fault())
+        let (body, rest) = Arriving::new(body, &head.headers, pace.clone());
+        let keep_alive = keep_alive::is_wanted(head.version, &head.headers);
+        let answer = if head.uri.path_and_query().is_some() {
+            let answer = self.routes.answer(Head::new(head, peer), body);
+            unwound(answer).await.unwrap_or_else(|| self.fault())
         } else {
             self.refuse(StatusCode::BAD_REQUEST, "the request's target is no path")
         };
-        pace.request_answered();
-        if pace.is_stopping() {
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        rest.throw_away(pace).await;
+        let goes_on = pace.request_answered() && keep_alive;
+        let mut answer = self.unread(answer, peer, pace);
+        keep_alive::state(answer.headers_mut(), goes_on.then(|| pace.idle_secs()));
         Ok(answer)
     }
 
-    /// Gives what is still to be said to a client whose connection ends. None for one that is left
-    /// without a word, at once.
-    fn last_words(&self, end: End, pace: &Pace) -> Option<Vec<u8>> {
+    /// Takes the memory of an answer until its client has read it.
+    fn unread(
+        &self,
+        answer: Response,
+        peer: Peer,
+        pace: &Pace,
+    ) -> warp::http::Response<impl Body<Data = Bytes, Error = warp::Error> + use<>> {
+        let (head, body) = answer.into_parts();
+        match Unread::new(body, self.answers.as_ref(), peer, pace) {
+            Ok(body) => warp::http::Response::from_parts(head, body),
+            Err(full) => {
+                let refusal = self.refuse(StatusCode::SERVICE_UNAVAILABLE, &full.to_string());
+                let (head, body) = refusal.into_parts();
+                let body = Unread::new(body, None, peer, pace)
+                    .expect("what takes no memory is not refused");
+                warp::http::Response::from_parts(head, body)
+            }
+        }
+    }
+
+    fn last_words(&self, end: End, pace: &Pace) -> LastWords {
         match end {
             End::Hyper(Some(error)) if error.is_parse_version_h2() => {
-                Some(self.refusal(400, "HTTP/2 without TLS is not spoken here, use HTTP/1.1"))
+                let why = "HTTP/2 without TLS is not spoken here, use HTTP/1.1";
+                LastWords::Parting(self.refusal(400, why))
             }
             End::Hyper(Some(error)) if error.is_incomplete_message() && pace.owes_nothing() => {
-                Some(self.refusal(400, "the connection ended in the middle of a request's head"))
+                let why = "the connection ended in the middle of a request's head";
+                LastWords::Parting(self.refusal(400, why))
             }
             // hyper has said its last word; what the client sends on must not take it back.
-            End::Hyper(_) => Some(Vec::new()),
-            End::Overdue(Overdue::Idle) => None,
+            End::Hyper(_) => LastWords::Parting(Vec::new()),
+            End::Overdue(Overdue::Idle) | End::Vanished => LastWords::None,
             End::Overdue(Overdue::Write) => {
                 self.metrics.dropped(self.name, Dropped::Write);
-                None
+                LastWords::None
             }
             End::Overdue(Overdue::Head(limit)) => {
                 self.metrics.dropped(self.name, Dropped::Head);
                 let text =
                     format!("the request's head did not arrive within {} s", limit.as_secs());
-                Some(fixed::answer(408, &text))
+                LastWords::Parting(fixed::answer(408, &text))
             }
-            End::Overdue(Overdue::Stopping) => Some(fixed::answer(503, "shutting down")),
+            End::Overdue(Overdue::Stopping) => {
+                LastWords::Parting(fixed::answer(503, "shutting down"))
+            }
+            End::Displaced => {
+                self.metrics.dropped(self.name, Dropped::Displaced);
+                // To a client that has its answer, the next one would be another request's.
+                let answer = pace.expects_an_answer().then(|| fixed::answer(503, MADE_ROOM));
+                LastWords::Hasty(answer.unwrap_or_default())
+            }
         }
     }
 
@@ -210,7 +310,7 @@ impl Serving {
     }
 
     /// Tells a client that there is no room for it.
-    pub async fn turn_away(&self, mut stream: Box<dyn Stream>, why: &str) {
+    pub async fn turn_away(&self, stream: Box<dyn Stream>, why: &str) {
         // Who expects a handshake understands nothing else.
         if self.tls.is_some() {
             return;
@@ -219,11 +319,7 @@ impl Serving {
         if let Ok(_permit) = self.turning_away.clone().try_acquire_owned() {
             self.part(stream, &answer).await;
         } else {
-            poll_fn(|cx| {
-                let _ = Pin::new(&mut stream).poll_write(cx, &answer);
-                Poll::Ready(())
-            })
-            .await;
+            part_hastily(stream, &answer).await;
         }
     }
 
@@ -242,17 +338,27 @@ impl Serving {
     }
 }
 
+/// Writes what fits into the socket, and closes.
+async fn part_hastily(mut stream: Box<dyn Stream>, answer: &[u8]) {
+    poll_fn(|cx| {
+        if !answer.is_empty() {
+            let _ = Pin::new(&mut stream).poll_write(cx, answer);
+        }
+        let _ = Pin::new(&mut stream).poll_shutdown(cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::listener::pace::Patience;
     use warp::Reply;
 
-    #[test]
-    fn a_route_that_panics_answers_500_and_the_connection_goes_on() {
-        let routes = Routes::new(|head, _| async move {
-            assert!(head.uri.path() != "/panic", "as it must not");
-            "well".into_response()
-        });
+    /// What a client of the routes gets for these requests, the last of which ends the connection. Its
+    /// socket takes so many bytes at a time.
+    fn answers(routes: Routes, requests: &[u8], socket_bytes: usize) -> Vec<u8> {
         let (_stop, stopped) = watch::channel(false);
         let serving = Serving {
             name: "api",
@@ -261,19 +367,56 @@ mod tests {
             metrics: Arc::new(HttpMetrics::new(&crate::metrics::Registry::new())),
             stopped,
             turning_away: Arc::new(Semaphore::new(1)),
+            budget: None,
+            answers: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (mut client, server) = tokio::io::duplex(1 << 16);
-        let answers = runtime.block_on(async {
-            let requests =
-                b"GET /panic HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+        let (mut client, server) = tokio::io::duplex(socket_bytes);
+        runtime.block_on(async {
             client.write_all(requests).await.unwrap();
-            serving.connection(Box::new(server)).await;
-            let mut answers = String::new();
-            client.read_to_string(&mut answers).await.unwrap();
+            let connected = Connected {
+                stream: Box::new(server),
+                peer: Peer::Local,
+                vanishing: Vanishing::untold(),
+            };
+            let minute = Duration::from_secs(60);
+            let pace = Pace::start(Patience { head: minute, idle: minute, answer: minute });
+            let mut answers = Vec::new();
+            let served = serving.connection(connected, pace);
+            let (_, read) = tokio::join!(served, client.read_to_end(&mut answers));
+            read.unwrap();
             answers
+        })
+    }
+
+    #[test]
+    fn a_route_that_panics_answers_500_and_the_connection_goes_on() {
+        let routes = Routes::new(|head, _| async move {
+            assert!(head.uri.path() != "/panic", "as it must not");
+            "well".into_response()
         });
+        let requests = b"GET /panic HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+        let answers = String::from_utf8(answers(routes, requests, 1 << 16)).unwrap();
         assert!(answers.starts_with("HTTP/1.1 500"), "{answers}");
         assert!(answers.contains("{\"error\":\"the request panicked\"}HTTP/1.1 200"), "{answers}");
+    }
+    /// A refusal of hyper's own is told by how it begins, and by when it comes.
+    #[test]
+    fn an_answer_that_reads_like_a_refusal_comes_as_it_is() {
+        let text = "HTTP/1.1 400".repeat(10_000);
+        let whole = text.clone();
+        let routes = Routes::new(move |_, _| {
+            let whole = whole.clone();
+            async move { whole.into_response() }
+        });
+        let requests = b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+        for socket_bytes in [1 << 10, 12 << 10, 1 << 18] {
+            let answers =
+                String::from_utf8(answers(routes.clone(), requests, socket_bytes)).unwrap();
+            let bodies: Vec<&str> = answers.split("\r\n\r\n").skip(1).collect();
+            assert_eq!(bodies.len(), 2, "{socket_bytes}");
+            assert!(bodies[0].starts_with(&text), "{socket_bytes}");
+            assert!(bodies[1] == text, "{socket_bytes}");
+        }
     }
 }

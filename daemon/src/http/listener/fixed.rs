@@ -1,6 +1,7 @@
 //! Answers without substance: an error in JSON, as a response where a request asked, and as bytes for
 //! connections that are turned away and for heads that are no HTTP or never come.
 
+use picket_base::printable;
 use serde_json::json;
 use warp::http::StatusCode;
 use warp::http::header::{HeaderValue, RETRY_AFTER};
@@ -11,9 +12,10 @@ use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 /// Seconds after which a client that was turned away should try again.
 const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("1");
 
-/// Answers a request with an error.
+/// Answers a request with an error. What the text repeats of the request is escaped: a person may read
+/// it on a terminal.
 pub(in crate::http) fn error_response(status: StatusCode, text: &str) -> Response {
-    let body = warp::reply::json(&json!({ "error": text }));
+    let body = warp::reply::json(&json!({ "error": printable(text) }));
     let mut response = warp::reply::with_status(body, status).into_response();
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECS);
@@ -30,7 +32,7 @@ pub(super) fn answer(status: u16, text: &str) -> Vec<u8> {
         431 => ("Request Header Fields Too Large", ""),
         _ => ("Service Unavailable", "retry-after: 1\r\n"),
     };
-    let body = json!({ "error": text }).to_string();
+    let body = json!({ "error": printable(text) }).to_string();
     format!(
         "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\
          connection: close\r\n\r\n{body}",

@@ -2,20 +2,28 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{self as unix, UnixListener, UnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::peer::Peer;
+use super::tcp::{Tcp, Vanishing};
 use crate::endpoint::Endpoint;
-use crate::os::{self, Inherited};
+use crate::os::{self, Inherited, NearPath};
 
 /// Mode of a socket's file: its owner and its group may connect.
 const SOCKET_MODE: u32 = 0o660;
+
+/// The same of a socket that is its owner's alone.
+const PRIVATE_MODE: u32 = 0o600;
+
+/// What a socket is called until it is whole.
+const MAKING: &str = "new";
 
 /// Bytes for each connection that the kernel holds of an answer that its client does not read.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
@@ -47,6 +55,13 @@ pub struct BindError {
     source: io::Error,
 }
 
+impl BindError {
+    /// Why the kernel refused.
+    pub fn cause(&self) -> &io::Error {
+        &self.source
+    }
+}
+
 impl Listener {
     /// Listens at an address of our own.
     ///
@@ -55,12 +70,14 @@ impl Listener {
     /// text lacks.
     pub fn bind(endpoint: &Endpoint) -> Result<Listener, BindError> {
         let bound = match endpoint {
-            Endpoint::Tcp(addr) => TcpListener::bind(addr).and_then(Listener::tcp),
-            Endpoint::Unix(path) => SocketFile::bind(path).map(|(socket, file)| Listener {
-                socket: Socket::Unix(socket),
-                address: endpoint.to_string(),
-                file: Some(file),
-            }),
+            Endpoint::Tcp(addr) => os::listen(*addr).and_then(Listener::tcp),
+            Endpoint::Unix(path) => {
+                SocketFile::bind(path, SOCKET_MODE).map(|(socket, file)| Listener {
+                    socket: Socket::Unix(socket),
+                    address: endpoint.to_string(),
+                    file: Some(file),
+                })
+            }
         };
         bound.map_err(|source| BindError { address: endpoint.to_string(), source })
     }
@@ -92,21 +109,27 @@ impl Listener {
         Ok(Listener { socket: Socket::Tcp(listener), address, file: None })
     }
 
-    /// Listens on a socket without a file, which answers only its own user and root. It needs no disk, and
-    /// a killed daemon leaves none behind.
+    /// Listens on a socket that answers only its own user and root.
     ///
     /// # Errors
-    /// When another process has the name.
-    pub fn local(name: &str) -> Result<Listener, BindError> {
-        let address = format!("@{name}");
-        let bind = || UnixListener::bind_addr(&unix::SocketAddr::from_abstract_name(name)?);
-        match bind() {
-            Ok(socket) => Ok(Listener { socket: Socket::Private(socket), address, file: None }),
+    /// When another process listens there, another file is in its place, or the disk refuses.
+    pub fn private(path: &Path) -> Result<Listener, BindError> {
+        let address = format!("unix:{}", path.display());
+        match SocketFile::bind(path, PRIVATE_MODE) {
+            Ok((socket, file)) => {
+                Ok(Listener { socket: Socket::Private(socket), address, file: Some(file) })
+            }
             Err(source) => Err(BindError { address, source }),
         }
     }
 
-    pub(super) fn address(&self) -> &str {
+    /// Whether only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        let Socket::Tcp(listener) = &self.socket else { return true };
+        listener.local_addr().is_ok_and(|addr| addr.ip().to_canonical().is_loopback())
+    }
+
+    pub fn address(&self) -> &str {
         &self.address
     }
 
@@ -140,17 +163,19 @@ struct SocketFile {
 impl SocketFile {
     /// Makes the socket under another name, gives it its mode, and moves it into place: nobody finds it
     /// half made, and one that a killed daemon left behind is replaced.
-    fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-        refuse_if_in_use(path)?;
-        let making = path.with_added_extension("new");
-        match fs::remove_file(&making) {
+    fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
+        let near = NearPath::of(path)?;
+        refuse_if_in_use(near.path())?;
+        let making = NearPath::of(&path.with_added_extension(MAKING))?;
+        let making = making.path();
+        match fs::remove_file(making) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(&making)?;
-        fs::set_permissions(&making, fs::Permissions::from_mode(SOCKET_MODE))?;
-        let metadata = fs::symlink_metadata(&making)?;
-        fs::rename(&making, path)?;
+        let listener = UnixListener::bind(making)?;
+        fs::set_permissions(making, fs::Permissions::from_mode(mode))?;
+        let metadata = fs::symlink_metadata(making)?;
+        fs::rename(making, path)?;
         let path = path.to_path_buf();
         Ok((listener, SocketFile { path, device: metadata.dev(), inode: metadata.ino() }))
     }
@@ -201,10 +226,25 @@ enum AsyncSocket {
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Who has connected; a Unix socket's peer has no address.
-pub(super) struct Accepted {
+/// What a listener's queue held.
+pub(super) enum Accepted {
+    Connection(Connected),
+    /// Another user's process at a socket that answers its own user only.
+    Stranger(u32),
+}
+
+/// Who has connected.
+pub(super) struct Connected {
     pub stream: Box<dyn Stream>,
-    pub peer: Option<IpAddr>,
+    pub peer: Peer,
+    pub vanishing: Vanishing,
+}
+
+impl Connected {
+    fn local(stream: tokio::net::UnixStream) -> Accepted {
+        let vanishing = Vanishing::untold();
+        Accepted::Connection(Connected { stream: Box::new(stream), peer: Peer::Local, vanishing })
+    }
 }
 
 impl AsyncListener {
@@ -213,19 +253,16 @@ impl AsyncListener {
             AsyncSocket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                Ok(Accepted { stream: Box::new(stream), peer: Some(peer.ip()) })
+                let (stream, vanishing) = Tcp::new(stream);
+                let (stream, peer) = (Box::new(stream), Peer::at(peer.ip()));
+                Ok(Accepted::Connection(Connected { stream, peer, vanishing }))
             }
-            AsyncSocket::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok(Accepted { stream: Box::new(stream), peer: None })
-            }
+            AsyncSocket::Unix(listener) => Ok(Connected::local(listener.accept().await?.0)),
             AsyncSocket::Private(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let peer = stream.peer_cred()?.uid();
-                if peer != 0 && peer != os::effective_user() {
-                    return Err(io::Error::other(format!("user {peer} may not ask")));
-                }
-                Ok(Accepted { stream: Box::new(stream), peer: None })
+                let user = stream.peer_cred()?.uid();
+                let is_ours = user == 0 || user == os::effective_user();
+                Ok(if is_ours { Connected::local(stream) } else { Accepted::Stranger(user) })
             }
         }
     }

@@ -8,17 +8,21 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::fixed;
 use crate::http::metrics::HttpMetrics;
 
-/// A head must be there whole so long after the connection's or the request's first moment.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// An idle connection is kept for longer than its client is told by so much: a request that is sent at
+/// the last moment still finds it open.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
 
-/// The next request must begin so long after an answer. A proxy must be the first to close a connection that it
-/// keeps, or it sends a request into a closed one: nginx and the balancers of clouds keep theirs for 60 s.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A client may have to make room for others when a body or an answer has taken so long,
+const SLOW_AFTER: Duration = Duration::from_secs(2);
+
+/// or has not moved for so long.
+const STALLED_AFTER: Duration = Duration::from_millis(250);
 
 /// A client that takes nothing of its answer for this long has gone.
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +32,18 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// After the stop, a connection that was accepted before it has so long for its request.
 pub(super) const DRAIN_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a listener's clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A head must be there whole so long after the connection's or the request's first moment.
+    pub head: Duration,
+    /// The next request must begin so long after an answer, as clients are told.
+    pub idle: Duration,
+    /// A client that has not taken its answer after so long has no better claim than one that says
+    /// nothing.
+    pub answer: Duration,
+}
 
 /// Why a connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +56,18 @@ pub(super) enum Overdue {
     Write,
 }
 
+/// What a connection waits for that its client could do, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// A request: there is none, or a part of its head.
+    Silent(Instant),
+    /// The rest of a body, or that its answer is taken, and not for the first moment.
+    Slow(Instant),
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// Before or in a request's head.
+    /// Before or in a request's head, or in the handshake before it.
     Head { since: Instant },
     /// The request is with its route, which has limits of its own.
     Route,
@@ -50,46 +75,142 @@ enum Phase {
     Idle { since: Instant },
 }
 
-/// Bytes that the client does not take.
+/// Bytes that come or go at the client's pace.
 #[derive(Clone, Copy, Debug)]
-struct Blocked {
+struct Passage {
     since: Instant,
-    /// When it last took any.
+    /// When any last passed.
     moved: Instant,
+}
+
+impl Passage {
+    fn start() -> Passage {
+        let now = Instant::now();
+        Passage { since: now, moved: now }
+    }
+
+    fn slow(self) -> Option<Waiting> {
+        let slow = self.since.elapsed() > SLOW_AFTER || self.moved.elapsed() > STALLED_AFTER;
+        slow.then_some(Waiting::Slow(self.since))
+    }
 }
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    blocked: Option<Blocked>,
+    /// Bytes that the client does not take.
+    blocked: Option<Passage>,
+    /// The body that has not arrived whole.
+    body: Option<Passage>,
     /// A route's answer is not wholly written yet.
     answering: bool,
+    /// The last of that answer is in hyper's hands.
+    handed_over: bool,
     stopping: Option<Instant>,
+    /// Its place has been given to another connection.
+    displaced: bool,
 }
 
-/// Shared by a connection's task, its socket and its routes.
+impl State {
+    fn waiting(&self, patience: Patience) -> Option<Waiting> {
+        match (self.blocked, self.phase, self.body) {
+            (Some(Passage { since, .. }), ..) if since.elapsed() > patience.answer => {
+                Some(Waiting::Silent(since))
+            }
+            (Some(blocked), ..) => blocked.slow(),
+            (None, Phase::Route, body) => body.and_then(Passage::slow),
+            (None, Phase::Head { since } | Phase::Idle { since }, _) => {
+                (!self.answering).then_some(Waiting::Silent(since))
+            }
+        }
+    }
+}
+
+/// Shared by a connection's task, its socket, its routes, and the list of those that have a place.
 #[derive(Clone)]
-pub(super) struct Pace(Arc<Mutex<State>>);
+pub(super) struct Pace(Arc<Shared>);
+
+struct Shared {
+    patience: Patience,
+    state: Mutex<State>,
+    displaced: Notify,
+}
 
 impl Pace {
-    pub fn start() -> Pace {
-        let phase = Phase::Head { since: Instant::now() };
-        let state = State { phase, blocked: None, answering: false, stopping: None };
-        Pace(Arc::new(Mutex::new(state)))
+    pub fn start(patience: Patience) -> Pace {
+        let state = State {
+            phase: Phase::Head { since: Instant::now() },
+            blocked: None,
+            body: None,
+            answering: false,
+            handed_over: false,
+            stopping: None,
+            displaced: false,
+        };
+        Pace(Arc::new(Shared { patience, state: Mutex::new(state), displaced: Notify::new() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("nothing panics while it notes a time")
+        self.0.state.lock().expect("nothing panics while it notes a time")
     }
 
-    pub fn request_arrived(&self) {
-        self.lock().phase = Phase::Route;
+    pub fn is_of(&self, other: &Pace) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
-    pub fn request_answered(&self) {
+    /// Gives the seconds that a client is told it may be idle.
+    pub fn idle_secs(&self) -> u64 {
+        self.0.patience.idle.as_secs()
+    }
+
+    pub fn secured(&self) {
+        self.lock().phase = Phase::Head { since: Instant::now() };
+    }
+
+    pub fn request_arrived(&self, with_body: bool) {
+        let mut state = self.lock();
+        state.phase = Phase::Route;
+        state.body = with_body.then(Passage::start);
+    }
+
+    /// Notes a piece of a body.
+    pub fn body_moved(&self) {
+        if let Some(body) = &mut self.lock().body {
+            body.moved = Instant::now();
+        }
+    }
+
+    pub fn body_arrived(&self) {
+        self.lock().body = None;
+    }
+
+    /// Tells whether the connection goes on behind the answer: what is left of a body ends it.
+    pub fn request_answered(&self) -> bool {
         let mut state = self.lock();
         state.phase = Phase::Idle { since: Instant::now() };
-        state.answering = true;
+        (state.answering, state.handed_over) = (true, false);
+        state.body.take().is_none() && state.stopping.is_none() && !state.displaced
+    }
+
+    /// Notes that hyper has all of the answer: the next flush is its end.
+    pub fn handed_over(&self) {
+        self.lock().handed_over = true;
+    }
+
+    /// Gives what the client could do for the connection to go on. None while the daemon is to act.
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.lock().waiting(self.0.patience)
+    }
+
+    /// Takes the connection's place away; its task is told.
+    pub fn displace(&self) {
+        self.lock().displaced = true;
+        self.0.displaced.notify_one();
+    }
+
+    /// Comes once the place has been taken away, and only once.
+    pub async fn displaced(&self) {
+        self.0.displaced.notified().await;
     }
 
     pub fn stopping(&self) {
@@ -105,6 +226,11 @@ impl Pace {
         matches!(self.lock().phase, Phase::Head { .. })
     }
 
+    /// Tells whether the client has begun a request's head, or could be about to.
+    pub fn expects_an_answer(&self) -> bool {
+        !matches!(self.lock().phase, Phase::Idle { .. })
+    }
+
     /// Tells whether every request has its whole answer.
     pub fn owes_nothing(&self) -> bool {
         let state = self.lock();
@@ -113,16 +239,22 @@ impl Pace {
 
     fn wrote(&self, moved: bool) {
         let mut state = self.lock();
-        let now = Instant::now();
         match &mut state.blocked {
-            Some(blocked) if moved => blocked.moved = now,
-            None if !moved => state.blocked = Some(Blocked { since: now, moved: now }),
+            Some(blocked) if moved => blocked.moved = Instant::now(),
+            None if !moved => state.blocked = Some(Passage::start()),
             _ => {}
         }
     }
 
     fn flushed(&self) {
         let mut state = self.lock();
+        if state.answering && !state.handed_over {
+            // A piece of the answer. Who takes each of them slowly is slow all the same.
+            if let Some(blocked) = &mut state.blocked {
+                blocked.moved = Instant::now();
+            }
+            return;
+        }
         state.answering = false;
         // Idle time counts from when the client could have the whole answer.
         if state.blocked.take().is_some()
@@ -132,18 +264,40 @@ impl Pace {
         }
     }
 
+    /// Goes off at the deadline that holds now.
+    pub fn alarm(&self) -> Sleep {
+        sleep_until(self.deadline().0)
+    }
+
+    /// Comes once the connection has stayed where it is for too long. To be polled after the connection,
+    /// which may have moved to where a nearer deadline holds.
+    pub fn poll_overdue(&self, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<Overdue> {
+        loop {
+            let (deadline, overdue) = self.deadline();
+            if deadline <= Instant::now() {
+                return Poll::Ready(overdue);
+            }
+            // A later deadline is left for when the alarm goes off: most requests move it.
+            if deadline < alarm.deadline() || alarm.is_elapsed() {
+                alarm.as_mut().reset(deadline);
+            }
+            ready!(alarm.as_mut().poll(cx));
+        }
+    }
+
     /// Gives the time to look again, and what it will mean if nothing has moved by then.
-    pub fn deadline(&self) -> (Instant, Overdue) {
+    fn deadline(&self) -> (Instant, Overdue) {
+        let Patience { head, idle, .. } = self.0.patience;
         let state = self.lock();
-        if let Some(Blocked { since, moved }) = state.blocked {
+        if let Some(Passage { since, moved }) = state.blocked {
             return ((moved + WRITE_STALL_TIMEOUT).min(since + WRITE_TIMEOUT), Overdue::Write);
         }
         match (state.phase, state.stopping) {
             (Phase::Head { .. }, Some(stop)) => (stop + DRAIN_HEAD_TIMEOUT, Overdue::Stopping),
-            (Phase::Head { since }, None) => (since + HEAD_TIMEOUT, Overdue::Head(HEAD_TIMEOUT)),
-            (Phase::Idle { since }, _) => (since + IDLE_TIMEOUT, Overdue::Idle),
+            (Phase::Head { since }, None) => (since + head, Overdue::Head(head)),
+            (Phase::Idle { since }, _) => (since + idle + IDLE_GRACE, Overdue::Idle),
             // Not overdue when that time comes, for it moves along.
-            (Phase::Route, _) => (Instant::now() + IDLE_TIMEOUT, Overdue::Idle),
+            (Phase::Route, _) => (Instant::now() + idle, Overdue::Idle),
         }
     }
 }

@@ -8,15 +8,34 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use warp::Filter;
 use warp::filters::BoxedFilter;
+use warp::http::request::Parts;
+use warp::http::{HeaderMap, Method, Uri, Version};
 use warp::reply::Response;
 
+use super::arriving::Arriving;
+use super::peer::Peer;
+
 /// A request without its body. It is moved from hyper to the route: nobody copies its headers.
-pub type Head = warp::http::request::Parts;
+#[derive(Debug)]
+pub struct Head {
+    pub method: Method,
+    pub uri: Uri,
+    pub version: Version,
+    pub headers: HeaderMap,
+    /// Whose shares the request counts against.
+    pub peer: Peer,
+}
+
+impl Head {
+    pub fn new(parts: Parts, peer: Peer) -> Head {
+        let Parts { method, uri, version, headers, .. } = parts;
+        Head { method, uri, version, headers, peer }
+    }
+}
 
 /// The pieces of a request's body, as they arrive.
 pub type BodyStream = Pin<Box<dyn Pieces>>;
@@ -63,7 +82,7 @@ impl Routes {
     pub(super) fn answer(
         &self,
         head: Head,
-        body: Incoming,
+        body: Arriving,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
         let mut request = Request::new(body);
         request.extensions_mut().insert(Arc::new(head));

@@ -1,13 +1,11 @@
 #!/usr/bin/env python3
-"""Write mixed.onnx, a small quantised net of every form that a kernel takes and two that none does,
-and mixed.logits, what ONNX Runtime answers to the golden sample.
+"""Write mixed.onnx, a small quantised net of many forms, and mixed.logits, what ONNX Runtime answers to the golden sample.
 
     .cache/venv/bin/python daemon/tests/data/qconv/make.py
 
 Random weights, some at the ends of their range. In order: u8 with scales per channel and padding in
-the attribute; 1x1 with stride 2; max pooling (not ours); 3x3 with stride 2 behind a Pad node; a Pad
-with another value than the zero point (not ours) before a convolution; a dilated convolution (not
-ours); scales per tensor without a bias.
+the attribute; 1x1 with stride 2; max pooling; 3x3 with stride 2 behind a Pad node; a Pad
+with another value than the zero point before a convolution; a dilated convolution; scales per tensor without a bias.
 """
 import sys
 from pathlib import Path

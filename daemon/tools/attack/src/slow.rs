@@ -64,7 +64,7 @@ pub fn run(picket: &Path, size: Size, verdict: &mut Verdict) -> anyhow::Result<(
     let seen = prober.finish()?;
     let rss = daemon.memory()?;
     let (now, peak) = (rss.now_mib(), rss.peak_mib());
-    for why in ["limit", "address_limit", "head", "write"] {
+    for why in ["limit", "address_limit", "displaced", "head", "write"] {
         let sample =
             format!("picket_http_dropped_connections_total{{listener=\"api\",why=\"{why}\"}}");
         verdict.fact(&format!("dropped by the daemon: {why}"), daemon.metric(&sample)?);

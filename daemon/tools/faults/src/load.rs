@@ -17,6 +17,9 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause of a client that was refused or found nobody.
 const BACK_OFF: Duration = Duration::from_millis(10);
 
+/// What the tags of an outage's batches begin with; their number of records ends them.
+pub const OUTAGE_TAG: &str = "outage";
+
 /// What the stated time of a batch's records counts from; any moment would do.
 const STATED_EPOCH_SECS: f64 = 1_700_000_000.0;
 
@@ -29,6 +32,9 @@ pub struct Plan {
     pub relaxed_predicts: usize,
     /// Of `batch_records` too.
     pub relaxed_batches: usize,
+    /// Clients whose batches are those of an outage, and sent twice under one name.
+    pub outages: usize,
+    pub outage_records: u64,
     /// Between two requests of one client.
     pub pause: Duration,
 }
@@ -41,6 +47,8 @@ impl Default for Plan {
             batch_records: 5,
             relaxed_predicts: 1,
             relaxed_batches: 0,
+            outages: 0,
+            outage_records: 3_000,
             pause: Duration::ZERO,
         }
     }
@@ -101,6 +109,7 @@ enum Kind {
     RelaxedPredict,
     StrictBatch,
     RelaxedBatch,
+    Outage,
 }
 
 impl Load {
@@ -126,6 +135,7 @@ impl Load {
         let kinds = std::iter::repeat_n(Kind::StrictPredict, plan.strict_predicts)
             .chain(std::iter::repeat_n(Kind::StrictBatch, plan.batches))
             .chain(std::iter::repeat_n(Kind::RelaxedBatch, plan.relaxed_batches))
+            .chain(std::iter::repeat_n(Kind::Outage, plan.outages))
             .chain(std::iter::repeat_n(Kind::RelaxedPredict, plan.relaxed_predicts));
         let threads = kinds
             .map(|kind| {
@@ -193,6 +203,7 @@ impl Shared {
                 Kind::StrictPredict => self.predict(&client, api, "?durable=true"),
                 Kind::RelaxedPredict => self.predict(&client, api, ""),
                 Kind::StrictBatch => self.batch(&client, api, "", plan.batch_records),
+                Kind::Outage => self.outage(&client, api, plan.outage_records),
                 Kind::RelaxedBatch => {
                     self.batch(&client, api, "?durable=false", plan.batch_records)
                 }
@@ -249,6 +260,34 @@ impl Shared {
             }
             503 => self.batch_refused(&answer, records),
             status => self.tally.broken(format!("{status} {}", answer.body)),
+        }
+        Ok(())
+    }
+
+    /// The batch of an outage, and the same once more, as if its answer had been lost.
+    fn outage(&self, client: &Client, api: SocketAddr, records: u64) -> anyhow::Result<()> {
+        let number = self.batches.fetch_add(1, Ordering::SeqCst);
+        let tag: Arc<str> = format!("{OUTAGE_TAG}{number}-{records}").into();
+        let mut body = batch(&tag, records, |index| STATED_EPOCH_SECS + (number + index) as f64);
+        body["batch_id"] = (*tag).into();
+        let mut first_id = None;
+        for _ in 0..2 {
+            let answer = client.log(api, "", &body)?;
+            match answer.status {
+                200 => {
+                    self.tally.answered.fetch_add(1, Ordering::SeqCst);
+                    let json = answer.json();
+                    if first_id.as_ref().is_some_and(|first| json["first_id"] != *first) {
+                        self.tally.broken(format!("the resend was stored anew: {json}"));
+                    }
+                    if first_id.is_none() {
+                        self.batch_stored(&json, records, tag.clone());
+                    }
+                    first_id = Some(json["first_id"].clone());
+                }
+                503 => self.batch_refused(&answer, records),
+                status => self.tally.broken(format!("{status} {}", answer.body)),
+            }
         }
         Ok(())
     }

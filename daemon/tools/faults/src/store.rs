@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::Rig;
 use crate::batch::image_id;
-use crate::load::Ack;
+use crate::load::{Ack, OUTAGE_TAG};
 use crate::outcome::Outcome;
 
 /// Reading a store ends by itself within this time, whatever state it is in.
@@ -92,6 +92,10 @@ pub fn export(rig: &Rig, store: &Path) -> anyhow::Result<Export> {
     let mut records = Export::new();
     for line in ended.stdout.lines() {
         let json: Value = serde_json::from_str(line).with_context(|| format!("export: {line}"))?;
+        // Its end mark has none.
+        if json["records"].is_u64() {
+            continue;
+        }
         let id = json["id"].as_u64().with_context(|| format!("export without id: {line}"))?;
         records.insert(id, json["image_id"].as_str().unwrap_or_default().to_string());
     }
@@ -179,6 +183,22 @@ pub fn misplaced(export: &Export, acks: &[Ack]) -> u64 {
     misplaced
 }
 
+/// Batches of outages that are there in part or more than once. Retention may have taken the beginning of
+/// one.
+pub fn torn_outages(export: &Export) -> Vec<String> {
+    let mut indexes: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for image_id in export.values().filter(|image_id| image_id.starts_with(OUTAGE_TAG)) {
+        let Some((tag, index)) = image_id.rsplit_once('.') else { continue };
+        indexes.entry(tag).or_default().extend(index.parse::<u64>());
+    }
+    let torn = indexes.into_iter().filter(|(tag, indexes)| {
+        let records: Option<u64> = tag.rsplit_once('-').and_then(|(_, count)| count.parse().ok());
+        let (first, next) = (indexes[0], indexes[0] + indexes.len() as u64);
+        records != Some(next) || !indexes.iter().copied().eq(first..next)
+    });
+    torn.map(|(tag, indexes)| format!("{tag}: {} records", indexes.len())).collect()
+}
+
 pub fn highest(acks: &[Ack]) -> u64 {
     acks.iter().map(|ack| ack.last).max().unwrap_or(0)
 }
@@ -246,4 +266,23 @@ fn run(mut command: Command) -> anyhow::Result<Option<Ended>> {
     .unzip();
     let status = child.wait()?;
     Ok(stdout.zip(stderr).map(|(stdout, stderr)| Ended { status, stdout, stderr }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn export(ids: &[(&str, std::ops::Range<u64>)]) -> Export {
+        let image_ids =
+            ids.iter().flat_map(|(tag, indexes)| indexes.clone().map(|index| image_id(tag, index)));
+        (1..).zip(image_ids).collect()
+    }
+
+    #[test]
+    fn a_batch_in_part_or_twice_is_torn_and_one_that_retention_has_begun_with_is_not() {
+        let whole = [("b7", 0..2), ("outage1-5", 3..5), ("outage2-3", 0..3)];
+        assert_eq!(torn_outages(&export(&whole)), Vec::<String>::new());
+        let torn = [("outage1-5", 0..4), ("outage2-3", 0..3), ("outage2-3", 0..3)];
+        assert_eq!(torn_outages(&export(&torn)), ["outage1-5: 4 records", "outage2-3: 6 records"]);
+    }
 }

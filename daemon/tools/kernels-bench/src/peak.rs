@@ -5,6 +5,8 @@
 use std::arch::asm;
 use std::time::Instant;
 
+use picket_kernels::Kernel;
+
 /// Passes over all sums; some milliseconds.
 const PASSES: usize = 1_000_000;
 
@@ -22,6 +24,11 @@ pub fn print() {
         .map(|run| format!("\"{}\": {:.1}", run.name, best(run)))
         .collect();
     println!("{{{}}}", rates.join(", "));
+}
+
+/// GMAC/s of one kernel's instruction.
+pub fn of(kernel: Kernel) -> Option<f64> {
+    arch::LOOPS.iter().find(|run| run.name == kernel.name() && (run.is_available)()).map(best)
 }
 
 struct Loop {

@@ -88,7 +88,8 @@ pub fn explained(setting: &Setting, note: &str) -> String {
 pub fn line(setting: &Setting) -> String {
     let key = setting.key;
     let example = setting.example;
-    let is_bare = example.starts_with('[') || example.parse::<u64>().is_ok();
+    let is_list = example.starts_with('[') && example.ends_with(']');
+    let is_bare = is_list || example.parse::<u64>().is_ok();
     match setting.default_to_show() {
         Some(default) => format!("{key} = {default}"),
         None if is_bare => format!("{key} = {example}"),

@@ -49,7 +49,7 @@ impl Picture {
 }
 
 /// Refuses a picture that is declared as another type; raw bytes of no stated form may be any picture.
-fn settle(body: &[u8], declared: MediaType) -> Result<MediaType, DecodeError> {
+pub fn settle(body: &[u8], declared: MediaType) -> Result<MediaType, DecodeError> {
     if declared == MediaType::Json {
         return Ok(declared);
     }
@@ -63,13 +63,18 @@ fn settle(body: &[u8], declared: MediaType) -> Result<MediaType, DecodeError> {
     }
 }
 
-/// A JPEG is decoded at a part of its size where the resize would average the rest away.
-fn jpeg(body: &[u8], spec: &Spec) -> Result<Picture, DecodeError> {
+/// Reads the headers of what is declared as a JPEG.
+pub fn open_jpeg(body: &[u8]) -> Result<Jpeg<'_>, DecodeError> {
     if !body.starts_with(JPEG_START) {
         let reason = "its signature is missing".to_owned();
         return Err(DecodeError::Damaged { format: "jpeg", reason });
     }
-    let jpeg = Jpeg::open(body)?;
+    Jpeg::open(body)
+}
+
+/// A JPEG is decoded at a part of its size where the resize would average the rest away.
+fn jpeg(body: &[u8], spec: &Spec) -> Result<Picture, DecodeError> {
+    let jpeg = open_jpeg(body)?;
     let header = jpeg.header();
     let reduction = reduction(spec, &header);
     let picture = draw(spec, header, reduction, |row| jpeg.read(reduction, row))?;
@@ -87,11 +92,7 @@ fn draw(
     reduction: u32,
     read: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), DecodeError>,
 ) -> Result<Picture, DecodeError> {
-    // What the decoder holds and what the resize holds, which is much less but for extreme shapes.
-    let needed = header.working_bytes.max(Canvas::memory(spec, &header));
-    if needed > DECODED_BYTES_MAX {
-        return Err(DecodeError::Memory { needed });
-    }
+    check_memory(spec, &header)?;
     let mut canvas = Canvas::new(spec, &header, reduction);
     let mut count = 0;
     read(&mut |row| {
@@ -105,6 +106,16 @@ fn draw(
         return Err(DecodeError::Damaged { format: header.format, reason });
     }
     Ok(canvas.finish())
+}
+
+/// Refuses a picture whose decoder holds too much, or the resize, which is much less but for extreme
+/// shapes.
+pub fn check_memory(spec: &Spec, header: &Header) -> Result<(), DecodeError> {
+    let needed = header.working_bytes.max(Canvas::memory(spec, header));
+    if needed > DECODED_BYTES_MAX {
+        return Err(DecodeError::Memory { needed, most: DECODED_BYTES_MAX });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

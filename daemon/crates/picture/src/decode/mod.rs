@@ -1,6 +1,8 @@
-//! Bodies of every type: `body` gives each to its decoder and paints the rows.
+//! Bodies of every type: `body` gives each to its decoder and paints the rows; `cost` says before that what
+//! it will take.
 
 mod body;
+mod cost;
 #[cfg(test)]
 mod field;
 #[cfg(test)]
@@ -9,3 +11,5 @@ mod formats;
 mod pictures;
 #[cfg(test)]
 mod tests;
+
+pub use cost::{Cost, cost};

@@ -35,7 +35,7 @@ impl<'a> Jpeg<'a> {
         let coefficients = if plan.is_single_scan() { 0 } else { Store::bytes(&plan.frame) };
         let working_bytes = planes + coefficients + TABLES_BYTES;
         if working_bytes > DECODED_BYTES_MAX {
-            return Err(DecodeError::Memory { needed: working_bytes });
+            return Err(DecodeError::Memory { needed: working_bytes, most: DECODED_BYTES_MAX });
         }
         Ok(Jpeg { plan, working_bytes })
     }
@@ -49,6 +49,11 @@ impl<'a> Jpeg<'a> {
             orientation: self.plan.orientation,
             working_bytes: self.working_bytes,
         }
+    }
+
+    /// Returns how many scans make up the picture.
+    pub fn scans(&self) -> usize {
+        self.plan.scans.len()
     }
 
     /// Decodes the picture at its size divided by `reduction`, which is 1, 2, 4 or 8, and rounded up. Each

@@ -30,6 +30,18 @@ pub fn decode(body: &[u8], spec: &Spec, json_range: JsonRange) -> Result<Picture
     parse(text, spec, json_range)
 }
 
+/// Returns what decoding holds beside the picture, in bytes at most: numbers that are read twice where
+/// their range comes behind them, and what the parser keeps of a text with escapes and of brackets in
+/// brackets, which may grow to twice its length.
+pub fn held_bytes(body: &[u8], spec: &Spec) -> u64 {
+    let kept = if body.contains(&b'\\') {
+        body.len()
+    } else {
+        body.iter().filter(|byte| matches!(byte, b'[' | b'{')).count()
+    };
+    2 * spec.values() as u64 + 2 * kept as u64
+}
+
 /// Decodes any body, and words what is wrong with it.
 pub fn parse(text: &str, spec: &Spec, json_range: JsonRange) -> Result<Picture, DecodeError> {
     let draft = read(text, spec, json_range)?;

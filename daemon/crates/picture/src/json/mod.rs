@@ -11,4 +11,4 @@ mod tally;
 mod tests;
 mod visitors;
 
-pub use body::decode;
+pub use body::{decode, held_bytes};

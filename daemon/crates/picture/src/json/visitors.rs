@@ -19,6 +19,11 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
         f.write_str("an object")
     }
 
+    /// Whose text is not repeated in an error that nobody reads.
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        Err(self.0.refuse(DecodeError::NotAnObject))
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let draft = self.0;
         draft.place = Place::Other;
@@ -37,9 +42,7 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
                 }
                 Key::Range => {
                     draft.place = Place::Range;
-                    // As a string, since a unit of an enum may be an object too: {"0..1":null}.
-                    let range: String = map.next_value()?;
-                    draft.range = Some(range.parse().map_err(|error| draft.refuse(error))?);
+                    map.next_value_seed(RangeSeed(draft))?;
                 }
                 Key::Instances => draft.ignore(Some(Foreign::KserveV1), &mut map)?,
                 Key::Inputs => draft.ignore(Some(Foreign::KserveV2), &mut map)?,
@@ -48,6 +51,32 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
             }
             draft.place = Place::Other;
         }
+        Ok(())
+    }
+}
+
+/// Takes the value of `range`, as a string that nobody keeps: a unit of an enum may be an object too,
+/// `{"0..1":null}`.
+struct RangeSeed<'a>(&'a mut Draft);
+
+impl<'de> DeserializeSeed<'de> for RangeSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for RangeSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, range: &str) -> Result<(), E> {
+        let draft = self.0;
+        draft.range = Some(range.parse().map_err(|error| draft.refuse(error))?);
         Ok(())
     }
 }
@@ -84,7 +113,7 @@ impl<'de> DeserializeSeed<'de> for ArraySeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_seq(self)
+        json.deserialize_any(self)
     }
 }
 
@@ -93,6 +122,11 @@ impl<'de> Visitor<'de> for ArraySeed<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array")
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        let needed = self.0.needed;
+        Err(self.0.refuse(DecodeError::DataNotArray { needed }))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {

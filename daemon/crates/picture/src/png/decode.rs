@@ -8,14 +8,14 @@ use std::io::{Cursor, ErrorKind};
 
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Reader, Transformations};
 
-use super::walk::{Outline, outline};
+use super::walk::{Outline, essence, outline};
 use crate::error::DecodeError;
 use crate::limits::DECODED_BYTES_MAX;
 use crate::rows::{Header, Pixel, Rows};
 use crate::samples::{Alpha, Depth, Samples, narrow};
 
-/// What the decoder holds beside some rows, in bytes at most: deflate's window and what it reads ahead;
-/// png 0.18, `UnfilteringBuffer`.
+/// What the decoder holds beside some rows, in bytes at most: deflate's window and what it reads ahead, a
+/// chunk, its codes; png 0.18, `UnfilteringBuffer`.
 const WINDOW_BYTES: u64 = 512 << 10;
 /// The rows that it holds at most; likewise.
 const WINDOW_ROWS: u64 = 8;
@@ -23,6 +23,7 @@ const WINDOW_ROWS: u64 = 8;
 /// A PNG of any colour type, bit depth and interlacing; of an animation its default image.
 pub struct Png {
     outline: Outline,
+    essence: Vec<u8>,
     samples: Samples,
     wide: bool,
     interlaced: bool,
@@ -36,11 +37,8 @@ impl Png {
     /// Malformed when the file is cut or damaged, too large when it states a size beyond the limits.
     pub fn open(body: &[u8]) -> Result<Png, DecodeError> {
         let outline = outline(body)?;
-        let reader = reader(&outline.essence)?;
-        // Were the decoder to read another header than the walk did, no limit would hold.
-        if reader.info().size() != outline.size {
-            return Err(damaged("its header is ambiguous"));
-        }
+        let essence = essence(body, outline.essence_bytes)?;
+        let reader = reader(&essence)?;
         let (colour, depth) = reader.output_color_type();
         let (pixel, alpha) = match colour {
             ColorType::Grayscale => (Pixel::Grey, Alpha::None),
@@ -52,12 +50,33 @@ impl Png {
         let (samples, wide) = (Samples { pixel, alpha }, depth == BitDepth::Sixteen);
         let row_bytes = (outline.size.0 as usize * samples.channels()) << usize::from(wide);
         let interlaced = reader.info().interlaced;
-        Ok(Png { samples, wide, interlaced, row_bytes, outline })
+        // Were the decoder to read another header than the walk did, no limit would hold.
+        if reader.info().size() != outline.size
+            || row_bytes > outline.row_bytes()
+            || interlaced != outline.is_interlaced()
+        {
+            return Err(damaged("its header is ambiguous"));
+        }
+        Ok(Png { samples, wide, interlaced, row_bytes, outline, essence })
+    }
+
+    /// Returns what the walk over the chunks says of the picture, before anything is allocated, and all
+    /// that decoding holds beside a row, in bytes.
+    ///
+    /// # Errors
+    /// Those of [`outline`].
+    pub fn outlined(body: &[u8]) -> Result<(Header, u64), DecodeError> {
+        let outline = outline(body)?;
+        let pixel = if outline.is_coloured() { Pixel::Rgb } else { Pixel::Grey };
+        let header = outline.header(pixel);
+        let window = outline.row_bytes() as u64 * WINDOW_ROWS + WINDOW_BYTES;
+        let passes = if outline.is_interlaced() { header.working_bytes } else { 0 };
+        Ok((header, passes + window + outline.essence_bytes as u64))
     }
 
     /// Gives the rows as the decoder has them, until `row` returns false.
     fn decoded(&self, mut row: impl FnMut(&[u8]) -> bool) -> Result<(), DecodeError> {
-        let mut reader = reader(&self.outline.essence)?;
+        let mut reader = reader(&self.essence)?;
         if self.interlaced {
             let mut pixels = vec![0; self.row_bytes * self.outline.size.1 as usize];
             reader.next_frame(&mut pixels).map_err(refusal)?;
@@ -74,15 +93,21 @@ impl Png {
     }
 }
 
+impl Outline {
+    fn header(&self, pixel: Pixel) -> Header {
+        let row_bytes = self.row_bytes() as u64;
+        let working_bytes = match self.is_interlaced() {
+            true => row_bytes * u64::from(self.size.1),
+            false => row_bytes * WINDOW_ROWS + WINDOW_BYTES,
+        };
+        let Outline { size, orientation, .. } = *self;
+        Header { format: "png", size, pixel, orientation, working_bytes }
+    }
+}
+
 impl Rows for Png {
     fn header(&self) -> Header {
-        let (Outline { size, orientation, .. }, pixel) = (&self.outline, self.samples.pixel);
-        let working_bytes = match self.interlaced {
-            true => self.row_bytes as u64 * u64::from(size.1),
-            false => self.row_bytes as u64 * WINDOW_ROWS + WINDOW_BYTES,
-        };
-        let (size, orientation) = (*size, *orientation);
-        Header { format: "png", size, pixel, orientation, working_bytes }
+        self.outline.header(self.samples.pixel)
     }
 
     fn read(self, row: &mut dyn FnMut(&[u8])) -> Result<(), DecodeError> {

@@ -20,6 +20,11 @@ impl<'a> Tiff<'a> {
         Ok(Tiff { plan: Plan::of(body)? })
     }
 
+    /// Returns all that decoding holds beside a row, in bytes.
+    pub fn held_bytes(&self) -> u64 {
+        self.plan.working_bytes() + self.plan.table_bytes()
+    }
+
     /// Gives the rows as decoded, channels side by side and 16 bits in the machine's byte order, until
     /// `row` returns false.
     fn decoded(&self, mut row: impl FnMut(&[u8]) -> bool) -> Result<(), DecodeError> {

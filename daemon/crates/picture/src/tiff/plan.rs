@@ -53,6 +53,9 @@ const VALUES_MAX: u32 = 3 * IMAGE_SIDE_MAX;
 /// The most pixels of all tiles with what lies beyond the picture's edges, which are decoded too.
 const TILED_PIXELS_MAX: u64 = 2 * PIXELS_MAX;
 
+/// What unpacking a strip holds beside it, in bytes at most: the tables of Deflate or LZW.
+const UNPACKING_BYTES: u64 = 192 << 10;
+
 /// `Predictor`: the samples themselves, or their differences from the pixel to the left.
 const DIFFERENCES: u32 = 2;
 
@@ -148,6 +151,15 @@ impl<'a> Plan<'a> {
         let band = u64::from(self.size.0) * rows * self.pixel_bytes() as u64;
         let chunk = u64::from(self.chunk.0) * rows * self.coding.pixel_bytes() as u64;
         if self.is_whole_rows() { band } else { band + chunk }
+    }
+
+    /// Returns what finding the strips or tiles and unpacking one hold beside that, in bytes at most.
+    pub fn table_bytes(&self) -> u64 {
+        let (across, down) = self.chunks();
+        let planes = if self.planar { self.samples.channels() as u64 } else { 1 };
+        let chunks = u64::from(across) * u64::from(down) * planes;
+        // The list of them may grow to twice its length.
+        2 * chunks * size_of::<&[u8]>() as u64 + UNPACKING_BYTES
     }
 
     fn check_chunk(&self) -> Result<(), DecodeError> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use picket_base::rfc3339::{self, Precision};
@@ -14,6 +14,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::TlsError;
+use super::identity::Identity;
+use super::look::Look;
 use super::validity;
 use crate::http::listener::listen::Stream;
 use crate::http::listener::secret::warn_if_exposed;
@@ -25,7 +27,22 @@ const FILE_BYTES_MAX: u64 = 256 << 10;
 pub struct Tls {
     cert: PathBuf,
     key: PathBuf,
-    current: RwLock<Arc<ServerConfig>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    pair: Pair,
+    /// The files when they were last read.
+    seen: Identity,
+    /// Whether they could be used then.
+    usable: bool,
+}
+
+/// What connections are served with.
+#[derive(Clone)]
+struct Pair {
+    config: Arc<ServerConfig>,
+    not_after: Option<SystemTime>,
 }
 
 impl Tls {
@@ -34,8 +51,9 @@ impl Tls {
     /// # Errors
     /// Files that can't be read or hold something else, a key that is not the certificate's.
     pub fn load(cert: &Path, key: &Path) -> Result<Arc<Tls>, TlsError> {
-        let current = RwLock::new(read(cert, key)?);
-        Ok(Arc::new(Tls { cert: cert.into(), key: key.into(), current }))
+        let seen = Identity::of(cert, key);
+        let state = Mutex::new(State { pair: read(cert, key)?, seen, usable: true });
+        Ok(Arc::new(Tls { cert: cert.into(), key: key.into(), state }))
     }
 
     /// Reads the files again; connections from now on use what they hold. What was in use stays
@@ -44,21 +62,52 @@ impl Tls {
     /// # Errors
     /// As for `load`.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let renewed = read(&self.cert, &self.key)?;
-        *self.current.write().expect("nothing panics while it swaps a pointer") = renewed;
+        let seen = Identity::of(&self.cert, &self.key);
+        // Handshakes go on meanwhile.
+        let renewed = read(&self.cert, &self.key);
+        let mut state = self.lock();
+        state.seen = seen;
+        state.usable = renewed.is_ok();
+        state.pair = renewed?;
         Ok(())
+    }
+
+    /// Reads the files again if they are others than those last read, or were of no use.
+    pub fn look(&self) -> Look {
+        let seen = Identity::of(&self.cert, &self.key);
+        let (is_same, was_usable) = {
+            let state = self.lock();
+            (state.seen == seen, state.usable)
+        };
+        if is_same && was_usable {
+            return Look::Same;
+        }
+        match self.reload() {
+            Ok(()) => Look::Renewed,
+            Err(_) if is_same => Look::Same,
+            Err(error) => Look::Unusable(error),
+        }
+    }
+
+    /// Gives the end of the certificate's validity, where it states one.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.lock().pair.not_after
     }
 
     pub(in crate::http::listener) async fn accept(
         &self,
         stream: Box<dyn Stream>,
     ) -> io::Result<Box<dyn Stream>> {
-        let config = self.current.read().expect("nothing panics while it reads a pointer").clone();
+        let config = self.lock().pair.config.clone();
         Ok(Box::new(TlsAcceptor::from(config).accept(stream).await?))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it swaps a pointer")
     }
 }
 
-fn read(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+fn read(cert: &Path, key: &Path) -> Result<Pair, TlsError> {
     let pem = |what, path: &Path, detail: String| TlsError::Pem { what, path: path.into(), detail };
     let (text, _) = read_file(cert, "certificate")?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
@@ -67,7 +116,8 @@ fn read(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let Some(own) = chain.first() else {
         return Err(pem("certificate", cert, "no CERTIFICATE section".into()));
     };
-    warn_of_dates(own, cert);
+    let validity = validity::of(own);
+    warn_of_dates(validity, cert);
     let (text, mode) = read_file(key, "key")?;
     let private = PrivateKeyDer::from_pem_slice(&text)
         .map_err(|error| pem("private key", key, error.to_string()))?;
@@ -84,7 +134,7 @@ fn read(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
         .with_single_cert(chain, private)
         .map_err(pair)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Pair { config: Arc::new(config), not_after: validity.map(|(_, until)| until) })
 }
 
 /// Gives a file's content and its permissions.
@@ -100,8 +150,8 @@ fn read_file(path: &Path, what: &'static str) -> Result<(Vec<u8>, u32), TlsError
 }
 
 /// Only a warning: it is the client who judges, and this box's clock may be wrong.
-fn warn_of_dates(certificate: &CertificateDer, path: &Path) {
-    let Some((from, until)) = validity::of(certificate) else { return };
+fn warn_of_dates(validity: Option<(SystemTime, SystemTime)>, path: &Path) {
+    let Some((from, until)) = validity else { return };
     let path = path.display();
     let now = SystemTime::now();
     if until < now {
@@ -117,24 +167,66 @@ fn warn_of_dates(certificate: &CertificateDer, path: &Path) {
 mod tests {
     use super::*;
 
+    fn data(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls").join(name)
+    }
+
+    fn config(tls: &Tls) -> Arc<ServerConfig> {
+        tls.lock().pair.config.clone()
+    }
+
     #[test]
     fn a_renewed_certificate_is_used_and_a_broken_one_is_not() {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
         let dir = tempfile::tempdir().unwrap();
         let (cert, key) = (dir.path().join("cert"), dir.path().join("key"));
         let install = |name: &str| {
-            std::fs::copy(data.join(format!("{name}.pem")), &cert).unwrap();
-            std::fs::copy(data.join(format!("{name}.key")), &key).unwrap();
+            std::fs::copy(data(&format!("{name}.pem")), &cert).unwrap();
+            std::fs::copy(data(&format!("{name}.key")), &key).unwrap();
         };
         install("cert");
         let tls = Tls::load(&cert, &key).unwrap();
-        let at_first = tls.current.read().unwrap().clone();
+        let at_first = config(&tls);
+        assert!(matches!(tls.look(), Look::Same));
         install("renewed");
         tls.reload().unwrap();
-        let renewed = tls.current.read().unwrap().clone();
+        let renewed = config(&tls);
         assert!(!Arc::ptr_eq(&at_first, &renewed));
         std::fs::write(&key, "").unwrap();
         tls.reload().unwrap_err();
-        assert!(Arc::ptr_eq(&renewed, &tls.current.read().unwrap().clone()));
+        assert!(Arc::ptr_eq(&renewed, &config(&tls)));
+    }
+
+    /// As a kubelet swaps a Secret: the files' own names never change.
+    #[test]
+    fn a_swapped_link_is_seen_and_an_unusable_pair_is_told_once_and_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let version = |name: &str, cert: &str, key: &str| {
+            std::fs::create_dir(path(name)).unwrap();
+            std::fs::copy(data(cert), path(name).join("tls.crt")).unwrap();
+            std::fs::copy(data(key), path(name).join("tls.key")).unwrap();
+        };
+        let swap = |name: &str| {
+            std::os::unix::fs::symlink(name, path("..tmp")).unwrap();
+            std::fs::rename(path("..tmp"), path("..data")).unwrap();
+        };
+        version("..1", "cert.pem", "cert.key");
+        version("..2", "renewed.pem", "cert.key");
+        swap("..1");
+        for name in ["tls.crt", "tls.key"] {
+            std::os::unix::fs::symlink(Path::new("..data").join(name), path(name)).unwrap();
+        }
+        let tls = Tls::load(&path("tls.crt"), &path("tls.key")).unwrap();
+        let (at_first, until) = (config(&tls), tls.not_after());
+        swap("..2");
+        assert!(matches!(tls.look(), Look::Unusable(TlsError::Pair { .. })));
+        assert!(matches!(tls.look(), Look::Same), "it has been told");
+        assert!(Arc::ptr_eq(&at_first, &config(&tls)));
+        assert_eq!(tls.not_after(), until);
+        version("..3", "renewed.pem", "renewed.key");
+        swap("..3");
+        assert!(matches!(tls.look(), Look::Renewed));
+        assert!(matches!(tls.look(), Look::Same));
+        assert!(!Arc::ptr_eq(&at_first, &config(&tls)));
     }
 }

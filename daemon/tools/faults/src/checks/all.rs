@@ -39,8 +39,11 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
         disk_mib: 64,
         log_max_records: max_records,
         restart_every: 20,
+        outages: false,
         control,
     };
+    let outages =
+        cuts::Args { cuts: of(60, 600), log_max_records: 20_000, outages: true, ..cuts(false) };
     let enospc = enospc::Args { rounds: of(4, 30), disk_mib: 40, log_max_records: 3_000 };
     let eio = eio::Args { rounds: of(16, 200), disk_mib: 64, log_max_records: 3_000 };
     let stall = stall::Args { secs: of(40, 60), disk_mib: 96 };
@@ -49,9 +52,10 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     let retention = retention::Args { turnovers: of(8, 20), log_max_records: 5_000 };
 
     type Check<'a> = Box<dyn Fn() -> anyhow::Result<Outcome> + 'a>;
-    let checks: [(&str, Check); 10] = [
+    let checks: [(&str, Check); 11] = [
         ("kill9", Box::new(|| kill9::run(rig, &kill9))),
         ("cuts", Box::new(|| cuts::run(rig, &cuts(false)))),
+        ("cuts-outages", Box::new(|| cuts::run(rig, &outages))),
         ("cuts-control", Box::new(|| cuts::run(rig, &cuts(true)))),
         ("enospc", Box::new(|| enospc::run(rig, &enospc))),
         ("eio", Box::new(|| eio::run(rig, &eio))),

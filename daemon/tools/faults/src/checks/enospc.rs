@@ -34,6 +34,8 @@ const PLAN: Plan = Plan {
     batch_records: 50,
     relaxed_predicts: 1,
     relaxed_batches: 0,
+    outages: 0,
+    outage_records: 0,
     pause: Duration::from_millis(2),
 };
 

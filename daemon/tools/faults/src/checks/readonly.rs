@@ -161,6 +161,9 @@ impl Test<'_> {
             outcome.fail("unanswered", &what);
         }
         compare_counts(&daemon, tally, &what, outcome)?;
+        if !wait_for(PATIENCE, || self.mounted.join("state/log.sock").exists()) {
+            outcome.fail("no_control", format!("{what}: picket log can't ask the daemon"));
+        }
         if let Err(error) = daemon.stop() {
             outcome.fail("died", format!("{what}: {error:#}"));
         }

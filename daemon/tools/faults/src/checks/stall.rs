@@ -39,6 +39,8 @@ const PLAN: Plan = Plan {
     batch_records: 50,
     relaxed_predicts: 2,
     relaxed_batches: 1,
+    outages: 0,
+    outage_records: 0,
     pause: Duration::from_millis(5),
 };
 

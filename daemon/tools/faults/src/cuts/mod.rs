@@ -52,9 +52,22 @@ pub struct Args {
     /// Cuts between two on which a daemon is started
     #[arg(long, default_value_t = 20)]
     pub restart_every: u64,
+    /// Large batches beside the rest, each sent twice; the log must have room for several
+    #[arg(long)]
+    pub outages: bool,
     /// Instead of the daemon, a writer that must lose records
     #[arg(long)]
     pub control: bool,
+}
+
+impl Args {
+    fn name(&self) -> &'static str {
+        match (self.control, self.outages) {
+            (true, _) => "cuts-control",
+            (false, true) => "cuts-outages",
+            (false, false) => "cuts",
+        }
+    }
 }
 
 impl fmt::Display for Policy {
@@ -73,8 +86,9 @@ struct Recording {
 pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     sandbox::require_root()?;
     let subject = if args.control { Subject::Control } else { Subject::Daemon };
-    let mut outcome = Outcome::new(if args.control { "cuts-control" } else { "cuts" });
-    let dir = rig.scratch.join(if args.control { "cuts-control" } else { "cuts" });
+    let name = args.name();
+    let mut outcome = Outcome::new(name);
+    let dir = rig.scratch.join(name);
     std::fs::create_dir_all(&dir)?;
     let recording = record::record(rig, args, subject, &dir, &mut outcome)?;
     summarise(&recording, &mut outcome);

@@ -67,7 +67,8 @@ fn daemon_session(
 ) -> anyhow::Result<()> {
     let launch = rig.launch_keeping(&mounted.join("state"), args.log_max_records);
     let (daemon, _) = launch.ready()?;
-    let plan = Plan { pause: CLIENT_PAUSE, ..Plan::default() };
+    let outages = usize::from(args.outages);
+    let plan = Plan { pause: CLIENT_PAUSE, outages, ..Plan::default() };
     let mark = disk.marker();
     let load = Load::start_with(plan, Arc::new(Tally::default()), move |ack| {
         mark(ack.first, ack.last);

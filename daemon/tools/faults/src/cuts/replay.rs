@@ -60,10 +60,17 @@ pub fn replay(
     recording: &Recording,
     dir: &Path,
 ) -> anyhow::Result<Outcome> {
-    let name = if subject == Subject::Control { "cuts-control" } else { "cuts" };
-    let mut outcome = Outcome::new(name);
-    for count in ["cuts", "restarts", "lost", "lost_cuts", "unsound", "unreadable", "failed_starts"]
-    {
+    let mut outcome = Outcome::new(args.name());
+    for count in [
+        "cuts",
+        "restarts",
+        "lost",
+        "lost_cuts",
+        "torn_batches",
+        "unsound",
+        "unreadable",
+        "failed_starts",
+    ] {
         outcome.add(count, 0);
     }
     let (file, mounted) = (dir.join("image"), dir.join("mounted"));
@@ -225,6 +232,14 @@ impl Cut<'_> {
         let lost = outcome.count("lost");
         store::judge(self.rig, &store, &self.acks, self.args.log_max_records, &self.what, outcome)?;
         outcome.add("lost_cuts", u64::from(outcome.count("lost") > lost));
+        if self.args.outages {
+            let torn = store::torn_outages(&store::export(self.rig, &store)?);
+            outcome.fail_many(
+                "torn_batches",
+                torn.len() as u64,
+                format!("{}: {torn:?}", self.what),
+            );
+        }
         if self.restart { self.start_daemon(outcome) } else { Ok(()) }
     }
 

@@ -1,0 +1,138 @@
+//! What another device sends: in one batch all that an outage has kept it from sending, and once more
+//! what got no answer.
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Daemon, Launch, assert_refused, start, start_with, verify};
+
+/// As a device writes it that knows nothing of this daemon: absent things are null, and there is more
+/// than anybody asks for.
+fn record(index: usize) -> Value {
+    json!({
+        "image_id": format!("img-{index}"), "timestamp": 1_795_000_000.0 + index as f64,
+        "model_version": "v3", "model_name": "scratches", "inference_time_ms": 12.5,
+        "detections": [{"class": "scratch", "confidence": 1.000_000_1, "bbox": [1.5, 2, 3, 4, 0.1],
+                        "uncertain": null, "area": 7}],
+        "defect_detected": index.is_multiple_of(3), "confidence_scores": [0.9, -1e-7],
+        "processing_notes": null, "edge_device_id": null, "camera": {"gain": 2}
+    })
+}
+
+fn batch(records: &[Value], batch_id: Option<&str>) -> Value {
+    json!({"predictions": records, "batch_size": records.len(), "site": "north",
+           "timestamp": "2026-01-28T15:30:45.123456", "edge_device_id": "line-4",
+           "batch_id": batch_id})
+}
+
+fn send(daemon: &Daemon, batch: &Value) -> Answer {
+    daemon.post("/log", Some("application/json"), batch.to_string().as_bytes())
+}
+
+fn total(daemon: &Daemon) -> u64 {
+    daemon.get("/stats").json()["total_predictions"].as_u64().unwrap()
+}
+
+#[test]
+fn all_that_an_outage_has_kept_back_is_taken_at_once_and_no_more() {
+    let (state, daemon) = start();
+    let records: Vec<Value> = (0..20_001).map(record).collect();
+    let refused = send(&daemon, &batch(&records, Some("outage")));
+    assert_refused(&refused, 413, &["batch holds 20001 records, at most 20000 are taken at once"]);
+    let stored = send(&daemon, &batch(&records[..20_000], Some("outage")));
+    assert_eq!(stored.status, 200, "{}", stored.body);
+    assert_eq!(stored.json()["predictions_stored"], 20_000);
+    assert_eq!(total(&daemon), 20_000);
+    let newest = daemon.get("/predictions?limit=1").json()["predictions"][0].clone();
+    assert_eq!(newest["detections"][0]["confidence"], 1.0);
+    assert_eq!(newest["confidence_scores"], json!([0.9, 0.0]));
+    assert_eq!(newest["edge_device_id"], "line-4");
+    daemon.kill_9();
+    let (code, report) = verify(state.path());
+    assert_eq!((code, &report["count"]), (0, &json!(20_000)), "{report}");
+}
+
+#[test]
+fn every_way_to_write_a_batchs_time_is_taken() {
+    let (_state, daemon) = start();
+    for zone in ["", "Z", "+01:00", "-0500"] {
+        for fraction in ["", ".123456"] {
+            let mut sent = batch(&[record(1)], None);
+            sent["timestamp"] = format!("2026-01-28T15:30:45{fraction}{zone}").into();
+            assert_eq!(send(&daemon, &sent).status, 200, "{sent}");
+        }
+    }
+}
+
+#[test]
+fn the_limit_of_a_batch_is_a_setting() {
+    let (_state, daemon) = start_with(["--api-batch-max", "3"]);
+    let records: Vec<Value> = (0..4).map(record).collect();
+    assert_eq!(send(&daemon, &batch(&records[..3], None)).status, 200);
+    assert_eq!(send(&daemon, &batch(&records, None)).status, 413);
+}
+
+#[test]
+fn a_batch_that_is_sent_again_is_stored_once_and_answered_as_the_first_time() {
+    let (state, daemon) = start();
+    let records: Vec<Value> = (0..10).map(record).collect();
+    let mut refused = batch(&records, Some("line-4/1"));
+    refused["predictions"][9]["model_name"] = "".into();
+    assert_eq!(send(&daemon, &refused).status, 422);
+    let sent = batch(&records, Some("line-4/1"));
+    let first = send(&daemon, &sent).json();
+    assert_eq!(first["predictions_stored"], 10, "a refused batch leaves its name free: {first}");
+    for _ in 0..2 {
+        let again = send(&daemon, &sent);
+        assert_eq!((again.status, again.json()), (200, first.clone()));
+    }
+    let mut of_another = sent.clone();
+    of_another["edge_device_id"] = "line-5".into();
+    assert_eq!(send(&daemon, &of_another).json()["first_id"], 11);
+    assert_eq!(send(&daemon, &batch(&records, None)).json()["first_id"], 21);
+    assert_eq!(total(&daemon), 30);
+    assert_eq!(daemon.metric("logging_predictions_total{service=\"cloud-logging-api\"}"), 30.0);
+    daemon.kill_9();
+    let daemon = Launch::on(state.path()).start();
+    assert_eq!(send(&daemon, &sent).json(), first, "after a crash too");
+    assert_eq!(total(&daemon), 30);
+    assert!(daemon.stop().success());
+    let daemon = Launch::on(state.path()).start();
+    assert_eq!(send(&daemon, &sent).json(), first, "and after a stop");
+    assert_eq!(total(&daemon), 30);
+}
+
+#[test]
+fn of_two_that_are_under_way_at_once_one_is_stored() {
+    let (_state, daemon) = start();
+    let records: Vec<Value> = (0..50).map(record).collect();
+    let sent = batch(&records, Some("1"));
+    let frozen = daemon.freeze("log-writer");
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..4).map(|_| scope.spawn(|| send(&daemon, &sent))).collect();
+        daemon.wait_until("all of them", |daemon| {
+            daemon.metric("picket_http_connections{listener=\"api\"}") >= 4.0
+        });
+        drop(frozen);
+        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+    });
+    for answer in &answers {
+        assert_eq!((answer.status, answer.json()), (200, answers[0].json()));
+    }
+    assert_eq!(total(&daemon), 50);
+}
+
+/// Whoever got no word of the medium sends again, and is told when there is one.
+#[test]
+fn a_batch_whose_commit_was_not_seen_is_stored_once() {
+    let (state, daemon) = start();
+    let sent = batch(&(0..50).map(record).collect::<Vec<_>>(), Some("1"));
+    let frozen = daemon.freeze("log-writer");
+    assert_refused(&send(&daemon, &sent), 503, &["it may still get there"]);
+    drop(frozen);
+    assert_eq!(send(&daemon, &sent).json()["first_id"], 1);
+    assert_eq!(total(&daemon), 50);
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait().success());
+    assert_eq!(verify(state.path()).1["count"], 50);
+}

@@ -1,0 +1,10 @@
+//! Both ways of reading a picture from JSON on arbitrary bytes.
+
+#![no_main]
+
+mod pictures;
+
+use libfuzzer_sys::fuzz_target;
+use picket_picture::MediaType;
+
+fuzz_target!(|input: &[u8]| pictures::decode(input, MediaType::Json, b"{\"data\":"));
