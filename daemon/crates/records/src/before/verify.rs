@@ -11,10 +11,10 @@ use super::error::{LogError, guard};
 use super::format::{self, Anchor, Kind, Link};
 use super::keys::{ANCHOR_KEY, origin_key};
 use super::reader::LogReader;
-use super::removal::Removal;
 use super::retention::Retention;
 use super::store::PredictionLog;
 use super::{chunk, high_water, origin, quarantine, salvage};
+use crate::removal::Removal;
 
 /// Numbers listed in a report at most; the counts are always whole.
 const LISTED_MAX: usize = 1_000;
