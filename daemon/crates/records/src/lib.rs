@@ -32,6 +32,7 @@ mod record;
 mod removal;
 mod stats;
 mod suspicion;
+mod tally;
 mod top;
 
 pub use before::{
@@ -40,6 +41,7 @@ pub use before::{
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record, is_storable};
 pub use headroom::NoRoom;
+pub use log::Stream;
 pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use names::Names;
 pub use origin::{Labels, Origin};

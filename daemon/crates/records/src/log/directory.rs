@@ -46,6 +46,7 @@ mod tests {
 
     use super::super::position::Stream;
     use super::super::proof::prove;
+    use super::super::snapshot::Snapshot;
     use super::super::staged::Group;
     use super::super::survey::Survey;
     use super::*;
@@ -55,7 +56,7 @@ mod tests {
     fn commit(log: &mut Log) -> Result<(), Trouble> {
         let entries: Vec<Entry> =
             (0..3).map(|class| predicted(&origin("edge-01"), class, false)).collect();
-        log.commit(&[Group { stream: Stream::Own, entries: &entries }])
+        log.commit(&[Group { stream: Stream::Own, entries: &entries, name: None }])
     }
 
     /// A process that another test starts holds copies of all descriptors until it runs its program.
@@ -82,11 +83,11 @@ mod tests {
             assert!(matches!(Log::open_in(path), Err(Trouble::Locked)), "{}", path.display());
         }
         // Whoever only reads needs no lock.
-        let medium = Disk::open(&link).unwrap();
-        let survey = Survey::take(&medium).unwrap();
-        let proof = prove(&medium, &survey).unwrap();
+        let medium = Arc::new(Disk::open(&link).unwrap());
+        let survey = Survey::take(&*medium).unwrap();
+        let proof = prove(&Snapshot::of(&survey, medium), None, || true).unwrap().unwrap();
         assert!(proof.is_sound() && proof.count == 3, "{proof:?}");
-        drop((medium, log));
+        drop(log);
         let (mut log, opened) = open_again(&link);
         assert!(!opened.made);
         assert_eq!(log.position().next, 4);

@@ -40,6 +40,7 @@ mod sim;
 #[cfg(test)]
 mod simulation;
 mod sizes;
+mod snapshot;
 mod staged;
 mod store;
 mod summary;
@@ -49,3 +50,5 @@ mod terms;
 mod tests;
 mod view;
 mod witness;
+
+pub use position::Stream;

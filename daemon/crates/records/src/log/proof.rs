@@ -3,11 +3,10 @@
 use std::io;
 use std::ops::RangeInclusive;
 
-use super::item::Item;
-use super::medium::Medium;
+use super::lookup::Lookup;
 use super::position::Stream;
 use super::reader::Reader;
-use super::survey::Survey;
+use super::snapshot::Snapshot;
 use crate::format::{self, Link};
 
 /// Numbers listed at most; the counts are always whole.
@@ -37,19 +36,26 @@ impl Proof {
     }
 }
 
-/// Reads all records that a survey has found.
+/// Reads all records of a log. `goes_on` is asked before each; returns none where it was not to.
 ///
 /// # Errors
 /// When the disk can't open a file.
-pub(crate) fn prove(medium: &dyn Medium, survey: &Survey) -> io::Result<Proof> {
-    let mut reader = Reader::new(medium, survey);
+pub(crate) fn prove(
+    log: &Snapshot,
+    view: Option<&Lookup>,
+    mut goes_on: impl FnMut() -> bool,
+) -> io::Result<Option<Proof>> {
+    let mut reader = Reader::from(log, 0, view);
     let mut proof = Proof::default();
-    let lanes = Stream::ALL.map(|stream| *survey.position.lane(stream));
+    let lanes = Stream::ALL.map(|stream| *log.position.lane(stream));
     let mut links: [Option<Link>; 2] = lanes.map(|lane| Some(lane.anchor));
     let mut next = lanes.map(|lane| lane.first).into_iter().min().unwrap_or(1);
     let mut expected = lanes.map(|lane| lane.kept_from);
     let mut missing = Vec::new();
     while let Some(record) = reader.next()? {
+        if !goes_on() {
+            return Ok(None);
+        }
         let at = record.stream as usize;
         if proof.count == 0 {
             proof.first = record.id;
@@ -62,7 +68,7 @@ pub(crate) fn prove(medium: &dyn Medium, survey: &Survey) -> io::Result<Proof> {
         // Behind a gap nothing is known of the link before.
         let previous = links[at].filter(|_| record.ordinal == expected[at]);
         expected[at] = record.ordinal + 1;
-        match check(survey, &record.value, record.id, previous) {
+        match check(log, &record.value, record.id, previous) {
             Ok((link, right)) => {
                 if !right {
                     list(&mut proof.altered, record.id);
@@ -75,37 +81,37 @@ pub(crate) fn prove(medium: &dyn Medium, survey: &Survey) -> io::Result<Proof> {
             }
         }
     }
-    if next < survey.position.next {
-        missing.push(next..=survey.position.next - 1);
+    if next < log.position.next {
+        missing.push(next..=log.position.next - 1);
     }
     for ids in missing {
-        explain(survey, &reader, ids, &mut proof);
+        explain(log, &reader, ids, &mut proof);
     }
     proof.heads = lanes.map(|lane| lane.head);
-    Ok(proof)
+    Ok(Some(proof))
 }
 
 /// Returns a record's link and whether that is right behind the one before it.
 fn check(
-    survey: &Survey,
+    log: &Snapshot,
     value: &[u8],
     id: u64,
     previous: Option<Link>,
 ) -> Result<(Link, bool), ()> {
     let (stated, link, origin) = format::identify(value).map_err(drop)?;
-    let maker = survey.known.maker(origin).filter(|_| stated == id).ok_or(())?;
+    let maker = log.known.maker(origin).filter(|_| stated == id).ok_or(())?;
     let right = previous
         .is_none_or(|previous| format::expected_link(&previous, &maker.content, value) == Ok(link));
     Ok((link, right))
 }
 
 /// Says what numbers are that no record has: void, retired, unreadable, or missing.
-fn explain(survey: &Survey, reader: &Reader, ids: RangeInclusive<u64>, proof: &mut Proof) {
-    let voids = survey.voids();
+fn explain(log: &Snapshot, reader: &Reader, ids: RangeInclusive<u64>, proof: &mut Proof) {
+    let voids = log.voids();
     let overlaps = |from: u64, to: u64| from <= *ids.end() && to >= *ids.start();
-    let lost = survey.losses.iter().any(|loss| overlaps(loss.after + 1, loss.before - 1));
+    let lost = log.losses.iter().any(|loss| overlaps(loss.after + 1, loss.before - 1));
     // Below the beginning of a stream that has lost its oldest, numbers may have been its.
-    let retired = Stream::ALL.iter().map(|stream| survey.position.lane(*stream));
+    let retired = Stream::ALL.iter().map(|stream| log.position.lane(*stream));
     let retired = retired.filter(|lane| lane.kept_from > 0).map(|lane| lane.first).max();
     let mut gap: Option<[u64; 2]> = None;
     for id in ids.clone() {
@@ -132,18 +138,5 @@ fn explain(survey: &Survey, reader: &Reader, ids: RangeInclusive<u64>, proof: &m
 fn list(numbers: &mut Vec<u64>, id: u64) {
     if numbers.len() < LISTED_MAX {
         numbers.push(id);
-    }
-}
-
-impl Survey {
-    /// Returns the numbers that will never be records.
-    fn voids(&self) -> Vec<std::ops::Range<u64>> {
-        let files = self.files.iter().flatten().flat_map(|file| &file.summary.voids);
-        let recent = self.recent.iter().filter_map(|item| match item {
-            Item::Void { first, count, .. } => Some((*first, *count)),
-            _ => None,
-        });
-        let sealed = files.map(|(first, count, _)| (*first, *count));
-        sealed.chain(recent).map(|(first, count)| first..first + u64::from(count)).collect()
     }
 }

@@ -11,6 +11,7 @@ use super::proof::prove;
 use super::reader::Reader;
 use super::sim::{Fault, Sim};
 use super::sizes::{Limits, Sizes};
+use super::snapshot::Snapshot;
 use super::staged::Group;
 use super::store::Log;
 use super::survey::{Survey, Trouble};
@@ -122,8 +123,10 @@ impl Life {
         }
         let lengths = groups.iter().map(|(stream, entries)| (Some(*stream), entries.len() as u64));
         self.model.underway = lengths.collect();
-        let asked: Vec<Group> =
-            groups.iter().map(|(stream, entries)| Group { stream: *stream, entries }).collect();
+        let asked: Vec<Group> = groups
+            .iter()
+            .map(|(stream, entries)| Group { stream: *stream, entries, name: None })
+            .collect();
         let done = self.log.as_mut().expect("it is open").commit(&asked);
         self.ended(done);
     }
@@ -186,9 +189,10 @@ impl Life {
         }
         let survey = Survey::take(&self.sim).unwrap();
         assert!(survey.losses.is_empty(), "{:?}", survey.losses);
-        let proof = prove(&self.sim, &survey).unwrap();
+        let log = Snapshot::of(&survey, Arc::new(self.sim.clone()));
+        let proof = prove(&log, None, || true).unwrap().unwrap();
         assert!(proof.is_sound(), "{proof:?}");
-        let mut reader = Reader::new(&self.sim, &survey);
+        let mut reader = Reader::new(&log);
         let mut held = Vec::new();
         while let Some(record) = reader.next().unwrap() {
             held.push((record.id, record.stream));
