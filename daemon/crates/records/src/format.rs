@@ -438,7 +438,10 @@ pub(crate) mod tests {
         let most = (60_000..70_000).rev().find(|notes| is_storable(&with(*notes))).unwrap();
         let content = origin::to_content(&origin);
         let far = Place { id: u64::MAX, origin: u32::MAX, ..place(1, 4) };
-        assert!(encode(&far, &content, &with(most)).0.len() <= HEADER_BYTES + CONTENT_BYTES_MAX);
+        assert!(
+            encode(&far, &content, &with(most)).unwrap().0.len()
+                <= HEADER_BYTES + CONTENT_BYTES_MAX
+        );
         assert!(!is_storable(&with(CONTENT_BYTES_MAX)));
         let mut long = predicted(&origin, 3, true);
         assert!(is_storable(&long));

@@ -14,7 +14,8 @@
 //!   `handle` opens sled, `quarantine` sets a store aside, `salvage` reads raw bytes, `restore` puts them back.
 //! - `headroom` is the room on the disk, `suspicion` whether the disk is believed, `paths` the names
 //!   beside the directory.
-//! - `reader` gives pages beside the owner, `verify` the proof.
+//! - `reader` gives pages beside the owner, `verify` the proof; `stopped` is a store without an owner, of
+//!   whatever layout.
 
 #![deny(unsafe_code)]
 
@@ -50,6 +51,7 @@ mod salvage;
 mod scan;
 mod segment;
 mod stats;
+mod stopped;
 mod store;
 mod suspicion;
 #[cfg(test)]
@@ -64,6 +66,7 @@ pub use climb::{Climb, RecoveryStep};
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record, is_storable};
 pub use headroom::NoRoom;
+pub use log::{Testimony, Witness};
 pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use names::Names;
 pub use origin::{Labels, Origin};
@@ -74,6 +77,7 @@ pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Predicted, R
 pub use removal::Removal;
 pub use retention::Retention;
 pub use stats::Stats;
+pub use stopped::{StoppedStore, verify_stopped};
 pub use store::PredictionLog;
 pub use suspicion::Suspicion;
 pub use top::{TOP_MAX, Top, ranked, top};

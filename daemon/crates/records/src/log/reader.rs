@@ -8,6 +8,7 @@ use super::item::Item;
 use super::medium::{Access, Bytes, Medium};
 use super::pieces::{Step, read_at};
 use super::position::Stream;
+use super::segment::Segment;
 use super::summary::Spot;
 use super::survey::Survey;
 
@@ -25,9 +26,19 @@ pub(crate) struct StreamReader<'a> {
 }
 
 impl<'a> StreamReader<'a> {
-    /// Begins at the oldest record that is kept.
-    pub(crate) fn new(medium: &'a dyn Medium, survey: &'a Survey, stream: Stream) -> Self {
-        StreamReader { medium, survey, stream, file: 0, spot: 0, open: None, recent: 0 }
+    /// Begins with the piece that the record of this number is in, or the one behind it.
+    pub(crate) fn new(
+        medium: &'a dyn Medium,
+        survey: &'a Survey,
+        stream: Stream,
+        from: u64,
+    ) -> Self {
+        let files = &survey.files[stream as usize];
+        let before = |file: &&Segment| file.summary.numbers.is_none_or(|[_, last]| last < from);
+        let file = files.iter().take_while(before).count();
+        let spots = files.get(file).map(|file| &file.summary.spots[..]).unwrap_or_default();
+        let spot = spots.partition_point(|spot| spot.last < from);
+        StreamReader { medium, survey, stream, file, spot, open: None, recent: 0 }
     }
 
     /// Returns the next piece; none behind the newest.
@@ -75,6 +86,7 @@ pub(crate) struct Numbered {
 
 /// Goes along both streams in the order of their numbers.
 pub(crate) struct Reader<'a> {
+    from: u64,
     streams: [StreamReader<'a>; 2],
     ahead: [VecDeque<Numbered>; 2],
     ended: [bool; 2],
@@ -83,9 +95,16 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Begins at the oldest record that is kept.
     pub(crate) fn new(medium: &'a dyn Medium, survey: &'a Survey) -> Reader<'a> {
+        Reader::starting_at(medium, survey, 0)
+    }
+
+    /// Begins at this number.
+    pub(crate) fn starting_at(medium: &'a dyn Medium, survey: &'a Survey, from: u64) -> Reader<'a> {
         Reader {
-            streams: Stream::ALL.map(|stream| StreamReader::new(medium, survey, stream)),
+            from,
+            streams: Stream::ALL.map(|stream| StreamReader::new(medium, survey, stream, from)),
             ahead: [VecDeque::new(), VecDeque::new()],
             ended: [false; 2],
             damaged: Vec::new(),
@@ -110,7 +129,7 @@ impl<'a> Reader<'a> {
     }
 
     fn fill(&mut self, stream: Stream) -> io::Result<()> {
-        let at = stream as usize;
+        let (at, from) = (stream as usize, self.from);
         let lane = *self.streams[at].survey.position.lane(stream);
         while self.ahead[at].is_empty() && !self.ended[at] {
             match self.streams[at].next()? {
@@ -118,7 +137,8 @@ impl<'a> Reader<'a> {
                 Some(Step::Damaged(spot)) => self.damaged.push((stream, spot)),
                 Some(Step::Piece(piece)) => {
                     let numbered = (piece.ordinal..).zip(piece.records());
-                    let kept = numbered.filter(|(ordinal, _)| *ordinal >= lane.kept_from);
+                    let kept = numbered
+                        .filter(|(ordinal, (id, _))| *ordinal >= lane.kept_from && *id >= from);
                     self.ahead[at].extend(kept.map(|(ordinal, (id, value))| Numbered {
                         id,
                         stream,
