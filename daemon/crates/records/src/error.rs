@@ -108,7 +108,7 @@ impl LogError {
 }
 
 /// Runs a store operation; sled panics on some damage where it should fail.
-pub(super) fn guard<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+pub(crate) fn guard<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(operation)) {
         Ok(result) => Ok(result?),
         Err(panic) => {

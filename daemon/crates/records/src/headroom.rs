@@ -37,7 +37,7 @@ pub enum NoRoom {
 
 /// Watches the free space of one directory's disk.
 #[derive(Debug)]
-pub(super) struct Headroom {
+pub(crate) struct Headroom {
     dir: PathBuf,
     /// Below low water and not yet back above the resume mark.
     low: bool,
@@ -48,13 +48,13 @@ pub(super) struct Headroom {
 }
 
 impl Headroom {
-    pub(super) fn new(dir: &Path) -> Headroom {
+    pub(crate) fn new(dir: &Path) -> Headroom {
         Headroom { dir: dir.to_path_buf(), low: false, had_room: None, free_bytes: 0 }
     }
 
     /// Whether the store may be opened: with the reserve's help, and then only to be read until
     /// `check` allows more.
-    pub(super) fn check_for_open(&mut self) -> Result<(), NoRoom> {
+    pub(crate) fn check_for_open(&mut self) -> Result<(), NoRoom> {
         match self.check() {
             Err(NoRoom::Full { .. }) => {}
             other => return other,
@@ -68,7 +68,7 @@ impl Headroom {
 
     /// Whether the store may be written to now. Releases the reserve when space runs out and
     /// takes it again when there is plenty.
-    pub(super) fn check(&mut self) -> Result<(), NoRoom> {
+    pub(crate) fn check(&mut self) -> Result<(), NoRoom> {
         if self.had_room.is_some_and(|then| then.elapsed() < CHECK_INTERVAL) {
             return Ok(());
         }
@@ -96,12 +96,12 @@ impl Headroom {
         Ok(())
     }
 
-    pub(super) fn free_bytes(&self) -> u64 {
+    pub(crate) fn free_bytes(&self) -> u64 {
         self.free_bytes
     }
 
     /// The disk has refused a write although there seemed to be room.
-    pub(super) fn exhausted(&mut self) {
+    pub(crate) fn exhausted(&mut self) {
         self.low = true;
         self.had_room = None;
         self.release();

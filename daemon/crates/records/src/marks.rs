@@ -54,32 +54,32 @@ pub struct StoredBatch {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
-    pub(super) name: BatchName,
-    pub(super) stored: StoredBatch,
+pub(crate) struct Mark {
+    pub(crate) name: BatchName,
+    pub(crate) stored: StoredBatch,
     /// Of the batch's last record: tells the mark of a batch that was taken back from one that counts.
-    pub(super) link: Link,
+    pub(crate) link: Link,
 }
 
 impl Mark {
-    pub(super) fn to_value(self) -> Vec<u8> {
+    pub(crate) fn to_value(self) -> Vec<u8> {
         encode_other(Kind::Batch, 0, &self)
     }
 
     /// # Errors
     /// What is wrong with the bytes.
-    pub(super) fn of(value: &[u8]) -> Result<Mark, Damage> {
+    pub(crate) fn of(value: &[u8]) -> Result<Mark, Damage> {
         decode_other(Kind::Batch, value).map(|(_, mark)| mark)
     }
 
-    pub(super) fn last_id(&self) -> u64 {
+    pub(crate) fn last_id(&self) -> u64 {
         self.stored.first_id.saturating_add(self.stored.records.saturating_sub(1))
     }
 }
 
 /// The marks of the newest batches.
 #[derive(Default)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     stored: HashMap<BatchName, StoredBatch>,
     /// By the number of the first record, the oldest batch first.
     names: BTreeMap<u64, BatchName>,
@@ -87,12 +87,12 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    pub(super) fn get(&self, name: &BatchName) -> Option<StoredBatch> {
+    pub(crate) fn get(&self, name: &BatchName) -> Option<StoredBatch> {
         self.stored.get(name).copied()
     }
 
     /// Remembers the newest batch. Returns the first numbers of those that are forgotten for it.
-    pub(super) fn add(&mut self, mark: &Mark) -> Vec<u64> {
+    pub(crate) fn add(&mut self, mark: &Mark) -> Vec<u64> {
         let first_id = mark.stored.first_id;
         self.stored.insert(mark.name, mark.stored);
         self.names.insert(first_id, mark.name);

@@ -16,7 +16,7 @@ pub struct Names {
 }
 
 impl Names {
-    pub(super) fn add(&mut self, name: &str) {
+    pub(crate) fn add(&mut self, name: &str) {
         if let Some(count) = self.counts.get_mut(name) {
             *count += 1;
         } else if self.others > 0 || self.counts.len() >= NAMES_MAX {
@@ -27,7 +27,7 @@ impl Names {
         }
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) {
         let Some(count) = self.counts.get_mut(name) else {
             self.others = self.others.saturating_sub(1);
             return;

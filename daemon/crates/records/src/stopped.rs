@@ -6,11 +6,9 @@ use picket_base::rfc3339::{self, Precision};
 
 use super::error::LogError;
 use super::log::{Findings, StoppedLog, Witness, is_log};
-use super::quarantine;
-use super::reader::{Item, Page, Query};
+use super::query::{Item, Page, Query};
 use super::removal::Removal;
-use super::retention::Retention;
-use super::verify::{self, AnchorReport, Store, VerifyReport};
+use crate::before::{self, AnchorReport, Retention, Store, VerifyReport};
 
 /// A store, open for reading.
 pub struct StoppedStore(Layout);
@@ -79,14 +77,15 @@ impl StoppedStore {
 /// As `StoppedStore::open`.
 pub fn verify_stopped(dir: &Path, witness: Option<&Witness>) -> Result<VerifyReport, LogError> {
     if !is_log(dir) {
-        return verify::verify(dir);
+        return before::verify(dir);
     }
     let findings = StoppedLog::open(dir)?.verify(witness)?;
     Ok(VerifyReport { quarantined: quarantined(dir)?, ..findings.into() })
 }
 
 fn quarantined(dir: &Path) -> Result<Vec<String>, LogError> {
-    quarantine::names(dir).map_err(|source| LogError::Directory { path: dir.to_path_buf(), source })
+    before::quarantined(dir)
+        .map_err(|source| LogError::Directory { path: dir.to_path_buf(), source })
 }
 
 impl From<Findings> for VerifyReport {

@@ -13,7 +13,7 @@ use super::staged::Group;
 use super::store::Log;
 use super::survey::Survey;
 use super::view::View;
-use crate::reader::Query;
+use crate::query::Query;
 use crate::record::tests::{origin, predicted, reported};
 use crate::record::{Body, Entry, LogRecord};
 

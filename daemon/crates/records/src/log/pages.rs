@@ -11,7 +11,7 @@ use super::segment::Segment;
 use super::survey::{Survey, Trouble};
 use super::terms::Term;
 use crate::error::StoreError;
-use crate::reader::{Page, Query};
+use crate::query::{Page, Query};
 
 /// Chunks looked at for one page at most: a filter that matches nothing must not read a whole log in one go.
 const CHUNKS_MAX: usize = 400;

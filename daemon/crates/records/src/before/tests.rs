@@ -15,6 +15,7 @@ use super::position::Position;
 use super::record::tests::{origin, predicted, reported};
 use super::scan::{Scan, read_within_budget};
 use super::*;
+use crate::{BatchName, Entry, LogError, LogRecord, Query, Stats};
 
 const KEEP_ALL: Retention = Retention { max_records: u64::MAX, max_bytes: u64::MAX, max_age: None };
 

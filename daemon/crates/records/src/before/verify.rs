@@ -6,16 +6,16 @@ use std::path::Path;
 use picket_base::rfc3339::{self, Precision};
 use serde::{Deserialize, Serialize};
 
-use super::Testimony;
 use super::climb::Climb;
 use super::error::{LogError, guard};
 use super::format::{self, Anchor, Kind, Link};
 use super::keys::{ANCHOR_KEY, origin_key};
 use super::reader::LogReader;
-use super::removal::Removal;
 use super::retention::Retention;
 use super::store::PredictionLog;
 use super::{chunk, high_water, origin, quarantine, salvage};
+use crate::log::Testimony;
+use crate::removal::Removal;
 
 /// Numbers listed in a report at most; the counts are always whole.
 const LISTED_MAX: usize = 1_000;

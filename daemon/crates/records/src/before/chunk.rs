@@ -197,14 +197,14 @@ pub(super) mod tests {
     use super::*;
 
     /// An intact record of this number.
-    pub(in super::super) fn value(id: u64) -> Vec<u8> {
+    pub(in crate::before) fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
         let content = to_content(&origin);
         format::encode(&place(id, 0), &content, &predicted(&origin, 1, false)).unwrap().0
     }
 
     /// These records in one chunk.
-    pub(in super::super) fn packed(ids: Range<u64>) -> Vec<u8> {
+    pub(in crate::before) fn packed(ids: Range<u64>) -> Vec<u8> {
         let mut packer = Packer::default();
         ids.for_each(|id| packer.add(&value(id)).unwrap());
         packer.finish().unwrap().1
