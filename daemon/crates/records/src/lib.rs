@@ -10,6 +10,7 @@
 //! - `log` is the log itself, `before` the one of 0.1, `handle` opens sled for both.
 //! - `headroom` is the room on the disk, `suspicion` whether the disk is believed, `paths` the names
 //!   beside the directory.
+//! - `stopped` is a store without an owner, of whatever layout.
 
 #![deny(unsafe_code)]
 
@@ -31,6 +32,7 @@ mod query;
 mod record;
 mod removal;
 mod stats;
+mod stopped;
 mod suspicion;
 mod tally;
 mod top;
@@ -41,7 +43,7 @@ pub use before::{
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record, is_storable};
 pub use headroom::NoRoom;
-pub use log::Stream;
+pub use log::{Stream, Testimony, Witness};
 pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use names::Names;
 pub use origin::{Labels, Origin};
@@ -51,5 +53,6 @@ pub use query::{Item, PAGE_RECORDS_MAX, Page, Query, Sink};
 pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Predicted, Reported};
 pub use removal::Removal;
 pub use stats::Stats;
+pub use stopped::{StoppedStore, verify_stopped};
 pub use suspicion::Suspicion;
 pub use top::{TOP_MAX, Top, ranked, top};

@@ -35,9 +35,11 @@ mod versions;
 
 pub use append::Group;
 pub use climb::{Climb, RecoveryStep};
+pub(crate) use quarantine::names as quarantined;
 pub use reader::LogReader;
 pub use retention::Retention;
 pub use store::PredictionLog;
+pub(crate) use verify::AnchorReport;
 pub use verify::{Store, VerifyReport, verify};
 
 #[cfg(test)]

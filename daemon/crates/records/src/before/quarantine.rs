@@ -37,7 +37,7 @@ pub(super) fn set_aside(dir: &Path) -> io::Result<String> {
 }
 
 /// Returns the names of the damaged stores beside `dir`, oldest first.
-pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(parent(dir))? {
         let entry = entry?;

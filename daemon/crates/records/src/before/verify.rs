@@ -14,6 +14,7 @@ use super::reader::LogReader;
 use super::retention::Retention;
 use super::store::PredictionLog;
 use super::{chunk, high_water, origin, quarantine, salvage};
+use crate::log::Testimony;
 use crate::removal::Removal;
 
 /// Numbers listed in a report at most; the counts are always whole.
@@ -79,8 +80,15 @@ pub struct VerifyReport {
     /// Directories beside the store that hold what an earlier recovery set aside.
     pub quarantined: Vec<String>,
     pub anchor: AnchorReport,
-    /// The newest record's link, hexadecimal: noted elsewhere, it proves the whole log later.
+    /// The link of the newest record, hexadecimal, and behind it that of the newest reported record once
+    /// there is one: noted elsewhere, it proves the whole log later.
     pub head: String,
+    /// Records that retention has taken.
+    #[serde(default)]
+    pub retired: u64,
+    /// What the log makes of the witness that was asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Testimony>,
     /// Why the store can't be opened at all. All its numbers are gaps then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
@@ -106,6 +114,7 @@ impl VerifyReport {
             && self.corrupt.is_empty()
             && self.altered.is_empty()
             && self.unreadable.is_none()
+            && matches!(self.witness, None | Some(Testimony::Holds | Testimony::Retired))
     }
 
     fn lose(&mut self, from: u64, to: u64) {
@@ -192,6 +201,7 @@ impl LogReader {
                 rfc3339::format(moved_at, Precision::Seconds)
             }),
         };
+        report.retired = anchor.id;
         report.quarantined = quarantined(dir)?;
         Ok(report)
     }

@@ -6,7 +6,7 @@
 //!   and their footers, `sealed` those of one stream for whoever appends to them, `witness` how far the log
 //!   had got.
 //! - `survey` is what all of them hold together, `counting` what their records come to; `reader` and `pieces`
-//!   read them, `proof` proves that nothing is missing.
+//!   read them, `proof` proves that nothing is missing, `reading` does both for a log without an owner.
 //! - `store` is the open log, to which `directory` leads; `staged` is a commit on its way, `retention` and
 //!   `age` remove the oldest, `repair` and `healing` mend what can't be read.
 //! - `view` is the same once more in sled, fed by `feeding`; `index` are its keys, `terms` what a record can
@@ -16,6 +16,7 @@ mod age;
 mod counting;
 mod directory;
 mod feeding;
+mod findings;
 mod frame;
 mod healing;
 mod index;
@@ -31,6 +32,10 @@ mod pieces;
 mod position;
 mod proof;
 mod reader;
+mod reading;
+#[cfg(test)]
+mod reading_tests;
+mod removal;
 mod repair;
 mod retention;
 mod sealed;
@@ -48,7 +53,12 @@ mod survey;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod view;
 mod witness;
 
+pub(crate) use findings::Findings;
 pub use position::Stream;
+pub use proof::{Testimony, Witness};
+pub(crate) use reading::{StoppedLog, is_log};
+pub use sizes::{Limits, Retention};

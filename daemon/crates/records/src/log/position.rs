@@ -58,6 +58,11 @@ impl Position {
         Position { next, lanes: [lane; 2] }
     }
 
+    /// Returns the heads of both streams as text, which proves the log later if it is noted elsewhere.
+    pub(crate) fn head(&self) -> String {
+        head_text(self.lanes.map(|lane| lane.head))
+    }
+
     pub(crate) fn lane(&self, stream: Stream) -> &Lane {
         &self.lanes[stream as usize]
     }
@@ -65,4 +70,12 @@ impl Position {
     pub(crate) fn lane_mut(&mut self, stream: Stream) -> &mut Lane {
         &mut self.lanes[stream as usize]
     }
+}
+
+/// Returns the links of the newest records of both streams as text: hexadecimal, that of the reported
+/// records only once there are any.
+pub(crate) fn head_text(links: [Link; 2]) -> String {
+    let [own, reported] = links;
+    let hex = |link: Link| link.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    if reported == GENESIS { hex(own) } else { hex(own) + &hex(reported) }
 }

@@ -3,8 +3,10 @@
 use std::io;
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 use super::lookup::Lookup;
-use super::position::Stream;
+use super::position::{Stream, head_text};
 use super::reader::Reader;
 use super::snapshot::Snapshot;
 use crate::format::{self, Link};
@@ -27,26 +29,103 @@ pub(crate) struct Proof {
     pub(crate) altered: Vec<u64>,
     /// The links of the newest record of each stream.
     pub(crate) heads: [Link; 2],
+    /// What has become of the witness that was asked about.
+    pub(crate) witness: Option<Testimony>,
+}
+
+/// Where a log stood once, as somebody noted it elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// The number of its newest record then.
+    pub id: u64,
+    /// What was said of its heads then.
+    pub head: String,
+}
+
+/// What a log makes of a witness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Testimony {
+    /// The records up to then are those of that time.
+    Holds,
+    /// They are others.
+    Differs,
+    /// The log ends before.
+    Ahead,
+    /// The records of that time have gone by retention, so nothing can be said.
+    Retired,
+    /// They can't be read.
+    Unreadable,
 }
 
 impl Proof {
     /// Whether nothing is missing, damaged or altered.
     pub(crate) fn is_sound(&self) -> bool {
-        self.gaps.is_empty() && self.corrupt.is_empty() && self.altered.is_empty()
+        self.gaps.is_empty()
+            && self.corrupt.is_empty()
+            && self.altered.is_empty()
+            && matches!(self.witness, None | Some(Testimony::Holds | Testimony::Retired))
     }
 }
 
-/// Reads all records of a log. `goes_on` is asked before each; returns none where it was not to.
+/// Compares the heads of a log with those that a witness noted, as its records go by.
+struct Hearing<'a> {
+    witness: &'a Witness,
+    /// The heads right before this number and right behind it: who notes the number that comes next is
+    /// understood as well.
+    heads: [Option<[Option<Link>; 2]>; 2],
+}
+
+impl Hearing<'_> {
+    /// Takes note of the heads before the record of this number.
+    fn note(&mut self, id: u64, links: [Option<Link>; 2]) {
+        let [before, behind] = &mut self.heads;
+        if id >= self.witness.id {
+            before.get_or_insert(links);
+        }
+        if id > self.witness.id {
+            behind.get_or_insert(links);
+        }
+    }
+
+    fn testimony(&self, log: &Snapshot, reader: &Reader) -> Testimony {
+        let lanes = Stream::ALL.map(|stream| log.position.lane(stream));
+        if lanes.iter().any(|lane| lane.kept_from > 0 && lane.first > self.witness.id) {
+            return Testimony::Retired;
+        }
+        if self.witness.id > log.position.next {
+            return Testimony::Ahead;
+        }
+        let texts = self.heads.iter().flatten().map(|[own, reported]| {
+            own.zip(*reported).map(|(own, reported)| head_text([own, reported]))
+        });
+        let known: Vec<String> = texts.flatten().collect();
+        match &known[..] {
+            [] => Testimony::Unreadable,
+            known if known.contains(&self.witness.head) => Testimony::Holds,
+            // What can't be read may be what it speaks of.
+            _ if reader.damaged.iter().any(|(_, spot)| spot.first <= self.witness.id)
+                || log.losses.iter().any(|loss| loss.after < self.witness.id) =>
+            {
+                Testimony::Unreadable
+            }
+            _ => Testimony::Differs,
+        }
+    }
+}
+
+/// Reads all records of a log, and hears a witness. `goes_on` is asked before each; returns none where it was not to.
 ///
 /// # Errors
 /// When the disk can't open a file.
 pub(crate) fn prove(
     log: &Snapshot,
-    view: Option<&Lookup>,
+    (view, witness): (Option<&Lookup>, Option<&Witness>),
     mut goes_on: impl FnMut() -> bool,
 ) -> io::Result<Option<Proof>> {
     let mut reader = Reader::from(log, 0, view);
     let mut proof = Proof::default();
+    let mut hearing = witness.map(|witness| Hearing { witness, heads: [None; 2] });
     let lanes = Stream::ALL.map(|stream| *log.position.lane(stream));
     let mut links: [Option<Link>; 2] = lanes.map(|lane| Some(lane.anchor));
     let mut next = lanes.map(|lane| lane.first).into_iter().min().unwrap_or(1);
@@ -66,7 +145,11 @@ pub(crate) fn prove(
         (proof.last, next) = (record.id, record.id + 1);
         proof.count += 1;
         // Behind a gap nothing is known of the link before.
-        let previous = links[at].filter(|_| record.ordinal == expected[at]);
+        if record.ordinal != expected[at] {
+            links[at] = None;
+        }
+        hearing.iter_mut().for_each(|hearing| hearing.note(record.id, links));
+        let previous = links[at];
         expected[at] = record.ordinal + 1;
         match check(log, &record.value, record.id, previous) {
             Ok((link, right)) => {
@@ -80,6 +163,7 @@ pub(crate) fn prove(
                 links[at] = None;
             }
         }
+        hearing.iter_mut().for_each(|hearing| hearing.note(record.id + 1, links));
     }
     if next < log.position.next {
         missing.push(next..=log.position.next - 1);
@@ -88,6 +172,11 @@ pub(crate) fn prove(
         explain(log, &reader, ids, &mut proof);
     }
     proof.heads = lanes.map(|lane| lane.head);
+    proof.witness = hearing.map(|mut hearing| {
+        let ended = lanes.iter().zip(expected).all(|(lane, expected)| lane.next == expected);
+        hearing.note(u64::MAX, if ended { links } else { [None; 2] });
+        hearing.testimony(log, &reader)
+    });
     Ok(Some(proof))
 }
 

@@ -14,6 +14,8 @@ use super::position::Stream;
 use super::segment::Segment;
 use super::snapshot::Snapshot;
 use super::summary::Spot;
+use crate::format::Damage;
+use crate::query::{PAGE_RECORDS_MAX, Sink};
 
 /// Goes along one stream.
 struct StreamReader<'a> {
@@ -199,5 +201,46 @@ impl<'a> Reader<'a> {
             ordinal,
             value,
         }));
+    }
+}
+
+impl Snapshot {
+    /// Gives at most `PAGE_RECORDS_MAX` records from `from` on to `sink`, oldest first, until it is full.
+    ///
+    /// # Errors
+    /// When the disk can't open a file.
+    pub(crate) fn step(
+        &self,
+        from: u64,
+        view: Option<&Lookup>,
+        sink: &mut impl Sink,
+    ) -> io::Result<()> {
+        let mut reader = Reader::from(self, from, view);
+        let (mut given, mut next) = (0, from);
+        loop {
+            let record = reader.next()?;
+            let end = record.as_ref().map_or(u64::MAX, |record| record.id);
+            // What can't be read is named in its place.
+            let mut damaged: Vec<u64> =
+                reader.damaged.iter().flat_map(|(_, spot)| spot.first..=spot.last).collect();
+            damaged.retain(|id| (next..end).contains(id));
+            damaged.sort_unstable();
+            damaged.dedup();
+            let damaged = damaged.into_iter().map(|id| (id, Err(Damage::Checksum)));
+            let read =
+                record.map(|Numbered { id, value, .. }| (id, self.known.to_record(id, &value)));
+            let ended = read.is_none();
+            for (id, read) in damaged.chain(read) {
+                let full = given == PAGE_RECORDS_MAX || given > 0 && !sink.goes_on();
+                if full || !sink.take(id, read) {
+                    return Ok(());
+                }
+                (given, next) = (given + 1, id + 1);
+            }
+            if ended {
+                return Ok(());
+            }
+            reader.damaged.retain(|(_, spot)| spot.last >= next);
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::lookup::Lookup;
 use super::position::Stream;
 use super::segment::Segment;
 use super::store::Log;
-use super::survey::Trouble;
+use super::trouble::Trouble;
 use crate::error::StoreError;
 
 /// What a repair has come to.

@@ -7,7 +7,7 @@ use super::pieces::{each_piece, tally_between};
 use super::position::{Lane, Stream};
 use super::sizes::Limits;
 use super::store::Log;
-use super::survey::Trouble;
+use super::trouble::Trouble;
 use crate::tally::Tally;
 use picket_base::clock::{Stamp, micros};
 use std::collections::BTreeMap;
@@ -168,7 +168,7 @@ fn beyond_count(lane: &Lane, limits: &Limits) -> u64 {
 
 impl Known {
     /// Returns when a record was made by the true time, where anybody knows that, epoch µs.
-    fn reckoned_us(&self, id: u64, value: &[u8]) -> Option<i64> {
+    pub(crate) fn reckoned_us(&self, id: u64, value: &[u8]) -> Option<i64> {
         let stored = crate::format::decode(id, value).ok()?;
         if stored.at.synchronised {
             return Some(stored.at.wall_us);

@@ -14,7 +14,8 @@ use super::sizes::{Limits, Sizes};
 use super::snapshot::Snapshot;
 use super::staged::Group;
 use super::store::Log;
-use super::survey::{Survey, Trouble};
+use super::survey::Survey;
+use super::trouble::Trouble;
 use crate::record::Entry;
 use crate::record::tests::{origin, predicted, reported};
 use picket_base::clock::Stamp;
@@ -190,7 +191,7 @@ impl Life {
         let survey = Survey::take(&self.sim).unwrap();
         assert!(survey.losses.is_empty(), "{:?}", survey.losses);
         let log = Snapshot::of(&survey, Arc::new(self.sim.clone()));
-        let proof = prove(&log, None, || true).unwrap().unwrap();
+        let proof = prove(&log, (None, None), || true).unwrap().unwrap();
         assert!(proof.is_sound(), "{proof:?}");
         let mut reader = Reader::new(&log);
         let mut held = Vec::new();

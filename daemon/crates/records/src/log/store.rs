@@ -1,7 +1,6 @@
 //! The log, open for its owner: commits, checkpoints, and what is told of them. One thread owns it. After an
 //! error it is dropped and opened again, which finds all that was acknowledged.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::age::AgeGuard;
@@ -14,7 +13,8 @@ use super::position::{Position, Stream};
 use super::sealed::Sealed;
 use super::sizes::{Limits, Sizes};
 use super::staged::{Encoded, Group, Staged, to_commit};
-use super::survey::{Loss, Survey, Trouble};
+use super::survey::{Loss, Survey};
+use super::trouble::Trouble;
 use super::witness::{Statement, Witness};
 use crate::marks::{BatchName, Marks, StoredBatch};
 use crate::tally::Tally;
@@ -284,14 +284,5 @@ impl Log {
         let stats = self.known.stats();
         let (records, defects) = (stats.total, stats.defects);
         Tally { records, defects, inference_us: stats.inference_us }
-    }
-}
-
-impl From<Trouble> for io::Error {
-    fn from(trouble: Trouble) -> io::Error {
-        match trouble {
-            Trouble::Io(error) => error,
-            other => io::Error::other(other),
-        }
     }
 }

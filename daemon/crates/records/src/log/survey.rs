@@ -15,21 +15,9 @@ use super::position::{Lane, Position, Stream};
 
 use super::sealed::rest_of;
 use super::segment::{self, NEW_SUFFIX, Segment};
+use super::trouble::Trouble;
 use super::witness::{self, Statement};
 use crate::format::Damage;
-
-/// Why a log can't be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Trouble {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("its files have version {0}")]
-    Newer(u8),
-    #[error("it is in use by another process")]
-    Locked,
-    #[error("its directory or a file in it was removed, renamed, replaced or mounted over")]
-    Gone,
-}
 
 /// Records of a stream that should be there: as many, with numbers between these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,8 @@ use super::sizes::{Limits, Sizes};
 use super::snapshot::Snapshot;
 use super::staged::Group;
 use super::store::{Log, Opened};
-use super::survey::{Survey, Trouble};
+use super::survey::Survey;
+use super::trouble::Trouble;
 use super::view::View;
 use crate::format;
 use crate::record::Entry;
@@ -51,7 +52,7 @@ fn commit(log: &mut Log, groups: &[(Stream, Vec<Entry>)]) -> Result<(), Trouble>
 fn found(sim: &Sim) -> (Survey, Proof) {
     let survey = Survey::take(sim).unwrap();
     let log = Snapshot::of(&survey, Arc::new(sim.clone()));
-    let proof = prove(&log, None, || true).unwrap().unwrap();
+    let proof = prove(&log, (None, None), || true).unwrap().unwrap();
     (survey, proof)
 }
 
