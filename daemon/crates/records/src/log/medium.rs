@@ -37,6 +37,7 @@ pub(crate) trait Bytes: Send + Sync {
 }
 
 /// The real one.
+#[derive(Clone)]
 pub(crate) struct Disk(Arc<Dir>);
 
 impl Disk {
@@ -54,6 +55,10 @@ impl Disk {
     /// When the file system has no locks.
     pub(crate) fn lock(&self) -> io::Result<bool> {
         self.0.lock()
+    }
+
+    pub(crate) fn unlock(&self) {
+        self.0.unlock();
     }
 }
 

@@ -25,6 +25,7 @@ mod journal;
 mod known;
 mod lookup;
 mod medium;
+mod owned;
 #[cfg(test)]
 mod page_tests;
 mod pages;
@@ -40,6 +41,7 @@ mod repair;
 mod retention;
 mod sealed;
 mod segment;
+mod shelf;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
@@ -55,10 +57,14 @@ mod terms;
 mod tests;
 mod trouble;
 mod view;
+mod viewing;
 mod witness;
 
 pub(crate) use findings::Findings;
+pub use owned::{Found, PredictionLog};
 pub use position::Stream;
 pub use proof::{Testimony, Witness};
 pub(crate) use reading::{StoppedLog, is_log};
+pub use shelf::{LogReader, Standing};
 pub use sizes::{Limits, Retention};
+pub use staged::Group;
