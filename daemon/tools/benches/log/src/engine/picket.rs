@@ -3,14 +3,13 @@
 use std::ops::Range;
 use std::path::Path;
 
-use picket_records::{Climb, Entry, LogReader, PredictionLog, Retention};
+use picket_records::{Group, LogReader, PredictionLog, Retention, Stream};
 
 use super::Engine;
 use crate::records::Records;
 
 /// Nothing is removed during a measurement, as by the others.
-pub const RETENTION: Retention =
-    Retention { max_records: u64::MAX, max_bytes: u64::MAX, max_age: None };
+pub const RETENTION: Retention = Retention::NONE;
 
 pub struct Picket {
     log: PredictionLog,
@@ -19,18 +18,21 @@ pub struct Picket {
 impl Picket {
     pub fn open(dir: &Path) -> anyhow::Result<Picket> {
         let reader = LogReader::default();
-        let log = PredictionLog::open(&dir.join("log"), RETENTION, &reader, Climb::Quarantine)?;
+        let log = PredictionLog::open(&dir.join("log"), RETENTION, &reader, None)?;
         Ok(Picket { log })
     }
 }
 
 impl Engine for Picket {
     fn commit(&mut self, ids: Range<u64>, records: &Records) -> anyhow::Result<()> {
-        self.log.check_room()?;
+        self.log.check()?;
         // Predictions come one by one: each is a group of its own, and the commit covers them all.
-        let groups: Vec<&[Entry]> = ids.map(|id| std::slice::from_ref(records.entry(id))).collect();
-        self.log.append(&groups)?;
-        Ok(self.log.commit()?)
+        let groups = ids.map(|id| Group {
+            stream: Stream::Own,
+            entries: std::slice::from_ref(records.entry(id)),
+            name: None,
+        });
+        Ok(self.log.commit(&groups.collect::<Vec<Group>>())?)
     }
 
     fn settle(&mut self) -> anyhow::Result<()> {
