@@ -3,12 +3,12 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::medium::Disk;
 use super::sizes::Sizes;
 use super::store::{Log, Opened};
 use super::survey::Trouble;
+use super::takeover::{self, Prepared};
 use crate::paths;
 use picket_base::disk;
 
@@ -19,10 +19,15 @@ impl Log {
     /// `Locked` and `Newer` before anything is changed, `Io` when the directory can't be used or its disk
     /// fails.
     pub(crate) fn open_in(dir: &Path) -> Result<(Log, Opened), Trouble> {
-        let medium = lock(dir)?;
+        let disk = lock(dir)?;
         // A number that no other store is likely to have.
         let drawn = RandomState::new().build_hasher().finish();
-        Log::open(Arc::new(medium), drawn, Sizes::default())
+        let Prepared { medium, inheritance, named: _ } = takeover::prepare(dir, disk, drawn)?;
+        let (log, opened) = Log::open(medium, drawn, Sizes::default())?;
+        if inheritance.as_ref().is_some_and(|inheritance| inheritance.no_room.is_none()) {
+            takeover::finish(dir)?;
+        }
+        Ok((log, Opened { inheritance, ..opened }))
     }
 }
 

@@ -19,6 +19,7 @@ mod feeding;
 mod frame;
 mod healing;
 mod index;
+mod inherited;
 mod item;
 mod journal;
 mod known;
@@ -48,6 +49,9 @@ mod staged;
 mod store;
 mod summary;
 mod survey;
+mod takeover;
+#[cfg(test)]
+mod takeover_tests;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -56,3 +60,4 @@ mod witness;
 
 pub use proof::{Testimony, Witness};
 pub(crate) use reading::{Findings, StoppedLog, is_log};
+pub use takeover::Inheritance;

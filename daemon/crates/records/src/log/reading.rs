@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::medium::{Disk, Medium};
@@ -12,7 +13,7 @@ use super::proof::{Testimony, Witness, prove_against};
 use super::reader::Reader;
 use super::removal::removal;
 use super::survey::{Survey, Trouble};
-use super::{journal, segment, witness};
+use super::{journal, segment, takeover, witness};
 use crate::error::LogError;
 use crate::format::Damage;
 use crate::removal::Removal;
@@ -24,7 +25,7 @@ const ATTEMPTS: usize = 20;
 /// The files of a log, as they were when it was opened.
 pub(crate) struct StoppedLog {
     path: PathBuf,
-    medium: Disk,
+    medium: Arc<dyn Medium>,
     survey: Survey,
 }
 
@@ -72,7 +73,8 @@ impl StoppedLog {
         if !has_log(&medium.names().map_err(broken)?) {
             return Err(broken(io::ErrorKind::NotFound.into()));
         }
-        let survey = steady(&medium).map_err(|trouble| to_error(dir, trouble))?;
+        let medium = takeover::to_read(dir, medium).map_err(|trouble| to_error(dir, trouble))?;
+        let survey = steady(&*medium).map_err(|trouble| to_error(dir, trouble))?;
         Ok(StoppedLog { path: dir.to_path_buf(), medium, survey })
     }
 
@@ -81,7 +83,7 @@ impl StoppedLog {
     /// # Errors
     /// `Directory` where a file can't be opened.
     pub(crate) fn step(&self, from: u64) -> Result<Vec<Item>, LogError> {
-        let mut reader = Reader::starting_at(&self.medium, &self.survey, from);
+        let mut reader = Reader::starting_at(&*self.medium, &self.survey, from);
         let mut step: Vec<Item> = Vec::new();
         while step.len() < PAGE_RECORDS_MAX {
             let Some(record) = reader.next().map_err(|e| self.broken(e))? else { break };
@@ -106,7 +108,7 @@ impl StoppedLog {
     /// # Errors
     /// As `step`.
     pub(crate) fn query(&self, query: &Query) -> Result<Page, LogError> {
-        Snapshot::of(&self.survey, &self.medium).page(query).map_err(|error| match error {
+        Snapshot::of(&self.survey, &*self.medium).page(query).map_err(|error| match error {
             NoPage::Files(trouble) => to_error(&self.path, trouble),
             NoPage::View(error) => LogError::Read(error),
         })
@@ -117,7 +119,7 @@ impl StoppedLog {
     /// # Errors
     /// As `step`.
     pub(crate) fn verify(&self, witness: Option<&Witness>) -> Result<Findings, LogError> {
-        let proof = prove_against(&self.medium, &self.survey, witness);
+        let proof = prove_against(&*self.medium, &self.survey, witness);
         let proof = proof.map_err(|error| self.broken(error))?;
         let lanes = Stream::ALL.map(|stream| self.survey.position.lane(stream));
         let touched = lanes.iter().filter(|lane| lane.kept_from > 0);
@@ -145,7 +147,7 @@ impl StoppedLog {
         &self,
         limits: (u64, u64, Option<Duration>),
     ) -> Result<Removal, LogError> {
-        removal(&self.medium, &self.survey, limits).map_err(|error| self.broken(error))
+        removal(&*self.medium, &self.survey, limits).map_err(|error| self.broken(error))
     }
 
     fn broken(&self, source: io::Error) -> LogError {
@@ -154,7 +156,7 @@ impl StoppedLog {
 }
 
 /// Reads the files until they have not changed meanwhile.
-fn steady(medium: &Disk) -> Result<Survey, Trouble> {
+fn steady(medium: &dyn Medium) -> Result<Survey, Trouble> {
     let stand = || -> io::Result<_> {
         let stated = witness::read(medium);
         Ok((stated.map(|(stated, _)| stated), journal::read(medium)?, medium.names()?))
@@ -178,5 +180,6 @@ fn to_error(dir: &Path, trouble: Trouble) -> LogError {
         Trouble::Newer(found) => LogError::Newer { path, found },
         Trouble::Locked => LogError::Locked { path },
         Trouble::Gone => LogError::Closed,
+        Trouble::Before(error) => *error,
     }
 }

@@ -15,6 +15,7 @@ use super::sealed::Sealed;
 use super::sizes::{Limits, Sizes};
 use super::staged::{Encoded, Group, Staged, to_commit};
 use super::survey::{Loss, Survey, Trouble};
+use super::takeover::Inheritance;
 use super::witness::{Statement, Witness};
 
 /// The log.
@@ -48,6 +49,8 @@ pub(crate) struct Opened {
     pub(crate) made: bool,
     pub(crate) losses: Vec<Loss>,
     pub(crate) taken_back: u64,
+    /// What it goes on from.
+    pub(crate) inheritance: Option<Inheritance>,
 }
 
 impl Log {
@@ -104,7 +107,7 @@ impl Log {
             journaled: StoredOrigins::default(),
         };
         log.settle()?;
-        Ok((log, Opened { made, losses, taken_back }))
+        Ok((log, Opened { made, losses, taken_back, inheritance: None }))
     }
 
     /// Sets other limits, which hold from the next call of `retire` on.

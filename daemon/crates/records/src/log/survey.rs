@@ -14,6 +14,7 @@ use super::position::{Lane, Position, Stream};
 use super::sealed::rest_of;
 use super::segment::{self, NEW_SUFFIX, Segment};
 use super::witness::{self, Statement};
+use crate::error::LogError;
 use crate::format::Damage;
 
 /// Why a log can't be used.
@@ -27,6 +28,9 @@ pub(crate) enum Trouble {
     Locked,
     #[error("its directory or a file in it was removed, renamed, replaced or mounted over")]
     Gone,
+    /// The store of 0.1 that it goes on from can't be opened.
+    #[error(transparent)]
+    Before(Box<LogError>),
 }
 
 /// Records of a stream that should be there: as many, with numbers between these two.
