@@ -4,7 +4,6 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use super::format::VERSION;
 use super::headroom::NoRoom;
 use picket_base::disk;
 
@@ -28,6 +27,12 @@ pub enum StoreFault {
 pub struct StoreError {
     pub fault: StoreFault,
     pub detail: String,
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> StoreError {
+        StoreError { fault: fault(&error), detail: error.to_string().replace('\n', " ") }
+    }
 }
 
 impl From<sled::Error> for StoreError {
@@ -63,11 +68,13 @@ pub enum LogError {
     Locked { path: PathBuf },
     /// Whatever this version did to it would harm it.
     #[error(
-        "log {} was written by a newer picket: its records have format {found}, this one knows up to {}",
-        path.display(),
-        VERSION
+        "log {} was written by a newer picket: it has format {found}, which this one does not know",
+        path.display()
     )]
     Newer { path: PathBuf, found: u8 },
+    /// What was promised is not in what the next start would open.
+    #[error("log {} was removed, renamed, replaced or mounted over", path.display())]
+    Gone { path: PathBuf },
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
     #[error("log {} cannot be opened: {error}", path.display())]
@@ -100,9 +107,10 @@ impl LogError {
                 error.fault
             }
             LogError::Directory { source, .. } => fault(source),
-            LogError::Locked { .. } | LogError::Newer { .. } | LogError::Closed => {
-                StoreFault::Store
-            }
+            LogError::Locked { .. }
+            | LogError::Newer { .. }
+            | LogError::Gone { .. }
+            | LogError::Closed => StoreFault::Store,
         }
     }
 }

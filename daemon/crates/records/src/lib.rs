@@ -34,6 +34,7 @@ mod removal;
 mod stats;
 mod stopped;
 mod suspicion;
+mod tally;
 mod top;
 
 pub use before::{
@@ -42,7 +43,7 @@ pub use before::{
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record, is_storable};
 pub use headroom::NoRoom;
-pub use log::{Testimony, Witness};
+pub use log::{Backup, Inheritance, Stream, Testimony, Witness, back_up};
 pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use names::Names;
 pub use origin::{Labels, Origin};

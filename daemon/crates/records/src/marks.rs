@@ -93,10 +93,17 @@ impl Marks {
 
     /// Remembers the newest batch. Returns the first numbers of those that are forgotten for it.
     pub(crate) fn add(&mut self, mark: &Mark) -> Vec<u64> {
-        let first_id = mark.stored.first_id;
-        self.stored.insert(mark.name, mark.stored);
-        self.names.insert(first_id, mark.name);
-        let of_sender = self.senders.entry(mark.name.sender).or_default();
+        self.remember(mark.name, mark.stored)
+    }
+
+    /// Does the same with what is in a mark.
+    pub(crate) fn remember(&mut self, name: BatchName, stored: StoredBatch) -> Vec<u64> {
+        let first_id = stored.first_id;
+        if self.names.insert(first_id, name) == Some(name) {
+            return Vec::new();
+        }
+        self.stored.insert(name, stored);
+        let of_sender = self.senders.entry(name.sender).or_default();
         of_sender.push_back(first_id);
         let mut forgotten = Vec::new();
         if of_sender.len() > SENDER_BATCHES_MAX {

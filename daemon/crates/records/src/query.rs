@@ -1,6 +1,7 @@
 //! What is asked of a log, and who takes the answer. It knows nothing of how the records are found.
 
 use super::format::Damage;
+use super::log::Stream;
 use super::record::LogRecord;
 
 /// Records in one page at most.
@@ -20,6 +21,8 @@ pub struct Query {
     /// Epoch seconds, this moment excluded.
     pub until: Option<f64>,
     pub label: Option<String>,
+    /// Only what this box has seen, or only what others have reported.
+    pub source: Option<Stream>,
 }
 
 impl Query {

@@ -3,6 +3,7 @@
 
 use super::names::Names;
 use super::origin::Origin;
+use super::tally::Tally;
 
 /// Equal, at every commit, to what a full scan of the log would count, as long as no more names are in it
 /// than are counted each for itself.
@@ -20,23 +21,33 @@ pub struct Stats {
 
 impl Stats {
     pub fn add(&mut self, origin: &Origin, inference_us: u64, defect: bool) {
-        self.total += 1;
-        self.defects += u64::from(defect);
-        self.inference_us = self.inference_us.saturating_add(inference_us);
+        self.count(origin, Tally { records: 1, defects: defect.into(), inference_us });
+    }
+
+    /// Counts records of one origin.
+    pub(crate) fn count(&mut self, origin: &Origin, tally: Tally) {
+        self.total += tally.records;
+        self.defects += tally.defects;
+        self.inference_us = self.inference_us.saturating_add(tally.inference_us);
         if let Some(device_id) = &origin.device_id {
-            self.by_device.add(device_id);
+            self.by_device.add(device_id, tally.records);
         }
-        self.by_model.add(&origin.model_name);
+        self.by_model.add(&origin.model_name, tally.records);
     }
 
     pub fn remove(&mut self, origin: &Origin, inference_us: u64, defect: bool) {
-        self.total = self.total.saturating_sub(1);
-        self.defects = self.defects.saturating_sub(u64::from(defect));
-        self.inference_us = self.inference_us.saturating_sub(inference_us);
+        self.uncount(origin, Tally { records: 1, defects: defect.into(), inference_us });
+    }
+
+    /// Takes records of one origin out again.
+    pub(crate) fn uncount(&mut self, origin: &Origin, tally: Tally) {
+        self.total = self.total.saturating_sub(tally.records);
+        self.defects = self.defects.saturating_sub(tally.defects);
+        self.inference_us = self.inference_us.saturating_sub(tally.inference_us);
         if let Some(device_id) = &origin.device_id {
-            self.by_device.remove(device_id);
+            self.by_device.remove(device_id, tally.records);
         }
-        self.by_model.remove(&origin.model_name);
+        self.by_model.remove(&origin.model_name, tally.records);
     }
 
     pub fn average_inference_ms(&self) -> f64 {

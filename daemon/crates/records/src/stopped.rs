@@ -5,10 +5,10 @@ use std::path::Path;
 use picket_base::rfc3339::{self, Precision};
 
 use super::error::LogError;
-use super::log::{Findings, StoppedLog, Witness, is_log};
+use super::log::{Findings, Limits, Retention, StoppedLog, Witness, is_log};
 use super::query::{Item, Page, Query};
 use super::removal::Removal;
-use crate::before::{self, AnchorReport, Retention, Store, VerifyReport};
+use crate::before::{self, AnchorReport, Store, VerifyReport};
 
 /// A store, open for reading.
 pub struct StoppedStore(Layout);
@@ -56,17 +56,17 @@ impl StoppedStore {
         }
     }
 
-    /// Returns what these limits would take from this box's own records.
+    /// Returns what these limits would take from the records.
     ///
     /// # Errors
     /// As `step`.
     pub fn removal(&self, limits: Retention) -> Result<Removal, LogError> {
         match &self.0 {
-            Layout::Today(log) => {
-                let Retention { max_records, max_bytes, max_age } = limits;
-                log.removal((max_records, max_bytes, max_age))
+            Layout::Today(log) => log.removal(&limits),
+            Layout::Before(store) => {
+                let Limits { max_records, max_bytes, max_age } = limits.own;
+                store.removal(before::Retention { max_records, max_bytes, max_age })
             }
-            Layout::Before(store) => store.removal(limits),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What the records of a log come to, of each origin: by the footers, without reading the records. It changes
 //! nothing else.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use super::item::Item;
 use super::known::Known;
@@ -9,6 +11,7 @@ use super::medium::Medium;
 use super::pieces::tally_between;
 use super::position::{Position, Stream};
 use super::segment::Segment;
+use crate::tally::Tally;
 
 /// Counts what sealed files hold and what is recent, less what retention has taken of the oldest file.
 ///
@@ -16,26 +19,28 @@ use super::segment::Segment;
 /// When the disk can't open a file.
 pub(crate) fn count(
     medium: &dyn Medium,
-    files: [&[Segment]; 2],
-    recent: &[Item],
+    files: [&[Arc<Segment>]; 2],
+    recent: &[Arc<Item>],
     position: &Position,
     known: &mut Known,
 ) -> io::Result<()> {
-    known.start_counting();
+    let mut tallies: BTreeMap<u32, Tally> = BTreeMap::new();
+    let mut add = |origin: u32, tally| tallies.entry(origin).or_default().add(tally);
     for (origin, tally) in files.iter().copied().flatten().flat_map(|file| &file.summary.tallies) {
-        known.count(*origin, *tally);
+        add(*origin, *tally);
     }
     for item in recent {
-        let Item::Records(piece) = item else { continue };
+        let Item::Records(piece) = &**item else { continue };
         for (origin, tally) in &piece.tallies {
-            known.count(*origin, *tally);
+            add(*origin, *tally);
         }
     }
     for stream in Stream::ALL {
         let to = position.lane(stream).kept_from;
         for (origin, tally) in tally_between(medium, files[stream as usize], (0, to))? {
-            known.uncount(origin, tally);
+            tallies.entry(origin).or_default().remove(tally);
         }
     }
+    known.recount(&tallies);
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::medium::Disk;
 use super::sizes::Sizes;
 use super::store::{Log, Opened};
-use super::survey::Trouble;
 use super::takeover::{self, Prepared};
+use super::trouble::Trouble;
 use crate::paths;
 use picket_base::disk;
 
@@ -22,8 +22,9 @@ impl Log {
         let disk = lock(dir)?;
         // A number that no other store is likely to have.
         let drawn = RandomState::new().build_hasher().finish();
-        let Prepared { medium, inheritance, named: _ } = takeover::prepare(dir, disk, drawn)?;
-        let (log, opened) = Log::open(medium, drawn, Sizes::default())?;
+        let Prepared { medium, inheritance, named } = takeover::prepare(dir, disk, drawn)?;
+        let (mut log, opened) = Log::open(medium, drawn, Sizes::default())?;
+        log.name_batches(named)?;
         if inheritance.as_ref().is_some_and(|inheritance| inheritance.no_room.is_none()) {
             takeover::finish(dir)?;
         }
@@ -47,10 +48,12 @@ fn lock(dir: &Path) -> Result<Disk, Trouble> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::super::position::Stream;
     use super::super::proof::prove;
+    use super::super::snapshot::Snapshot;
     use super::super::staged::Group;
     use super::super::survey::Survey;
     use super::*;
@@ -60,7 +63,7 @@ mod tests {
     fn commit(log: &mut Log) -> Result<(), Trouble> {
         let entries: Vec<Entry> =
             (0..3).map(|class| predicted(&origin("edge-01"), class, false)).collect();
-        log.commit(&[Group { stream: Stream::Own, entries: &entries }])
+        log.commit(&[Group { stream: Stream::Own, entries: &entries, name: None }])
     }
 
     /// A process that another test starts holds copies of all descriptors until it runs its program.
@@ -87,11 +90,11 @@ mod tests {
             assert!(matches!(Log::open_in(path), Err(Trouble::Locked)), "{}", path.display());
         }
         // Whoever only reads needs no lock.
-        let medium = Disk::open(&link).unwrap();
-        let survey = Survey::take(&medium).unwrap();
-        let proof = prove(&medium, &survey).unwrap();
+        let medium = Arc::new(Disk::open(&link).unwrap());
+        let survey = Survey::take(&*medium).unwrap();
+        let proof = prove(&Snapshot::of(&survey, medium), (None, None), || true).unwrap().unwrap();
         assert!(proof.is_sound() && proof.count == 3, "{proof:?}");
-        drop((medium, log));
+        drop(log);
         let (mut log, opened) = open_again(&link);
         assert!(!opened.made);
         assert_eq!(log.position().next, 4);

@@ -2,6 +2,7 @@
 //! file.
 
 use std::io;
+use std::sync::Arc;
 
 use super::known::Known;
 use super::medium::Medium;
@@ -29,7 +30,7 @@ pub(crate) struct Source<'a> {
     pub(crate) known: &'a Known,
     pub(crate) stream: Stream,
     pub(crate) lane: &'a Lane,
-    pub(crate) files: &'a [Segment],
+    pub(crate) files: &'a [Arc<Segment>],
 }
 
 impl Source<'_> {

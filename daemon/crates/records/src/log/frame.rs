@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Retired = 3,
     /// The end of a sealed file: see `summary`.
     Footer = 4,
+    /// The names of batches that were stored.
+    Batches = 5,
 }
 
 /// Who writes.
@@ -115,7 +117,7 @@ impl Head {
     fn decode(head: &[u8; HEAD_BYTES]) -> Option<Head> {
         let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes"));
-        let kinds = [Kind::Records, Kind::Void, Kind::Retired, Kind::Footer];
+        let kinds = [Kind::Records, Kind::Void, Kind::Retired, Kind::Footer, Kind::Batches];
         let flags = head[11];
         Some(Head {
             kind: kinds.into_iter().find(|kind| *kind as u8 == head[9])?,
@@ -136,7 +138,7 @@ impl Head {
     pub(crate) fn end(&self) -> Option<u64> {
         match self.kind {
             Kind::Records | Kind::Void => Some(self.first.saturating_add(self.count.into())),
-            Kind::Retired | Kind::Footer => None,
+            Kind::Retired | Kind::Footer | Kind::Batches => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! ends, and the file is written anew beside the old one. It knows no journal.
 
 use std::io;
+use std::sync::Arc;
 
 use super::frame::Author;
 use super::item::{Item, Packing, Piece, StoredOrigins};
@@ -41,7 +42,7 @@ pub(crate) struct Mark {
 /// When the disk can't open a file.
 pub(crate) fn holes(
     medium: &dyn Medium,
-    files: &[Segment],
+    files: &[Arc<Segment>],
     (from, to): (Mark, Mark),
 ) -> io::Result<Vec<Hole>> {
     let mut holes = Vec::new();

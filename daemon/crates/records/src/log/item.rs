@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::frame::{Author, Frame, Head, Kind};
-use super::known::{Known, Tally};
-use super::position::{Lane, Stream};
+use super::known::Known;
+use super::position::{Lane, Position, Stream};
 use crate::format::{self, Damage, Link, Stored};
+use crate::marks::{BatchName, StoredBatch};
 use crate::packed::{Packed, Packer};
+use crate::tally::Tally;
 
 /// Between the numbers of the first and the last record of a chunk at most: the other stream may have had
 /// those in between.
@@ -71,6 +73,13 @@ pub(crate) enum Item {
         next: u64,
         lane: Lane,
         retired: Retired,
+    },
+    /// Batches that were stored under a name; `next` as above, the lane's place as it was then.
+    Batches {
+        next: u64,
+        ordinal: u64,
+        previous: Link,
+        named: Vec<(BatchName, StoredBatch)>,
     },
 }
 
@@ -164,12 +173,20 @@ impl Piece {
 }
 
 impl Item {
+    /// Batches that are named where the log stands at `position`.
+    pub(crate) fn named(named: Vec<(BatchName, StoredBatch)>, position: &Position) -> Item {
+        let lane = position.lane(Stream::Reported);
+        let (ordinal, previous) = (lane.next, lane.head);
+        Item::Batches { next: position.next, ordinal, previous, named }
+    }
+
     pub(crate) fn stream(&self) -> Stream {
         match self {
             Item::Records(piece) => piece.stream,
             // Which one does not matter as long as it is always the same.
             Item::Void { .. } => Stream::Own,
             Item::Retired { stream, .. } => *stream,
+            Item::Batches { .. } => Stream::Reported,
         }
     }
 
@@ -178,7 +195,7 @@ impl Item {
         match self {
             Item::Records(piece) => piece.last + 1,
             Item::Void { first, count, .. } => first + u64::from(*count),
-            Item::Retired { next, .. } => *next,
+            Item::Retired { next, .. } | Item::Batches { next, .. } => *next,
         }
     }
 
@@ -192,6 +209,9 @@ impl Item {
                 (Kind::Void, *first, *count, *ordinal, *previous)
             }
             Item::Retired { next, lane, .. } => (Kind::Retired, *next, 0, lane.next, lane.head),
+            Item::Batches { next, ordinal, previous, .. } => {
+                (Kind::Batches, *next, 0, *ordinal, *previous)
+            }
         };
         let more_follow = matches!(self, Item::Records(piece) if piece.more_follow);
         let stream = self.stream();
@@ -228,6 +248,9 @@ impl Item {
             Item::Retired { lane, retired, .. } => {
                 postcard::to_allocvec(&(lane, retired)).expect("a Vec takes any content")
             }
+            Item::Batches { named, .. } => {
+                postcard::to_allocvec(named).expect("a Vec takes any content")
+            }
         }
     }
 
@@ -252,6 +275,11 @@ impl Item {
                 let (lane, retired) = postcard::from_bytes(payload).map_err(decoded)?;
                 let (stream, next) = (head.stream, head.first);
                 Ok((&[], Item::Retired { stream, next, lane, retired }))
+            }
+            Kind::Batches => {
+                let named = postcard::from_bytes(payload).map_err(decoded)?;
+                let Head { first: next, ordinal, previous, .. } = *head;
+                Ok((&[], Item::Batches { next, ordinal, previous, named }))
             }
             Kind::Footer => Err(Damage::Kind),
         }

@@ -2,41 +2,15 @@
 //! with the records, by number. It knows no file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use picket_base::clock::Stamp;
-use serde::{Deserialize, Serialize};
 
-use crate::format::{self, BootOffset, Kind};
+use crate::format::{self, BootOffset, Damage, Kind};
 use crate::origin::{self, Origin};
 use crate::record::{Entry, LogRecord};
-
-/// What records come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Tally {
-    pub(crate) records: u64,
-    pub(crate) defects: u64,
-    /// An integer, so that adding and removing never drifts.
-    pub(crate) inference_us: u64,
-}
-
-impl Tally {
-    pub(crate) fn of(stored: &format::Stored) -> Tally {
-        Tally { records: 1, defects: stored.defect.into(), inference_us: stored.inference_us }
-    }
-
-    pub(crate) fn add(&mut self, other: Tally) {
-        self.records += other.records;
-        self.defects += other.defects;
-        self.inference_us = self.inference_us.saturating_add(other.inference_us);
-    }
-
-    pub(crate) fn remove(&mut self, other: Tally) {
-        self.records = self.records.saturating_sub(other.records);
-        self.defects = self.defects.saturating_sub(other.defects);
-        self.inference_us = self.inference_us.saturating_sub(other.inference_us);
-    }
-}
+use crate::stats::Stats;
+use crate::tally::Tally;
 
 /// An origin that records name.
 #[derive(Clone, Debug)]
@@ -48,97 +22,132 @@ pub(crate) struct Maker {
     pub(crate) tally: Tally,
 }
 
-/// All origins of a log, and the clock offsets of their boots.
+/// All origins of a log, and the clock offsets of their boots. Whoever has a clone sees what the others do.
 #[derive(Clone, Default)]
-pub(crate) struct Known {
-    makers: BTreeMap<u32, Maker>,
+pub(crate) struct Known(Arc<RwLock<Makers>>);
+
+#[derive(Default)]
+struct Makers {
+    by_number: BTreeMap<u32, Maker>,
     numbers: HashMap<Arc<Origin>, u32>,
     next: u32,
     offsets: HashMap<String, i64>,
+    stats: Stats,
 }
 
-impl Known {
-    pub(crate) fn maker(&self, number: u32) -> Option<&Maker> {
-        self.makers.get(&number)
-    }
-
-    pub(crate) fn makers(&self) -> impl Iterator<Item = &Maker> {
-        self.makers.values()
-    }
-
-    pub(crate) fn offset_us(&self, boot_id: &str) -> Option<i64> {
-        self.offsets.get(boot_id).copied()
-    }
-
-    /// Returns the number of an origin, a new one where it is new.
-    pub(crate) fn number_of(&mut self, origin: &Arc<Origin>) -> u32 {
-        if let Some(&number) = self.numbers.get(origin) {
-            return number;
-        }
-        let number = self.next;
-        self.insert(number, origin.clone());
-        number
-    }
-
+impl Makers {
     fn insert(&mut self, number: u32, origin: Arc<Origin>) {
         self.next = self.next.max(number.saturating_add(1));
         self.numbers.insert(origin.clone(), number);
         let content = origin::to_content(&origin).into();
-        self.makers.insert(number, Maker { origin, content, tally: Tally::default() });
+        self.by_number.insert(number, Maker { origin, content, tally: Tally::default() });
+    }
+}
+
+impl Known {
+    fn read(&self) -> RwLockReadGuard<'_, Makers> {
+        self.0.read().expect("nobody panics with what is known in hand")
     }
 
-    /// Forgets all counts.
-    pub(crate) fn start_counting(&mut self) {
-        self.makers.values_mut().for_each(|maker| maker.tally = Tally::default());
+    fn write(&self) -> RwLockWriteGuard<'_, Makers> {
+        self.0.write().expect("nobody panics with what is known in hand")
+    }
+
+    pub(crate) fn maker(&self, number: u32) -> Option<Maker> {
+        self.read().by_number.get(&number).cloned()
+    }
+
+    /// Returns what all records come to.
+    pub(crate) fn stats(&self) -> Stats {
+        self.read().stats.clone()
+    }
+
+    pub(crate) fn offset_us(&self, boot_id: &str) -> Option<i64> {
+        self.read().offsets.get(boot_id).copied()
+    }
+
+    /// Returns the number of an origin, a new one where it is new.
+    pub(crate) fn number_of(&mut self, origin: &Arc<Origin>) -> u32 {
+        if let Some(&number) = self.read().numbers.get(origin) {
+            return number;
+        }
+        let mut makers = self.write();
+        let number = makers.next;
+        makers.insert(number, origin.clone());
+        number
+    }
+
+    /// Counts the records of all origins anew.
+    pub(crate) fn recount(&mut self, tallies: &BTreeMap<u32, Tally>) {
+        let mut makers = self.write();
+        let Makers { by_number, stats, .. } = &mut *makers;
+        *stats = Stats { complete: true, ..Stats::default() };
+        for (number, maker) in by_number {
+            maker.tally = tallies.get(number).copied().unwrap_or_default();
+            stats.count(&maker.origin, maker.tally);
+        }
     }
 
     /// Counts records of an origin.
     pub(crate) fn count(&mut self, number: u32, tally: Tally) {
-        if let Some(maker) = self.makers.get_mut(&number) {
+        let mut makers = self.write();
+        let Makers { by_number, stats, .. } = &mut *makers;
+        if let Some(maker) = by_number.get_mut(&number) {
             maker.tally.add(tally);
+            stats.count(&maker.origin, tally);
         }
     }
 
     /// Takes records out of the counts, and an origin that has no more with them.
     pub(crate) fn uncount(&mut self, number: u32, tally: Tally) {
-        let Some(maker) = self.makers.get_mut(&number) else { return };
+        let mut makers = self.write();
+        let Makers { by_number, numbers, offsets, stats, .. } = &mut *makers;
+        let Some(maker) = by_number.get_mut(&number) else { return };
         maker.tally.remove(tally);
+        stats.uncount(&maker.origin, tally);
         if maker.tally.records > 0 {
             return;
         }
         let origin = maker.origin.clone();
-        self.numbers.remove(&origin);
-        self.makers.remove(&number);
-        if !self.numbers.keys().any(|other| other.boot_id == origin.boot_id) {
-            self.offsets.remove(&origin.boot_id);
+        numbers.remove(&origin);
+        by_number.remove(&number);
+        if !numbers.keys().any(|other| other.boot_id == origin.boot_id) {
+            offsets.remove(&origin.boot_id);
         }
     }
 
     /// Notes how a boot's monotonic clock relates to the time, with the first record that knows it.
     pub(crate) fn note_clock(&mut self, boot_id: &str, at: &Stamp) {
-        if at.synchronised && !self.offsets.contains_key(boot_id) {
+        if at.synchronised && self.offset_us(boot_id).is_none() {
             let monotonic_us = i64::try_from(at.monotonic_us).unwrap_or(i64::MAX);
-            self.offsets.insert(boot_id.to_string(), at.wall_us.saturating_sub(monotonic_us));
+            let offset_us = at.wall_us.saturating_sub(monotonic_us);
+            self.write().offsets.insert(boot_id.to_string(), offset_us);
         }
     }
 
-    /// Returns the record of a value; none where it can't be read.
-    pub(crate) fn to_record(&self, id: u64, value: &[u8]) -> Option<LogRecord> {
-        let stored = format::decode(id, value).ok()?;
-        let origin = self.maker(stored.origin)?.origin.clone();
-        let boot_offset_us = self.offset_us(&origin.boot_id);
+    /// Returns the record of a value.
+    ///
+    /// # Errors
+    /// Why it can't be read.
+    pub(crate) fn to_record(&self, id: u64, value: &[u8]) -> Result<LogRecord, Damage> {
+        let stored = format::decode(id, value)?;
+        let makers = self.read();
+        let maker = makers.by_number.get(&stored.origin).ok_or(Damage::Origin(stored.origin))?;
+        let origin = maker.origin.clone();
+        let boot_offset_us = makers.offsets.get(&origin.boot_id).copied();
+        drop(makers);
         let (at, inference_us, defect) = (stored.at, stored.inference_us, stored.defect);
         let body = stored.into_body(&origin);
         let entry = Entry { origin, at, inference_us, defect, body };
-        Some(LogRecord { id, entry, boot_offset_us })
+        Ok(LogRecord { id, entry, boot_offset_us })
     }
 
     /// Returns what is stored of an origin and of its boot's clock.
     pub(crate) fn values(&self, number: u32) -> Vec<u8> {
-        let Some(maker) = self.makers.get(&number) else { return Vec::new() };
+        let Some(maker) = self.maker(number) else { return Vec::new() };
         let mut values = format::encode_origin(number, &maker.origin);
         let boot_id = maker.origin.boot_id.clone();
-        if let Some(&offset_us) = self.offsets.get(&boot_id) {
+        if let Some(offset_us) = self.offset_us(&boot_id) {
             let offset = BootOffset { boot_id, offset_us };
             values.extend(format::encode_other(Kind::BootOffset, 0, &offset));
         }
@@ -147,8 +156,9 @@ impl Known {
 
     /// Whether the clock of this origin's boot is known.
     pub(crate) fn knows_clock(&self, number: u32) -> bool {
-        let maker = self.makers.get(&number);
-        maker.is_some_and(|maker| self.offsets.contains_key(&maker.origin.boot_id))
+        let makers = self.read();
+        let maker = makers.by_number.get(&number);
+        maker.is_some_and(|maker| makers.offsets.contains_key(&maker.origin.boot_id))
     }
 
     /// Takes over what is stored in these bytes, as `values` gave them. What is damaged is left out, and
@@ -157,15 +167,16 @@ impl Known {
         while let Ok((kind, content, behind)) = format::frame(values) {
             let value = &values[..format::HEADER_BYTES + content.len()];
             values = behind;
+            let mut makers = self.write();
             if kind == Kind::Origin
                 && let Ok((number, origin)) = format::decode_origin(value)
-                && !self.makers.contains_key(&number)
+                && !makers.by_number.contains_key(&number)
             {
-                self.insert(number, Arc::new(origin));
+                makers.insert(number, Arc::new(origin));
             } else if kind == Kind::BootOffset
                 && let Ok((_, offset)) = format::decode_other::<BootOffset>(kind, value)
             {
-                self.offsets.entry(offset.boot_id).or_insert(offset.offset_us);
+                makers.offsets.entry(offset.boot_id).or_insert(offset.offset_us);
             }
         }
     }
@@ -192,8 +203,8 @@ mod tests {
         assert!(read.knows_clock(1) && read.maker(0).is_none());
         assert_eq!(read.number_of(&one), 2, "numbers are not given twice");
         // A leftover under the same number does not take its place.
-        let mut other = Known::default();
-        (0..2).for_each(|number| other.insert(number, origin("edge-03")));
+        let other = Known::default();
+        (0..2).for_each(|number| other.write().insert(number, origin("edge-03")));
         read.adopt(&other.values(1));
         assert_eq!(read.maker(1).unwrap().origin, two);
         read.adopt(&known.values(1)[..20]);

@@ -7,15 +7,20 @@
 //!   had got.
 //! - `survey` is what all of them hold together, `counting` what their records come to; `reader` and `pieces`
 //!   read them, `proof` proves that nothing is missing, `reading` does both for a log without an owner.
+//! - `backup` copies a log, `cursor` is a reader's position, `takeover` goes on from a store of 0.1, of which
+//!   `inherited` makes sealed files.
 //! - `store` is the open log, to which `directory` leads; `staged` is a commit on its way, `retention` and
 //!   `age` remove the oldest, `repair` and `healing` mend what can't be read.
 //! - `view` is the same once more in sled, fed by `feeding`; `index` are its keys, `terms` what a record can
 //!   be asked for, `lookup` finds chunks, `pages` are what queries get.
 
 mod age;
+mod backup;
 mod counting;
+mod cursor;
 mod directory;
 mod feeding;
+mod findings;
 mod frame;
 mod healing;
 mod index;
@@ -45,6 +50,7 @@ mod sim;
 #[cfg(test)]
 mod simulation;
 mod sizes;
+mod snapshot;
 mod staged;
 mod store;
 mod summary;
@@ -55,9 +61,14 @@ mod takeover_tests;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod view;
 mod witness;
 
+pub use backup::{Backup, back_up};
+pub(crate) use findings::Findings;
+pub use position::Stream;
 pub use proof::{Testimony, Witness};
-pub(crate) use reading::{Findings, StoppedLog, is_log};
+pub(crate) use reading::{StoppedLog, is_log};
+pub use sizes::{Limits, Retention};
 pub use takeover::Inheritance;

@@ -1,92 +1,102 @@
 //! Pages of records, newest first, of both streams together: what is not in the view yet comes from memory
 //! and sealed files, and all of it while there is no view. It takes no lock and writes nothing.
 
+use std::io;
+
 use super::item::Item;
-use super::known::Known;
 use super::lookup::{Lookup, Wanted};
-use super::medium::{Access, Medium};
+use super::medium::Access;
 use super::pieces::{Step, read_at};
-use super::position::{Position, Stream};
+use super::position::Stream;
 use super::segment::Segment;
-use super::survey::{Survey, Trouble};
+use super::snapshot::Snapshot;
 use super::terms::Term;
-use crate::error::StoreError;
-use crate::query::{Page, Query};
+use crate::error::{StoreError, StoreFault};
+use crate::format::Damage;
+use crate::query::{Query, Sink};
 
 /// Chunks looked at for one page at most: a filter that matches nothing must not read a whole log in one go.
 const CHUNKS_MAX: usize = 400;
 
-/// A log at some moment.
-#[derive(Clone, Copy)]
-pub(crate) struct Snapshot<'a> {
-    pub(crate) medium: &'a dyn Medium,
-    pub(crate) known: &'a Known,
-    pub(crate) position: &'a Position,
-    pub(crate) files: [&'a [Segment]; 2],
-    /// What is in no sealed file.
-    pub(crate) recent: &'a [Item],
-    pub(crate) view: Option<&'a Lookup>,
+/// What came of a page.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// Where to go on; none when the log's end was reached.
+    pub(crate) next: Option<u64>,
+    /// What the view said when it failed: the rest of the page came without it.
+    pub(crate) distrusted: Option<StoreError>,
 }
 
-/// Why a page can't be had.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NoPage {
-    #[error(transparent)]
-    Files(#[from] Trouble),
-    /// Without the view it can be had still.
-    #[error(transparent)]
-    View(StoreError),
-}
-
-impl<'a> Snapshot<'a> {
-    /// Returns a stopped log as it was found.
-    pub(crate) fn of(survey: &'a Survey, medium: &'a dyn Medium) -> Snapshot<'a> {
-        let [own, reported] = &survey.files;
-        Snapshot {
-            medium,
-            known: &survey.known,
-            position: &survey.position,
-            files: [own, reported],
-            recent: &survey.recent,
-            view: None,
-        }
-    }
-
-    /// Returns a page of the records that `query` asks for.
+impl Snapshot {
+    /// Gives the records that `query` asks for to `sink`, newest first, until it is full. A file that is not
+    /// there and that `is_kept` does not know any more was removed meanwhile.
     ///
     /// # Errors
-    /// When the disk or the view fails.
-    pub(crate) fn page(&self, query: &Query) -> Result<Page, NoPage> {
+    /// When the disk fails.
+    pub(crate) fn page(
+        &self,
+        (query, view): (&Query, Option<&Lookup>),
+        is_kept: &dyn Fn(&str) -> bool,
+        sink: &mut impl Sink,
+    ) -> io::Result<Given> {
         let wanted = Wanted { terms: wanted_terms(query), since: query.since, until: query.until };
         let before = query.after.unwrap_or(u64::MAX).min(self.position.next);
-        let mut lanes = Stream::ALL.map(|stream| Lane::new(*self, stream, before));
-        let mut page = Page { records: Vec::new(), next: None, damaged: Vec::new() };
-        let mut chunks = 0;
-        while page.records.len() < query.limit {
+        let asked = Asked { log: self, wanted, is_kept };
+        let mut lanes = Stream::ALL.map(|stream| Lane::new(self, stream, before, view));
+        for lane in &mut lanes {
+            lane.ended = query.source.is_some_and(|source| source != lane.stream);
+        }
+        let mut given = Given::default();
+        let (mut looked, mut found) = (0, 0);
+        loop {
             for lane in &mut lanes {
-                while lane.found.is_empty() && !lane.ended && chunks < CHUNKS_MAX {
-                    chunks += 1;
-                    lane.look(&wanted, query, &mut page.damaged)?;
+                while lane.found.is_empty() && !lane.ended {
+                    if looked > 0 && (looked == CHUNKS_MAX || !sink.goes_on()) {
+                        given.next = Some(standing(&lanes));
+                        return Ok(given);
+                    }
+                    looked += 1;
+                    if let Some(error) = lane.look(&asked)? {
+                        given.distrusted = Some(error);
+                    }
                 }
             }
-            // Above this all that matches is in hand.
-            let looked = lanes.iter().filter(|lane| !lane.ended && lane.found.is_empty());
-            let sure = looked.map(|lane| lane.before).max().unwrap_or(0);
-            let newest = lanes.iter_mut().max_by_key(|lane| lane.newest()).expect("there are two");
-            match newest.newest() {
-                Some(id) if id >= sure => page.records.extend(newest.found.pop()),
-                None if sure == 0 => return Ok(page),
-                _ => {
-                    page.next = Some(sure);
-                    return Ok(page);
-                }
+            let [one, other] = &mut lanes;
+            let (newer, older) =
+                if one.newest() < other.newest() { (other, one) } else { (one, other) };
+            let Some((id, value)) = newer.found.pop() else { return Ok(given) };
+            // A number that can't be read in one stream may be a record of the other.
+            if value.is_none() && older.newest() == Some(id) {
+                continue;
+            }
+            let record =
+                value.map_or(Err(Damage::Content), |value| self.known.to_record(id, &value));
+            if record.as_ref().is_ok_and(|record| !query.matches(record)) {
+                continue;
+            }
+            let is_found = record.is_ok();
+            if !sink.take(id, record) {
+                given.next = Some(id + 1);
+                return Ok(given);
+            }
+            found += usize::from(is_found);
+            let more = lanes.iter().any(|lane| !lane.ended || !lane.found.is_empty());
+            if !more || found == query.limit || !sink.goes_on() {
+                given.next = more.then_some(id);
+                return Ok(given);
             }
         }
-        let more = lanes.iter().any(|lane| !lane.ended || !lane.found.is_empty());
-        let last = page.records.last().map(|record| record.id);
-        page.next = last.filter(|_| more);
-        Ok(page)
     }
+}
+
+/// Returns the number from which on all records were looked at.
+fn standing(lanes: &[Lane]) -> u64 {
+    let at = |lane: &Lane| match lane.newest() {
+        Some(id) => id + 1,
+        None if lane.ended => 0,
+        None => lane.before,
+    };
+    lanes.iter().map(at).max().unwrap_or(0)
 }
 
 fn wanted_terms(query: &Query) -> Vec<Term> {
@@ -96,13 +106,19 @@ fn wanted_terms(query: &Query) -> Vec<Term> {
     device.into_iter().chain(label).chain(defect).collect()
 }
 
+struct Asked<'a> {
+    log: &'a Snapshot,
+    wanted: Wanted,
+    is_kept: &'a dyn Fn(&str) -> bool,
+}
+
 /// One stream, from the newest record to the oldest.
 struct Lane<'a> {
-    log: Snapshot<'a>,
     stream: Stream,
-    /// What matches and is not in the page yet, the newest last.
-    found: Vec<crate::record::LogRecord>,
-    /// All records from here on were looked at.
+    view: Option<&'a Lookup>,
+    /// What was read and not looked at yet, the newest last; without a value where it can't be read.
+    found: Vec<(u64, Option<Vec<u8>>)>,
+    /// All records from here on were read.
     before: u64,
     ended: bool,
     /// How much of what is recent, of the files and of the last of these is still to be looked at.
@@ -114,83 +130,93 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    fn new(log: Snapshot<'a>, stream: Stream, before: u64) -> Lane<'a> {
+    fn new(log: &Snapshot, stream: Stream, before: u64, view: Option<&'a Lookup>) -> Lane<'a> {
         let (recent, files) = (log.recent.len(), log.files[stream as usize].len());
-        let (found, ended) = (Vec::new(), false);
-        Lane { log, stream, found, before, ended, recent, files, spots: None, chunks: None }
+        let found = Vec::new();
+        Lane { stream, view, found, before, ended: false, recent, files, spots: None, chunks: None }
     }
 
     fn newest(&self) -> Option<u64> {
-        self.found.last().map(|record| record.id)
+        self.found.last().map(|(id, _)| *id)
     }
 
-    /// Looks at the next older chunk.
-    fn look(
-        &mut self,
-        wanted: &Wanted,
-        query: &Query,
-        damaged: &mut Vec<u64>,
-    ) -> Result<(), NoPage> {
+    /// Reads the next older chunk. Returns what is wrong with the view, without which it goes on then.
+    fn look(&mut self, asked: &Asked) -> io::Result<Option<StoreError>> {
         while self.recent > 0 {
             self.recent -= 1;
-            if let Item::Records(piece) = &self.log.recent[self.recent]
+            if let Item::Records(piece) = &*asked.log.recent[self.recent]
                 && piece.stream == self.stream
                 && piece.first < self.before
             {
-                self.take(piece.records(), query);
-                return Ok(());
+                self.take(piece.records(), asked);
+                return Ok(None);
             }
         }
-        let viewed = self.log.view.map_or(0, |view| view.fed(self.stream).ordinal);
-        if let Some(step) = self.next_spot(viewed, wanted).map_err(Trouble::Io)? {
+        let viewed = self.view.map_or(0, |view| view.fed(self.stream).ordinal);
+        if let Some(step) = self.next_spot(viewed, asked)? {
             match step {
-                Step::Piece(piece) => self.take(piece.records(), query),
+                Step::Piece(piece) => self.take(piece.records(), asked),
                 Step::Damaged(spot) => {
-                    damaged.extend((spot.first..=spot.last).rev());
+                    let first = asked.log.position.lane(self.stream).first;
+                    let numbers = spot.first.max(first)..(spot.last + 1).min(self.before);
+                    self.found.extend(numbers.map(|id| (id, None)));
                     self.before = self.before.min(spot.first);
                 }
             }
-            return Ok(());
+            return Ok(None);
         }
-        let Some(view) = self.log.view else {
+        let Some(view) = self.view else {
             self.ended = true;
-            return Ok(());
+            return Ok(None);
         };
-        let end = match self.chunks {
-            Some(end) => end,
-            None => view.end_before(self.stream, self.before).map_err(NoPage::View)?,
-        };
-        let found = view.candidate(self.stream, wanted, end).map_err(NoPage::View)?;
-        let Some(chunk) = found else {
-            self.ended = true;
-            return Ok(());
-        };
-        self.chunks = Some(chunk);
-        let records = view.records(self.stream, chunk).map_err(NoPage::View)?;
-        self.take(records.unwrap_or_default(), query);
-        Ok(())
+        match self.next_chunk(view, asked) {
+            Ok(Some(records)) => self.take(records, asked),
+            Ok(None) => self.ended = true,
+            Err(error) => {
+                *self = Lane::new(asked.log, self.stream, self.before, None);
+                return Ok(Some(error));
+            }
+        }
+        Ok(None)
     }
 
-    /// Keeps those of a chunk's records that match.
-    fn take(&mut self, records: Vec<(u64, Vec<u8>)>, query: &Query) {
-        let first = self.log.position.lane(self.stream).first;
+    fn next_chunk(
+        &mut self,
+        view: &Lookup,
+        asked: &Asked,
+    ) -> Result<Option<Vec<(u64, Vec<u8>)>>, StoreError> {
+        let end = match self.chunks {
+            Some(end) => end,
+            None => view.end_before(self.stream, self.before)?,
+        };
+        let Some(chunk) = view.candidate(self.stream, &asked.wanted, end)? else { return Ok(None) };
+        self.chunks = Some(chunk);
+        let missing = || StoreError {
+            fault: StoreFault::Store,
+            detail: format!("the view's chunk {chunk} can't be read"),
+        };
+        view.records(self.stream, chunk)?.ok_or_else(missing).map(Some)
+    }
+
+    /// Keeps those of a chunk's records that are to be looked at.
+    fn take(&mut self, records: Vec<(u64, Vec<u8>)>, asked: &Asked) {
+        let first = asked.log.position.lane(self.stream).first;
         let Some(oldest) = records.first().map(|(id, _)| *id) else { return };
         let ids = first..self.before;
         let kept = records.into_iter().filter(|(id, _)| ids.contains(id));
-        let read = kept.filter_map(|(id, value)| self.log.known.to_record(id, &value));
-        self.found.extend(read.filter(|record| query.matches(record)));
+        self.found.extend(kept.map(|(id, value)| (id, Some(value))));
         self.before = self.before.min(oldest);
         self.ended |= oldest <= first;
     }
 
     /// Reads the next older piece of the sealed files that the view does not hold; none when it holds the
     /// rest. Files without the device are passed over.
-    fn next_spot(&mut self, viewed: u64, wanted: &Wanted) -> std::io::Result<Option<Step>> {
-        let files = self.log.files[self.stream as usize];
+    fn next_spot(&mut self, viewed: u64, asked: &Asked) -> io::Result<Option<Step>> {
+        let files = &asked.log.files[self.stream as usize];
         while let Some(segment) = self.files.checked_sub(1).map(|last| &files[last]) {
             let spots = &segment.summary.spots;
             let has = self.spots.unwrap_or_else(|| {
-                let may = self.may_hold(segment, wanted);
+                let may = may_hold(segment, asked);
                 if may { spots.partition_point(|spot| spot.first < self.before) } else { 0 }
             });
             let next = has.checked_sub(1).map(|last| spots[last]);
@@ -204,15 +230,26 @@ impl<'a> Lane<'a> {
                 continue;
             };
             self.spots = Some(has - 1);
-            let file = self.log.medium.open(&segment.name, Access::Read)?;
-            return read_at(&*file, &spot).map(Some);
+            return match asked.log.medium.open(&segment.name, Access::Read) {
+                Ok(file) => read_at(&*file, &spot).map(Some),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if (asked.is_kept)(&segment.name) {
+                        return Ok(Some(Step::Damaged(spot)));
+                    }
+                    // With all that is older.
+                    (self.files, self.view) = (0, None);
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            };
         }
         Ok(None)
     }
+}
 
-    fn may_hold(&self, segment: &Segment, wanted: &Wanted) -> bool {
-        let Some(Term::Device(device)) = wanted.terms.first() else { return true };
-        let mut makers = segment.summary.tallies.keys().filter_map(|n| self.log.known.maker(*n));
-        makers.any(|maker| maker.origin.device_id.as_ref() == Some(device))
-    }
+fn may_hold(segment: &Segment, asked: &Asked) -> bool {
+    let Some(Term::Device(device)) = asked.wanted.terms.first() else { return true };
+    let known = &asked.log.known;
+    let mut makers = segment.summary.tallies.keys().filter_map(|number| known.maker(*number));
+    makers.any(|maker| maker.origin.device_id.as_ref() == Some(device))
 }

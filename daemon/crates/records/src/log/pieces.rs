@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use super::frame::Frame;
 use super::item::{Item, Piece};
-use super::known::Tally;
 use super::medium::{Access, Bytes, Medium, read_what_can_be_read};
 use super::segment::Segment;
 use super::summary::Spot;
+use crate::tally::Tally;
 
 /// What stands at some place of a stream.
 pub(crate) enum Step {
@@ -36,7 +37,7 @@ pub(crate) fn read_at(file: &dyn Bytes, spot: &Spot) -> io::Result<Step> {
 /// When the disk can't open a file.
 pub(crate) fn each_piece(
     medium: &dyn Medium,
-    files: &[Segment],
+    files: &[Arc<Segment>],
     (from, to): (u64, u64),
     mut take: impl FnMut(&Piece) -> bool,
 ) -> io::Result<()> {
@@ -64,7 +65,7 @@ pub(crate) fn each_piece(
 /// As `each_piece`.
 pub(crate) fn tally_between(
     medium: &dyn Medium,
-    files: &[Segment],
+    files: &[Arc<Segment>],
     (from, to): (u64, u64),
 ) -> io::Result<BTreeMap<u32, Tally>> {
     let mut tallies: BTreeMap<u32, Tally> = BTreeMap::new();

@@ -5,11 +5,10 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::item::Item;
-use super::medium::Medium;
+use super::lookup::Lookup;
 use super::position::{Stream, UNKNOWN, head_text};
 use super::reader::Reader;
-use super::survey::Survey;
+use super::snapshot::Snapshot;
 use crate::format::{self, Link};
 
 /// Numbers listed at most; the counts are always whole.
@@ -89,12 +88,12 @@ impl Hearing<'_> {
         }
     }
 
-    fn testimony(&self, survey: &Survey, reader: &Reader) -> Testimony {
-        let lanes = Stream::ALL.map(|stream| survey.position.lane(stream));
+    fn testimony(&self, log: &Snapshot, reader: &Reader) -> Testimony {
+        let lanes = Stream::ALL.map(|stream| log.position.lane(stream));
         if lanes.iter().any(|lane| lane.kept_from > 0 && lane.first > self.witness.id) {
             return Testimony::Retired;
         }
-        if self.witness.id > survey.position.next {
+        if self.witness.id > log.position.next {
             return Testimony::Ahead;
         }
         let texts = self.heads.iter().flatten().map(|[own, reported]| {
@@ -106,7 +105,7 @@ impl Hearing<'_> {
             known if known.contains(&self.witness.head) => Testimony::Holds,
             // What can't be read may be what it speaks of.
             _ if reader.damaged.iter().any(|(_, spot)| spot.first <= self.witness.id)
-                || survey.losses.iter().any(|loss| loss.after < self.witness.id) =>
+                || log.losses.iter().any(|loss| loss.after < self.witness.id) =>
             {
                 Testimony::Unreadable
             }
@@ -115,33 +114,28 @@ impl Hearing<'_> {
     }
 }
 
-/// Reads all records that a survey has found.
+/// Reads all records of a log, and hears a witness. `goes_on` is asked before each; returns none where it was not to.
 ///
 /// # Errors
 /// When the disk can't open a file.
-pub(crate) fn prove(medium: &dyn Medium, survey: &Survey) -> io::Result<Proof> {
-    prove_against(medium, survey, None)
-}
-
-/// Does the same, and hears a witness.
-///
-/// # Errors
-/// As `prove`.
-pub(crate) fn prove_against(
-    medium: &dyn Medium,
-    survey: &Survey,
-    witness: Option<&Witness>,
-) -> io::Result<Proof> {
-    let mut reader = Reader::new(medium, survey);
+pub(crate) fn prove(
+    log: &Snapshot,
+    (view, witness): (Option<&Lookup>, Option<&Witness>),
+    mut goes_on: impl FnMut() -> bool,
+) -> io::Result<Option<Proof>> {
+    let mut reader = Reader::from(log, 0, view);
     let mut proof = Proof::default();
     let mut hearing = witness.map(|witness| Hearing { witness, heads: [None; 2] });
-    let lanes = Stream::ALL.map(|stream| *survey.position.lane(stream));
+    let lanes = Stream::ALL.map(|stream| *log.position.lane(stream));
     let mut links: [Option<Link>; 2] =
         lanes.map(|lane| Some(lane.anchor).filter(|link| *link != UNKNOWN));
     let mut next = lanes.map(|lane| lane.first).into_iter().min().unwrap_or(1);
     let mut expected = lanes.map(|lane| lane.kept_from);
     let mut missing = Vec::new();
     while let Some(record) = reader.next()? {
+        if !goes_on() {
+            return Ok(None);
+        }
         let at = record.stream as usize;
         if proof.count == 0 {
             proof.first = record.id;
@@ -158,7 +152,7 @@ pub(crate) fn prove_against(
         hearing.iter_mut().for_each(|hearing| hearing.note(record.id, links));
         let previous = links[at];
         expected[at] = record.ordinal + 1;
-        match check(survey, &record.value, record.id, previous) {
+        match check(log, &record.value, record.id, previous) {
             Ok((link, right)) => {
                 if !right {
                     list(&mut proof.altered, record.id);
@@ -172,42 +166,42 @@ pub(crate) fn prove_against(
         }
         hearing.iter_mut().for_each(|hearing| hearing.note(record.id + 1, links));
     }
-    if next < survey.position.next {
-        missing.push(next..=survey.position.next - 1);
+    if next < log.position.next {
+        missing.push(next..=log.position.next - 1);
     }
     for ids in missing {
-        explain(survey, &reader, ids, &mut proof);
+        explain(log, &reader, ids, &mut proof);
     }
     proof.heads = lanes.map(|lane| lane.head);
     proof.witness = hearing.map(|mut hearing| {
         let ended = lanes.iter().zip(expected).all(|(lane, expected)| lane.next == expected);
         hearing.note(u64::MAX, if ended { links } else { [None; 2] });
-        hearing.testimony(survey, &reader)
+        hearing.testimony(log, &reader)
     });
-    Ok(proof)
+    Ok(Some(proof))
 }
 
 /// Returns a record's link and whether that is right behind the one before it.
 fn check(
-    survey: &Survey,
+    log: &Snapshot,
     value: &[u8],
     id: u64,
     previous: Option<Link>,
 ) -> Result<(Link, bool), ()> {
     let (stated, link, origin) = format::identify(value).map_err(drop)?;
-    let maker = survey.known.maker(origin).filter(|_| stated == id).ok_or(())?;
+    let maker = log.known.maker(origin).filter(|_| stated == id).ok_or(())?;
     let right = previous
         .is_none_or(|previous| format::expected_link(&previous, &maker.content, value) == Ok(link));
     Ok((link, right))
 }
 
 /// Says what numbers are that no record has: void, retired, unreadable, or missing.
-fn explain(survey: &Survey, reader: &Reader, ids: RangeInclusive<u64>, proof: &mut Proof) {
-    let voids = survey.voids();
+fn explain(log: &Snapshot, reader: &Reader, ids: RangeInclusive<u64>, proof: &mut Proof) {
+    let voids = log.voids();
     let overlaps = |from: u64, to: u64| from <= *ids.end() && to >= *ids.start();
-    let lost = survey.losses.iter().any(|loss| overlaps(loss.after + 1, loss.before - 1));
+    let lost = log.losses.iter().any(|loss| overlaps(loss.after + 1, loss.before - 1));
     // Below the beginning of a stream that has lost its oldest, numbers may have been its.
-    let retired = Stream::ALL.iter().map(|stream| survey.position.lane(*stream));
+    let retired = Stream::ALL.iter().map(|stream| log.position.lane(*stream));
     let retired = retired.filter(|lane| lane.kept_from > 0).map(|lane| lane.first).max();
     let mut gap: Option<[u64; 2]> = None;
     for id in ids.clone() {
@@ -234,18 +228,5 @@ fn explain(survey: &Survey, reader: &Reader, ids: RangeInclusive<u64>, proof: &m
 fn list(numbers: &mut Vec<u64>, id: u64) {
     if numbers.len() < LISTED_MAX {
         numbers.push(id);
-    }
-}
-
-impl Survey {
-    /// Returns the numbers that will never be records.
-    fn voids(&self) -> Vec<std::ops::Range<u64>> {
-        let files = self.files.iter().flatten().flat_map(|file| &file.summary.voids);
-        let recent = self.recent.iter().filter_map(|item| match item {
-            Item::Void { first, count, .. } => Some((*first, *count)),
-            _ => None,
-        });
-        let sealed = files.map(|(first, count, _)| (*first, *count));
-        sealed.chain(recent).map(|(first, count)| first..first + u64::from(count)).collect()
     }
 }

@@ -20,7 +20,7 @@ fn commit(log: &mut Log, stream: Stream, count: usize) {
             Stream::Reported => reported(&origin("cam-07"), "seen elsewhere"),
         })
         .collect();
-    log.commit(&[Group { stream, entries: &entries }]).unwrap();
+    log.commit(&[Group { stream, entries: &entries, name: None }]).unwrap();
 }
 
 fn noted(log: &Log) -> Witness {

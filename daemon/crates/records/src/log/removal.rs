@@ -1,45 +1,65 @@
-//! What limits would take from this box's own records as they are now. It removes nothing.
+//! What limits would take from the records as they are now. It removes nothing.
 
 use std::io;
 use std::time::Duration;
 
-use super::medium::Medium;
+use super::item::{Item, Piece};
 use super::pieces::each_piece;
 use super::position::Stream;
-use super::survey::Survey;
+use super::sizes::Retention;
+use super::snapshot::Snapshot;
 use crate::removal::Removal;
 use picket_base::clock::{Stamp, micros};
 
-/// Returns what limits of count, bytes and age would take.
+/// Returns what limits would take, each stream by its own. By age the records are taken to lie in the order
+/// of their times.
 ///
 /// # Errors
 /// When the disk can't open a file.
-pub(crate) fn removal(
-    medium: &dyn Medium,
-    survey: &Survey,
-    (max_records, max_bytes, max_age): (u64, u64, Option<Duration>),
-) -> io::Result<Removal> {
-    let lane = survey.position.lane(Stream::Own);
-    let files = &survey.files[Stream::Own as usize];
-    let of = lane.next - lane.kept_from;
-    let bytes = files.iter().map(|file| file.end).sum::<u64>();
-    let over = u128::from(bytes.saturating_sub(max_bytes));
-    let by_bytes = (u128::from(of) * over).div_ceil(u128::from(bytes.max(1)));
-    let by_bytes = u64::try_from(by_bytes).unwrap_or(of);
-    let mut expired = 0;
-    if let Some(max_age) = max_age {
-        let oldest_us = Stamp::now().wall_us.saturating_sub_unsigned(micros(max_age));
-        each_piece(medium, files, (lane.kept_from, lane.next), |piece| {
-            for (ordinal, (id, value)) in (piece.ordinal..).zip(piece.records()) {
-                let made_us = survey.known.reckoned_us(id, &value);
-                if made_us.is_some_and(|made_us| made_us >= oldest_us) {
-                    return false;
-                }
-                expired = (ordinal + 1).saturating_sub(lane.kept_from);
-            }
-            true
-        })?;
+pub(crate) fn removal(log: &Snapshot, retention: &Retention) -> io::Result<Removal> {
+    let mut all = Removal::default();
+    for stream in Stream::ALL {
+        let limits = retention.of(stream);
+        let lane = log.position.lane(stream);
+        let of = lane.next - lane.kept_from;
+        let bytes = log.files[stream as usize].iter().map(|file| file.end).sum::<u64>();
+        let over = u128::from(bytes.saturating_sub(limits.max_bytes));
+        let by_bytes = (u128::from(of) * over).div_ceil(u128::from(bytes.max(1)));
+        let by_bytes = u64::try_from(by_bytes).unwrap_or(of);
+        let expired = limits.max_age.map_or(Ok(0), |max_age| expired(log, stream, max_age))?;
+        all.records += of.saturating_sub(limits.max_records).max(by_bytes).max(expired).min(of);
+        all.of += of;
     }
-    let records = of.saturating_sub(max_records).max(by_bytes).max(expired).min(of);
-    Ok(Removal { records, of })
+    Ok(all)
+}
+
+/// How many records of a stream are older than this.
+fn expired(log: &Snapshot, stream: Stream, max_age: Duration) -> io::Result<u64> {
+    let lane = log.position.lane(stream);
+    let oldest_us = Stamp::now().wall_us.saturating_sub_unsigned(micros(max_age));
+    let mut expired = 0;
+    let mut take = |piece: &Piece| {
+        for (ordinal, (id, value)) in (piece.ordinal..).zip(piece.records()) {
+            let made_us = log.known.reckoned_us(id, &value);
+            if made_us.is_some_and(|made_us| made_us >= oldest_us) {
+                return false;
+            }
+            expired = (ordinal + 1).saturating_sub(lane.kept_from);
+        }
+        true
+    };
+    let files = &log.files[stream as usize];
+    let mut goes_on = true;
+    each_piece(&*log.medium, files, (lane.kept_from, lane.next), |piece| {
+        goes_on = take(piece);
+        goes_on
+    })?;
+    for item in &log.recent {
+        if let Item::Records(piece) = &**item
+            && piece.stream == stream
+        {
+            goes_on = goes_on && take(piece);
+        }
+    }
+    Ok(expired)
 }

@@ -1,5 +1,7 @@
 //! Repairing a log that is open: its holes, the files that hold them, and what is counted anew.
 
+use std::sync::Arc;
+
 use super::counting::count;
 use super::healing::{Hole, Mark, fill, holes, rewrite};
 use super::item::Piece;
@@ -7,7 +9,7 @@ use super::lookup::Lookup;
 use super::position::Stream;
 use super::segment::Segment;
 use super::store::Log;
-use super::survey::Trouble;
+use super::trouble::Trouble;
 use crate::error::StoreError;
 
 /// What a repair has come to.
@@ -67,10 +69,11 @@ impl Log {
     fn put_in(&mut self, stream: Stream, hole: &Hole, pieces: Vec<Piece>) -> Result<(), Trouble> {
         let sealed = &mut self.sealed[stream as usize];
         sealed.close(&self.known, self.author)?;
-        let holds =
-            |file: &&Segment| file.summary.ordinal < hole.to.max(1) && file.summary.end > hole.from;
+        let holds = |file: &&Arc<Segment>| {
+            file.summary.ordinal < hole.to.max(1) && file.summary.end > hole.from
+        };
         let old = sealed.files.iter().find(holds).cloned();
-        let old = (stream, old.as_ref());
+        let old = (stream, old.as_deref());
         let new = rewrite(&*self.medium, old, pieces, &self.known, self.author)?;
         sealed.replace(new);
         Ok(())

@@ -2,12 +2,14 @@
 //! the medium before the first file goes. It never looks at the other stream.
 
 use super::item::Item;
-use super::known::{Known, Tally};
+use super::known::Known;
 use super::pieces::{each_piece, tally_between};
 use super::position::{Lane, Stream};
 use super::sizes::Limits;
 use super::store::Log;
-use super::survey::Trouble;
+use super::trouble::Trouble;
+use crate::marks::{BatchName, StoredBatch};
+use crate::tally::Tally;
 use picket_base::clock::{Stamp, micros};
 use std::collections::BTreeMap;
 
@@ -16,6 +18,9 @@ const SLACK_SHARE: u64 = 32;
 
 /// Records that go at once at most, so that no commit takes long.
 const STEP_RECORDS: u64 = 4_000;
+
+/// Names of batches in one commit at most: they have room in the journal.
+const COMMIT_MARKS_MAX: usize = 2_000;
 
 /// A part of a stream, from its oldest record on.
 struct Part {
@@ -104,12 +109,48 @@ impl Log {
     /// Moves the beginning of a stream, and then removes the files that are behind it.
     fn remove_before(&mut self, stream: Stream, goal: u64) -> Result<(), Trouble> {
         let part = self.part_before(stream, goal)?;
+        self.carry_marks(stream, goal)?;
         let (next, retired) = (self.position.next, self.retired[stream as usize]);
         let mut position = self.position;
         *position.lane_mut(stream) = part.lane;
         self.write(vec![Item::Retired { stream, next, lane: part.lane, retired }], position)?;
         part.tallies.iter().for_each(|(origin, tally)| self.known.uncount(*origin, *tally));
         self.sealed[stream as usize].remove_before(&*self.medium, goal)?;
+        Ok(())
+    }
+
+    /// Writes anew which batches were named in the files that go: the names outlive the records.
+    fn carry_marks(&mut self, stream: Stream, goal: u64) -> Result<(), Trouble> {
+        let Some((_, files)) = self.sealed[stream as usize].files.split_last() else {
+            return Ok(());
+        };
+        let gone = files.iter().take_while(|file| file.summary.end <= goal);
+        let mut named: Vec<_> = gone.flat_map(|file| file.summary.named.iter().copied()).collect();
+        let marks = self.marks.lock().expect("no holder of the marks panics");
+        named.retain(|(name, stored)| marks.get(name) == Some(*stored));
+        drop(marks);
+        self.write_named(&named)
+    }
+
+    /// Takes over which batches an earlier log has stored.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub(crate) fn name_batches(
+        &mut self,
+        mut named: Vec<(BatchName, StoredBatch)>,
+    ) -> Result<(), Trouble> {
+        let marks = self.marks.lock().expect("no holder of the marks panics");
+        named.retain(|(name, _)| marks.get(name).is_none());
+        drop(marks);
+        self.write_named(&named)
+    }
+
+    fn write_named(&mut self, named: &[(BatchName, StoredBatch)]) -> Result<(), Trouble> {
+        for named in named.chunks(COMMIT_MARKS_MAX) {
+            let position = self.position;
+            self.write(vec![Item::named(named.to_vec(), &position)], position)?;
+        }
         Ok(())
     }
 
@@ -128,7 +169,7 @@ impl Log {
             }
             true
         })?;
-        if let Some(Item::Records(piece)) = self.recent.iter().find(|item| {
+        if let Some(Item::Records(piece)) = self.recent.iter().map(|item| &**item).find(|item| {
             matches!(item, Item::Records(piece) if piece.stream == stream && piece.ordinal == goal)
         }) {
             lane.first = piece.first;

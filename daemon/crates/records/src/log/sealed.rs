@@ -2,6 +2,7 @@
 //! stream and of the journal.
 
 use std::io;
+use std::sync::Arc;
 
 use super::frame::Author;
 use super::item::{Item, Packing, Piece, StoredOrigins};
@@ -18,7 +19,7 @@ const FULL_RECORDS: u32 = 32;
 /// The files of a stream, oldest first.
 pub(crate) struct Sealed {
     stream: Stream,
-    pub(crate) files: Vec<Segment>,
+    pub(crate) files: Vec<Arc<Segment>>,
     /// The last of them, while it is appended to.
     open: Option<Open>,
 }
@@ -30,7 +31,7 @@ struct Open {
 
 impl Sealed {
     /// Takes over the files that were found.
-    pub(crate) fn new(stream: Stream, files: Vec<Segment>) -> Sealed {
+    pub(crate) fn new(stream: Stream, files: Vec<Arc<Segment>>) -> Sealed {
         Sealed { stream, files, open: None }
     }
 
@@ -70,7 +71,7 @@ impl Sealed {
             self.begin(medium, first, author)?;
         }
         let open = self.open.as_mut().expect("it was opened just now");
-        let segment = self.files.last_mut().expect("it has the open one");
+        let segment = Arc::make_mut(self.files.last_mut().expect("it has the open one"));
         let (mut bytes, start) = (Vec::new(), segment.end);
         for item in &items {
             let payload = item.payload(known, &mut open.stored);
@@ -97,7 +98,7 @@ impl Sealed {
         known: &Known,
         author: Author,
     ) -> io::Result<()> {
-        let full = |file: &Segment| {
+        let full = |file: &Arc<Segment>| {
             file.end >= sizes.segment_bytes || limits.fills(file.end, file.summary.records())
         };
         let full = self.files.last().is_some_and(full);
@@ -108,7 +109,8 @@ impl Sealed {
         let head = first.head(author, 0);
         let name = segment::name(self.stream, head.first);
         let file = medium.open(&name, Access::Create)?;
-        self.files.push(Segment::new(self.stream, name, head.ordinal, head.previous));
+        let segment = Segment::new(self.stream, name, head.ordinal, head.previous);
+        self.files.push(Arc::new(segment));
         self.open = Some(Open { file, stored: StoredOrigins::default() });
         Ok(())
     }
@@ -124,7 +126,7 @@ impl Sealed {
         };
         let Some(open) = &self.open else { return Ok(()) };
         let (mut bytes, start) = (Vec::new(), segment.end);
-        segment.end_with_footer(known, author, &mut bytes);
+        Arc::make_mut(segment).end_with_footer(known, author, &mut bytes);
         open.file.write_at(&bytes, start)?;
         open.file.sync()?;
         self.open = None;
@@ -135,7 +137,7 @@ impl Sealed {
     pub(crate) fn replace(&mut self, new: Segment) {
         self.files.retain(|file| file.name != new.name);
         let at = self.files.partition_point(|file| file.name < new.name);
-        self.files.insert(at, new);
+        self.files.insert(at, Arc::new(new));
     }
 
     /// How many records of the stream are sealed.

@@ -8,6 +8,7 @@ use super::item::{Item, Packing, StoredOrigins, Void};
 use super::known::Known;
 use super::position::{Position, Stream};
 use crate::format::{self, Damage, Place};
+use crate::marks::{BatchName, StoredBatch};
 use crate::record::Entry;
 
 /// What a value, a frame's head or an origin may take beside its own bytes.
@@ -18,6 +19,8 @@ const OVERHEAD_BYTES: usize = HEAD_BYTES + 64;
 pub(crate) struct Group<'a> {
     pub(crate) stream: Stream,
     pub(crate) entries: &'a [Entry],
+    /// Under which it is remembered, so that one that is sent again is known.
+    pub(crate) name: Option<BatchName>,
 }
 
 /// The records of a group under their numbers.
@@ -29,6 +32,7 @@ pub(crate) struct Encoded {
     before: Position,
     /// Its numbers, where it is void.
     void: Option<u32>,
+    named: Option<(BatchName, StoredBatch)>,
 }
 
 impl Encoded {
@@ -37,12 +41,17 @@ impl Encoded {
     pub(crate) fn new(group: Group, position: &mut Position, known: &mut Known) -> Encoded {
         let before = *position;
         let (stream, origins) = (group.stream, BTreeSet::new());
-        let mut encoded = Encoded { stream, values: Vec::new(), origins, before, void: None };
+        let mut encoded =
+            Encoded { stream, values: Vec::new(), origins, before, void: None, named: None };
         if encoded.fill(group, position, known).is_err() {
             *position = before;
             let count = u32::try_from(group.entries.len()).expect("a batch is bounded");
             position.next += u64::from(count);
             encoded.void = Some(count);
+        } else if let (Some(name), Some(last)) = (group.name, group.entries.last()) {
+            let (first_id, taken_at_us) = (before.next, last.at.wall_us);
+            let records = group.entries.len() as u64;
+            encoded.named = Some((name, StoredBatch { first_id, records, taken_at_us }));
         }
         encoded
     }
@@ -81,10 +90,10 @@ impl Encoded {
     }
 
     /// The group by itself, in pieces that say that more follow.
-    pub(crate) fn into_batch(self) -> Vec<Item> {
+    pub(crate) fn into_batch(self, position: &Position) -> Vec<Item> {
         let mut staged = Staged::new(&self.before);
         staged.add(self);
-        let mut items = staged.into_items();
+        let mut items = staged.into_items(position);
         let last = items.len().saturating_sub(1);
         for item in &mut items[..last] {
             if let Item::Records(piece) = item {
@@ -99,6 +108,7 @@ impl Encoded {
 pub(crate) struct Staged {
     packings: [Packing; 2],
     items: Vec<Item>,
+    named: Vec<(BatchName, StoredBatch)>,
 }
 
 impl Staged {
@@ -108,7 +118,7 @@ impl Staged {
             let lane = position.lane(stream);
             Packing::new(stream, lane.next, lane.head)
         };
-        Staged { packings: Stream::ALL.map(packing), items: Vec::new() }
+        Staged { packings: Stream::ALL.map(packing), items: Vec::new(), named: Vec::new() }
     }
 
     /// Adds a group that was encoded behind those before it.
@@ -120,6 +130,7 @@ impl Staged {
             self.items.push(Item::Void { first: group.before.next, count, why, ordinal, previous });
             return;
         }
+        self.named.extend(group.named);
         let packing = &mut self.packings[group.stream as usize];
         for (id, value) in &group.values {
             let full = packing.add(*id, value).expect("it was encoded under the next number");
@@ -127,9 +138,13 @@ impl Staged {
         }
     }
 
-    pub(crate) fn into_items(mut self) -> Vec<Item> {
+    /// Returns what the commit holds, after which the log stands at `position`.
+    pub(crate) fn into_items(mut self, position: &Position) -> Vec<Item> {
         let rest = self.packings.iter_mut().filter_map(Packing::take);
         self.items.extend(rest.map(Item::Records));
+        if !self.named.is_empty() {
+            self.items.push(Item::named(self.named, position));
+        }
         self.items
     }
 }

@@ -1,22 +1,24 @@
 //! The log, open for its owner: commits, checkpoints, and what is told of them. One thread owns it. After an
 //! error it is dropped and opened again, which finds all that was acknowledged.
 
-use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::age::AgeGuard;
 use super::frame::Author;
 use super::item::{Item, Retired, StoredOrigins, Void};
 use super::journal::Journal;
-use super::known::{Known, Tally};
+use super::known::Known;
 use super::medium::Medium;
 use super::position::{Position, Stream};
 use super::sealed::Sealed;
 use super::sizes::{Limits, Sizes};
 use super::staged::{Encoded, Group, Staged, to_commit};
-use super::survey::{Loss, Survey, Trouble};
+use super::survey::{Loss, Survey};
 use super::takeover::Inheritance;
+use super::trouble::Trouble;
 use super::witness::{Statement, Witness};
+use crate::marks::{BatchName, Marks, StoredBatch};
+use crate::tally::Tally;
 
 /// The log.
 pub(crate) struct Log {
@@ -38,8 +40,10 @@ pub(crate) struct Log {
     /// The checksum of the journal's last frame.
     tail: u32,
     /// What the journal holds, and which origins come with it.
-    pub(super) recent: Vec<Item>,
+    pub(super) recent: Vec<Arc<Item>>,
     journaled: StoredOrigins,
+    /// The named batches that are remembered.
+    pub(super) marks: Arc<Mutex<Marks>>,
 }
 
 /// What opening a log has found.
@@ -84,8 +88,9 @@ impl Log {
         let [own, reported] = files;
         let mut sealed = [Sealed::new(Stream::Own, own), Sealed::new(Stream::Reported, reported)];
         sealed.iter_mut().try_for_each(|sealed| sealed.trim(&*medium))?;
-        let journal = Journal::open(&*medium)?;
+        // The older file is copied first by `cp`, and the witness must not claim more than the copy holds.
         let witness = Witness::open(&*medium)?;
+        let journal = Journal::open(&*medium)?;
         medium.sync_names()?;
         let author = Author { epoch: author.epoch + 1, ..author };
         let mut log = Log {
@@ -105,9 +110,24 @@ impl Log {
             tail: 0,
             recent,
             journaled: StoredOrigins::default(),
+            marks: Arc::default(),
         };
+        log.find_marks();
         log.settle()?;
         Ok((log, Opened { made, losses, taken_back, inheritance: None }))
+    }
+
+    /// Remembers the batches that the files name, in the order in which they came.
+    fn find_marks(&self) {
+        let files = self.sealed.iter().flat_map(|sealed| &sealed.files);
+        let sealed = files.flat_map(|file| &file.summary.named);
+        let recent = self.recent.iter().filter_map(|item| match &**item {
+            Item::Batches { named, .. } => Some(named),
+            _ => None,
+        });
+        let mut named: Vec<_> = sealed.chain(recent.flatten()).copied().collect();
+        named.sort_by_key(|(_, stored)| stored.first_id);
+        self.remember(&named);
     }
 
     /// Sets other limits, which hold from the next call of `retire` on.
@@ -133,19 +153,19 @@ impl Log {
             let more = encoded.bytes(&self.known);
             if bytes + more > self.sizes.commit_bytes {
                 if !empty {
-                    self.write(staged.into_items(), before)?;
+                    self.write(staged.into_items(&before), before)?;
                 }
                 (staged, bytes, empty) = (Staged::new(&before), 0, true);
             }
             if more > self.sizes.commit_bytes {
-                self.write_batch(group.stream, encoded.into_batch(), position)?;
+                self.write_batch(group.stream, encoded.into_batch(&position), position)?;
                 staged = Staged::new(&position);
                 continue;
             }
             staged.add(encoded);
             (bytes, empty) = (bytes + more, false);
         }
-        if empty { Ok(()) } else { self.write(staged.into_items(), position) }
+        if empty { Ok(()) } else { self.write(staged.into_items(&position), position) }
     }
 
     /// Says of the numbers up to `until` that they will never be records.
@@ -177,7 +197,7 @@ impl Log {
         self.journal.write(&bytes)?;
         (self.tail, self.journaled) = (tail, stored);
         self.count(&items);
-        self.recent.extend(items);
+        self.recent.extend(items.into_iter().map(Arc::new));
         self.position = position;
         self.witness.mark(&self.statement(position))?;
         self.check_place()
@@ -213,7 +233,7 @@ impl Log {
     fn settle(&mut self) -> Result<(), Trouble> {
         for stream in Stream::ALL {
             let items: Vec<&Item> =
-                self.recent.iter().filter(|item| item.stream() == stream).collect();
+                self.recent.iter().filter(|i| i.stream() == stream).map(|i| &**i).collect();
             let sealed = &mut self.sealed[stream as usize];
             sealed.append(&*self.medium, &items, &self.known, self.author)?;
             let limits = &self.limits[stream as usize];
@@ -236,15 +256,26 @@ impl Log {
 
     fn count(&mut self, items: &[Item]) {
         for item in items {
-            let Item::Records(piece) = item else { continue };
-            for (origin, tally) in &piece.tallies {
-                self.known.count(*origin, *tally);
+            match item {
+                Item::Records(piece) => piece
+                    .tallies
+                    .iter()
+                    .for_each(|(origin, tally)| self.known.count(*origin, *tally)),
+                Item::Batches { named, .. } => self.remember(named),
+                Item::Void { .. } | Item::Retired { .. } => {}
             }
         }
     }
 
+    fn remember(&self, named: &[(BatchName, StoredBatch)]) {
+        let mut marks = self.marks.lock().expect("no holder of the marks panics");
+        for (name, stored) in named {
+            marks.remember(*name, *stored);
+        }
+    }
+
     /// Whether what was written is what the next start will find.
-    fn check_place(&self) -> Result<(), Trouble> {
+    pub(crate) fn check_place(&self) -> Result<(), Trouble> {
         let there = self.medium.is_at_its_path()
             && self.journal.is_at_its_name()
             && self.witness.is_at_its_name()
@@ -254,17 +285,8 @@ impl Log {
 
     /// Returns what the records of the log come to.
     pub(crate) fn tally(&self) -> Tally {
-        let mut all = Tally::default();
-        self.known.makers().for_each(|maker| all.add(maker.tally));
-        all
-    }
-}
-
-impl From<Trouble> for io::Error {
-    fn from(trouble: Trouble) -> io::Error {
-        match trouble {
-            Trouble::Io(error) => error,
-            other => io::Error::other(other),
-        }
+        let stats = self.known.stats();
+        let (records, defects) = (stats.total, stats.defects);
+        Tally { records, defects, inference_us: stats.inference_us }
     }
 }

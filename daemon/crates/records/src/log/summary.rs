@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{Author, Frame, HEAD_BYTES, Head, Kind};
 use super::item::{Item, Piece, Retired, Void};
-use super::known::Tally;
 use super::position::{Lane, Stream};
 use crate::format::Link;
+use crate::marks::{BatchName, StoredBatch};
+use crate::tally::Tally;
 
 /// The last bytes of a sealed file: the length of the footer's frame (u32), its complement, and a word.
 pub(crate) const TRAILER_BYTES: usize = 12;
@@ -36,6 +37,8 @@ pub(crate) struct Summary {
     pub(crate) voids: Vec<(u64, u32, Void)>,
     /// Where retention had moved the stream's beginning when the file was last appended to.
     pub(crate) retired: Option<(Lane, Retired)>,
+    /// Batches that were stored under a name.
+    pub(crate) named: Vec<(BatchName, StoredBatch)>,
     /// Where its records are.
     pub(crate) spots: Vec<Spot>,
 }
@@ -66,6 +69,7 @@ impl Summary {
             values: Vec::new(),
             voids: Vec::new(),
             retired: None,
+            named: Vec::new(),
             spots: Vec::new(),
         }
     }
@@ -80,6 +84,10 @@ impl Summary {
             }
             Item::Retired { lane, retired, .. } => {
                 self.retired = Some((*lane, *retired));
+                return;
+            }
+            Item::Batches { named, .. } => {
+                self.named.extend(named);
                 return;
             }
         };

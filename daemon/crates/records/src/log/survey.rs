@@ -1,7 +1,9 @@
 //! What a log's files hold together: journal, sealed files and witness, read without a lock and without a
 //! write. From it the owner opens the log, and a reader looks at one that nobody has open.
 
+use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 
 use super::counting::count;
 use super::frame::{Author, Frame};
@@ -13,25 +15,9 @@ use super::position::{Lane, Position, Stream};
 
 use super::sealed::rest_of;
 use super::segment::{self, NEW_SUFFIX, Segment};
+use super::trouble::Trouble;
 use super::witness::{self, Statement};
-use crate::error::LogError;
 use crate::format::Damage;
-
-/// Why a log can't be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Trouble {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("its files have version {0}")]
-    Newer(u8),
-    #[error("it is in use by another process")]
-    Locked,
-    #[error("its directory or a file in it was removed, renamed, replaced or mounted over")]
-    Gone,
-    /// The store of 0.1 that it goes on from can't be opened.
-    #[error(transparent)]
-    Before(Box<LogError>),
-}
 
 /// Records of a stream that should be there: as many, with numbers between these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +36,9 @@ pub(crate) struct Survey {
     pub(crate) turn: u64,
     pub(crate) position: Position,
     pub(crate) known: Known,
-    pub(crate) files: [Vec<Segment>; 2],
+    pub(crate) files: [Vec<Arc<Segment>>; 2],
     /// What the journal holds and the sealed files don't.
-    pub(crate) recent: Vec<Item>,
+    pub(crate) recent: Vec<Arc<Item>>,
     /// What retention has removed of each stream.
     pub(crate) retired: [Retired; 2],
     pub(crate) losses: Vec<Loss>,
@@ -91,7 +77,8 @@ impl Survey {
         for stream in Stream::ALL {
             for name in segment::of_stream(stream, &names) {
                 let read = Segment::read(medium, (stream, &name), author.store, &mut survey.known)?;
-                survey.files[stream as usize].push(read.map_err(Trouble::Newer)?);
+                let segment = Arc::new(read.map_err(Trouble::Newer)?);
+                survey.files[stream as usize].push(segment);
             }
         }
         let mut items = Vec::new();
@@ -99,7 +86,7 @@ impl Survey {
             // Its checksum is right: what does not decode was never a record.
             let Ok((values, item)) = Item::read(frame) else { continue };
             survey.known.adopt(values);
-            items.push(item);
+            items.push(Arc::new(item));
         }
         for stream in Stream::ALL {
             let sealed = statement.map(|statement| statement.position.lane(stream).next);
@@ -121,8 +108,8 @@ impl Survey {
         &mut self,
         stream: Stream,
         sealed: Option<u64>,
-        items: impl Iterator<Item = &'a Item> + Clone,
-    ) -> Result<Vec<Item>, Damage> {
+        items: impl Iterator<Item = &'a Arc<Item>> + Clone,
+    ) -> Result<Vec<Arc<Item>>, Damage> {
         let stood = *self.position.lane(stream);
         self.take_back(stream, sealed);
         let (kept, retired) = self.beginning(stream, &stood, items.clone());
@@ -154,13 +141,15 @@ impl Survey {
         });
         let voids: Vec<u64> =
             files.iter().flat_map(|file| file.summary.voids.iter().map(|void| void.0)).collect();
+        let named = files.iter().flat_map(|file| &file.summary.named);
+        let sealed_names: HashSet<u64> = named.map(|(_, stored)| stored.first_id).collect();
         let said = files.iter().filter_map(|file| file.summary.retired);
         let said = said.map(|(lane, _)| lane.kept_from).max().unwrap_or(0);
         self.files[stream as usize] = files;
         let mut recent = Vec::new();
         for item in items {
             next = next.max(item.end());
-            match item {
+            match &**item {
                 Item::Records(piece) if piece.end() > path.at => {
                     let from = path.at;
                     path.go(piece.ordinal, u64::from(piece.count), piece.first, piece.last);
@@ -168,11 +157,16 @@ impl Survey {
                     if piece.ordinal >= from {
                         recent.push(item.clone());
                     } else {
-                        recent.extend(rest_of(piece, from)?);
+                        recent.extend(rest_of(piece, from)?.into_iter().map(Arc::new));
                     }
                 }
                 Item::Void { first, .. } if !voids.contains(first) => recent.push(item.clone()),
                 Item::Retired { lane, .. } if lane.kept_from > said => recent.push(item.clone()),
+                Item::Batches { named, .. }
+                    if !named.iter().all(|(_, stored)| sealed_names.contains(&stored.first_id)) =>
+                {
+                    recent.push(item.clone());
+                }
                 _ => {}
             }
         }
@@ -193,6 +187,7 @@ impl Survey {
         let Some(sealed) = sealed else { return };
         let kept_from = self.position.lane(stream).kept_from;
         let Some((last, files)) = self.files[stream as usize].split_last_mut() else { return };
+        let last = Arc::make_mut(last);
         let before_it = files.last().map_or(0, |file| file.summary.end).max(kept_from);
         // Of a file whose first frame is broken nobody knows by itself how many came before it.
         let end = |file: &Segment| if file.end == 0 { before_it } else { file.summary.end };
@@ -210,9 +205,9 @@ impl Survey {
         &self,
         stream: Stream,
         stood: &Lane,
-        items: impl Iterator<Item = &'a Item>,
+        items: impl Iterator<Item = &'a Arc<Item>>,
     ) -> (Lane, Retired) {
-        let journaled = items.filter_map(|item| match item {
+        let journaled = items.filter_map(|item| match &**item {
             Item::Retired { lane, retired, .. } => Some((*lane, *retired)),
             _ => None,
         });

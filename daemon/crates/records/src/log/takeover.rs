@@ -14,7 +14,7 @@ use super::inherited::{Inherited, position_behind};
 use super::medium::{Access, Disk, Medium};
 use super::position::Stream;
 use super::segment::{self, NEW_SUFFIX};
-use super::survey::Trouble;
+use super::trouble::Trouble;
 use super::witness::{self, Statement, Witness};
 use crate::before::Heritage;
 use crate::marks::{BatchName, StoredBatch};

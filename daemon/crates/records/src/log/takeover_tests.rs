@@ -9,14 +9,20 @@ use super::reading::StoppedLog;
 use super::sizes::Limits;
 use super::staged::Group;
 use super::store::Log;
-use super::survey::Trouble;
+use super::trouble::Trouble;
 use crate::LogError;
 use crate::before::{self, Climb, LogReader, PredictionLog, Retention};
+use crate::marks::BatchName;
 use crate::record::LogRecord;
 use crate::record::tests::{origin, predicted, reported};
 use picket_base::clock::Stamp;
 
 const RECORDS: u64 = 9_000;
+
+/// The batch of the newest three records.
+fn batch_name() -> BatchName {
+    BatchName::new(Some("cam-07"), "41")
+}
 
 fn open_before(dir: &Path, max_records: u64) -> PredictionLog {
     let retention = Retention { max_records, max_bytes: u64::MAX, max_age: None };
@@ -35,6 +41,9 @@ fn old_store(dir: &Path) -> (Vec<LogRecord>, before::VerifyReport) {
             log.checkpoint().unwrap();
         }
     }
+    let others: Vec<_> = (0..3).map(|_| reported(&origin("cam-07"), "a note")).collect();
+    log.append_named(&[before::Group { entries: &others, name: Some(batch_name()) }]).unwrap();
+    log.commit().unwrap();
     drop(log);
     let report = before::verify(dir).unwrap();
     assert!(report.is_sound() && report.anchor.id > 0, "{report:?}");
@@ -109,8 +118,12 @@ impl Old {
         assert_eq!(inheritance.no_room, None);
         assert!(opened.losses.is_empty(), "{:?}", opened.losses);
         assert_eq!(log.position().head(), self.report.head);
+        let marks = log.marks.lock().unwrap();
+        let batch = marks.get(&batch_name()).unwrap();
+        drop(marks);
+        assert_eq!((batch.first_id, batch.records), (self.report.last - 2, 3));
         let entries = [predicted(&origin("edge-01"), 3, false)];
-        log.commit(&[Group { stream: Stream::Own, entries: &entries }]).unwrap();
+        log.commit(&[Group { stream: Stream::Own, entries: &entries, name: None }]).unwrap();
         drop(log);
         let shown = shown(dir);
         assert_eq!(shown.len(), self.records.len() + 1);
@@ -228,7 +241,7 @@ fn retention_goes_on_where_the_old_one_stood() {
     drop(log);
     let found = StoppedLog::open(&dir).unwrap().verify(None).unwrap();
     assert!(found.count <= 1_000 && found.gaps.is_empty() && found.altered.is_empty());
-    assert_eq!(found.retired + found.count, RECORDS);
+    assert_eq!(found.retired + found.count, old.report.last);
 }
 
 #[test]

@@ -11,9 +11,11 @@ use super::reader::Reader;
 use super::repair::Repaired;
 use super::sim::{Fault, Sim};
 use super::sizes::{Limits, Sizes};
+use super::snapshot::Snapshot;
 use super::staged::Group;
 use super::store::{Log, Opened};
-use super::survey::{Survey, Trouble};
+use super::survey::Survey;
+use super::trouble::Trouble;
 use super::view::View;
 use crate::format;
 use crate::record::Entry;
@@ -42,21 +44,23 @@ fn others(count: usize, note: &str) -> (Stream, Vec<Entry>) {
 fn commit(log: &mut Log, groups: &[(Stream, Vec<Entry>)]) -> Result<(), Trouble> {
     let groups = groups.iter();
     let groups: Vec<Group> =
-        groups.map(|(stream, entries)| Group { stream: *stream, entries }).collect();
+        groups.map(|(stream, entries)| Group { stream: *stream, entries, name: None }).collect();
     log.commit(&groups)
 }
 
 /// What a reader finds that takes no lock.
 fn found(sim: &Sim) -> (Survey, Proof) {
     let survey = Survey::take(sim).unwrap();
-    let proof = prove(sim, &survey).unwrap();
+    let log = Snapshot::of(&survey, Arc::new(sim.clone()));
+    let proof = prove(&log, (None, None), || true).unwrap().unwrap();
     (survey, proof)
 }
 
 /// The numbers of all records that can be read, and whose they are.
 fn numbers(sim: &Sim) -> Vec<(u64, Stream)> {
     let survey = Survey::take(sim).unwrap();
-    let mut reader = Reader::new(sim, &survey);
+    let log = Snapshot::of(&survey, Arc::new(sim.clone()));
+    let mut reader = Reader::new(&log);
     let mut numbers = Vec::new();
     while let Some(record) = reader.next().unwrap() {
         assert!(format::decode(record.id, &record.value).is_ok());

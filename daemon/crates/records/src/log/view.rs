@@ -130,7 +130,7 @@ impl View {
         for number in group.max(fed.first)..fed.next {
             let Some(records) = records(&self.db, stream, number)? else { return Ok(false) };
             for (id, value) in records {
-                lane.note(known.to_record(id, &value));
+                lane.note(known.to_record(id, &value).ok());
             }
             lane.end_chunk(number);
         }
@@ -143,7 +143,7 @@ impl View {
         let count = fed.partial as usize;
         // More may have come since: it is fed again.
         for (id, value) in partial.iter().take(count) {
-            lane.note(known.to_record(*id, value));
+            lane.note(known.to_record(*id, value).ok());
             if lane.packing.add(*id, value).is_err() {
                 return Ok(false);
             }
@@ -196,7 +196,7 @@ impl View {
         if let Some(piece) = full {
             guard(|| put(&self.db, lane, &piece))?;
         }
-        lane.note(known.to_record(id, value));
+        lane.note(known.to_record(id, value).ok());
         if lane.fed.partial == 0 {
             lane.fed.begun = ordinal;
         }
