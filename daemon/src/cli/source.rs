@@ -9,8 +9,8 @@ use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use picket_records::{
-    self as prediction_log, LogError, PAGE_RECORDS_MAX, Query, Removal, Retention, StoppedStore,
-    VerifyReport, Witness,
+    self as prediction_log, Limits, LogError, PAGE_RECORDS_MAX, Query, Removal, Retention,
+    StoppedStore, VerifyReport, Witness,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -126,17 +126,22 @@ pub fn verify(dir: &Path, witness: Option<&Witness>) -> Result<VerifyReport, Cli
 
 /// What these limits would take from the log in `dir`, from its daemon where one runs. None where there is
 /// no log, or it is another user's.
-pub fn removal(dir: &Path, limits: Retention) -> Option<Removal> {
+pub fn removal(dir: &Path, retention: &Retention) -> Option<Removal> {
     let metadata = std::fs::metadata(dir).ok()?;
-    let Retention { max_records, max_bytes, max_age } = limits;
+    let Limits { max_records, max_bytes, max_age } = retention.own;
+    let (reported_records, reported_bytes) =
+        (retention.reported.max_records, retention.reported.max_bytes);
     let age = max_age.map_or_else(String::new, |age| format!("&max_age_secs={}", age.as_secs()));
-    let path = format!("/removal?max_records={max_records}&max_bytes={max_bytes}{age}");
+    let path = format!(
+        "/removal?max_records={max_records}&max_bytes={max_bytes}{age}\
+         &reported_max_records={reported_records}&reported_max_bytes={reported_bytes}"
+    );
     if let Ok(removal) = Daemon::of(dir).and_then(|daemon| daemon.get(&path)) {
         return Some(removal);
     }
     // Opening a store may make files in it, and they must stay the daemon's.
     let is_ours = metadata.uid() == os::effective_user();
-    is_ours.then(|| StoppedStore::open(dir).ok()?.removal(limits).ok()).flatten()
+    is_ours.then(|| StoppedStore::open(dir).ok()?.removal(*retention).ok()).flatten()
 }
 
 /// Has the daemon of the log in `dir` read its configuration again. Returns what it says of it.

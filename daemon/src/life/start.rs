@@ -34,7 +34,7 @@ use crate::metrics::{Registry, register_process};
 use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
 use crate::queue::Limits;
-use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
+use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_standing, watch_wear};
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
 use picket_base::budget::{Budget, Class};
@@ -128,7 +128,6 @@ pub fn start(
     let log = LogSetup {
         writer,
         reader,
-        dir: config.log_dir(),
         durability: live.reported_durability.clone(),
         boot_id,
         bodies: bodies.clone(),
@@ -280,10 +279,12 @@ impl Start<'_> {
         let config = WriterConfig {
             dir: self.config.log_dir(),
             commit_interval: self.config.log.commit_interval.0,
-            retention: self.config.log.retention(),
+            retention: self.config.retention(),
+            recreate: self.config.log.recreate,
             budget: budget.clone(),
         };
         let metrics = self.admin.log.clone();
+        watch_standing(&self.admin.registry, reader.clone());
         let (writer, owner) = open_log(config, self.health.clone(), metrics, reader.clone())?;
         let heartbeat = self.health.heartbeat("log-writer", self.deadlines.log);
         let closed = writer.clone();
@@ -345,7 +346,6 @@ impl Start<'_> {
             reported_durability: Live::new(log.reported_durability),
             writer: writer.clone(),
             reader: reader.clone(),
-            metrics: self.admin.log.clone(),
         }
     }
 
@@ -459,10 +459,9 @@ impl Start<'_> {
 
 /// Says that the limits are about to take much of the log: it may not be meant.
 fn warn_of_removal(config: &Config, live: &LiveSettings) {
-    let limits = config.log.retention();
-    let removal = live.reader.removal(limits, live.metrics.budgeted_bytes());
+    let removal = live.reader.removal(&config.retention());
     if let Some(removal) = removal.ok().filter(|removal| removal.is_large()) {
-        tracing::warn!("the limits of [log] {removal}, as new ones come");
+        tracing::warn!("the limits of [log] and [reported] {removal}, as new ones come");
     }
 }
 
@@ -472,7 +471,6 @@ fn reload(beginning: &Beginning<'_>, live: &LiveSettings) -> ReloadApi {
     ReloadApi {
         wish: Box::new(move |wish| requests.try_send(Request::Reload(Some(wish))).is_ok()),
         reader: live.reader.clone(),
-        metrics: live.metrics.clone(),
     }
 }
 

@@ -11,7 +11,7 @@ mod weight;
 
 pub use durability::{Durability, Promise};
 pub use handle::{Appended, LogWriter, Unlogged};
-pub use metrics::LogMetrics;
+pub use metrics::{LogMetrics, watch_standing};
 pub use owner::{Owner, WriterConfig, open_log};
 pub use wear::watch_wear;
 pub use weight::parsing_bytes;

@@ -61,6 +61,12 @@ impl Dir {
         }
     }
 
+    /// Gives the lock back, also where somebody still has the directory open.
+    pub fn unlock(&self) {
+        // The kernel does it with the last descriptor at the latest.
+        let _ = self.file.unlock();
+    }
+
     /// Whether its path still leads to this directory: it may have been removed, renamed, replaced or mounted
     /// over.
     pub fn is_at_its_path(&self) -> bool {

@@ -12,6 +12,7 @@ pub mod disk;
 mod error;
 mod live;
 mod printable;
+pub mod priority;
 pub mod private;
 pub mod rfc3339;
 

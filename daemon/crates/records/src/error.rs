@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use super::format::Damage;
 use super::headroom::NoRoom;
 use picket_base::disk;
 
@@ -83,6 +84,8 @@ pub enum LogError {
     Write(StoreError),
     #[error("log read failed: {0}")]
     Read(StoreError),
+    #[error("record {id} can't be read: {damage}")]
+    Damaged { id: u64, damage: Damage },
     #[error("the log is closed while its disk recovers")]
     Closed,
 }
@@ -110,6 +113,7 @@ impl LogError {
             LogError::Locked { .. }
             | LogError::Newer { .. }
             | LogError::Gone { .. }
+            | LogError::Damaged { .. }
             | LogError::Closed => StoreFault::Store,
         }
     }

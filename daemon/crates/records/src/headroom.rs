@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use picket_base::disk;
 
-const FILE_NAME: &str = "reserve";
+pub(crate) const FILE_NAME: &str = "reserve";
 
 /// Given back when the disk fills: room for sled's snapshot and the segments of one removal.
 const RESERVE_BYTES: u64 = 4 << 20;

@@ -14,7 +14,7 @@
 
 #![deny(unsafe_code)]
 
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod before;
 mod body;
 mod error;
@@ -37,13 +37,14 @@ mod suspicion;
 mod tally;
 mod top;
 
-pub use before::{
-    Climb, Group, LogReader, PredictionLog, RecoveryStep, Retention, Store, VerifyReport, verify,
-};
+pub use before::VerifyReport;
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record, is_storable};
 pub use headroom::NoRoom;
-pub use log::{Backup, Inheritance, Stream, Testimony, Witness, back_up};
+pub use log::{
+    Backup, Found, Group, Inheritance, Limits, LogReader, PredictionLog, Retention, Standing,
+    Stream, Testimony, Witness, back_up,
+};
 pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use names::Names;
 pub use origin::{Labels, Origin};

@@ -113,7 +113,7 @@ fn log(config: &Config) -> Finding {
             ),
         };
     }
-    match prediction_log::verify(&dir) {
+    match prediction_log::verify_stopped(&dir, None) {
         Ok(report) => verdict(&report),
         Err(LogError::Locked { .. }) => ask_ready(config.probe.listen.to_string().parse().ok())
             .unwrap_or_else(|| Finding::unknown("log", "in use, and no daemon answers")),

@@ -2,7 +2,6 @@
 //! and counters made, on threads of their own: ingest, reads and the command line have different ones, so
 //! that none of them waits for another.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use picket_base::Live;
 use picket_base::clock::Stamp;
 use picket_base::rfc3339::{self, Precision};
 use picket_picture::MediaType;
-use picket_records::{LogError, LogReader, Names, Query, StoredBatch, VerifyReport};
+use picket_records::{LogError, LogReader, Names, Query, StoredBatch, VerifyReport, Witness};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -36,6 +35,9 @@ const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Devices and models that are named in the counters, the ones with the most records.
 const NAMES_SHOWN_MAX: usize = 100;
 
+/// Characters of a number's text that are repeated to its sender.
+const ID_CHARS_MAX: usize = 20;
+
 /// What the records of all others are counted under.
 const OTHERS: &str = "other";
 
@@ -56,8 +58,6 @@ pub struct LogApi {
 pub struct LogSetup {
     pub writer: LogWriter,
     pub reader: LogReader,
-    /// Where the log lives.
-    pub dir: PathBuf,
     pub durability: Arc<Live<Durability>>,
     pub boot_id: String,
     pub bodies: Arc<Bodies>,
@@ -75,6 +75,16 @@ pub struct LogThreads {
     pub reads: Offload,
     /// This is for the command line.
     pub control: Offload,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyParameters {
+    witness: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -156,6 +166,26 @@ impl LogApi {
         self.read(request, time, page).await
     }
 
+    /// Answers with the record of one number.
+    pub(super) async fn record(&self, request: Request) -> Result<Response, Rejected> {
+        let NoParameters {} = query::parse(request.query())?;
+        let id = request.segment("id").to_string();
+        let not_found = |id: &str| {
+            let id: String = id.chars().take(ID_CHARS_MAX).collect();
+            Rejected::new(StatusCode::NOT_FOUND, format!("there is no record {id}"))
+        };
+        let Ok(number) = id.parse() else { return Err(not_found(&id)) };
+        let reader = self.setup.reader.clone();
+        let record = move |_: &Progress| {
+            let record = reader.record(number)?;
+            Ok(record.map(|record| {
+                serde_json::to_vec(&record).expect("a record has no value that JSON lacks")
+            }))
+        };
+        let record = self.ask(request, PAGE_TIME, record).await?;
+        record.map(json_response).ok_or_else(|| not_found(&id))
+    }
+
     /// Answers with records from a number on, oldest first: what `picket log export` and `tail` read.
     pub(super) async fn records(&self, request: Request) -> Result<Response, Rejected> {
         let StepParameters { from } = query::parse(request.query())?;
@@ -169,14 +199,16 @@ impl LogApi {
     }
 
     pub(super) async fn verify(&self, request: Request) -> Result<Response, Rejected> {
-        let (reader, dir) = (self.setup.reader.clone(), self.setup.dir.clone());
+        let VerifyParameters { witness } = query::parse(request.query())?;
+        let witness = witness.map(|text| parse_witness(&text)).transpose()?;
+        let reader = self.setup.reader.clone();
         let health = self.setup.health.clone();
         let verify = move |progress: &Progress| {
             let goes_on = || {
                 progress.beat();
                 !progress.is_stopping()
             };
-            let report = reader.verify_in_steps(&dir, goes_on)?;
+            let report = reader.verify(witness.as_ref(), goes_on)?;
             let report = VerifyReport { recovered: health.log_history(), ..report };
             Ok(serde_json::to_vec(&report).expect("a report has no value that JSON lacks"))
         };
@@ -186,7 +218,7 @@ impl LogApi {
     pub(super) async fn stats(&self, request: Request) -> Result<Response, Rejected> {
         let reader = self.setup.reader.clone();
         let stats = move |_: &Progress| {
-            let stats = reader.stats();
+            let (stats, standing) = (reader.stats(), reader.standing()?);
             let shown = json!({
                 "total_predictions": stats.total,
                 "defects_detected": stats.defects,
@@ -195,6 +227,10 @@ impl LogApi {
                 "by_edge_device": by_name(&stats.by_device),
                 "by_model": by_name(&stats.by_model),
                 "complete": stats.complete,
+                "head": standing.head,
+                "next_id": standing.next_id,
+                "first_id": standing.first_id,
+                "oldest": standing.oldest,
             });
             Ok(shown.to_string().into_bytes())
         };
@@ -208,14 +244,31 @@ impl LogApi {
         time: Duration,
         make: impl FnOnce(&Progress) -> Result<Vec<u8>, LogError> + Send + 'static,
     ) -> Result<Response, Rejected> {
+        self.ask(request, time, make).await.map(json_response)
+    }
+
+    /// Has something made of the log.
+    async fn ask<T: Send + 'static>(
+        &self,
+        request: Request,
+        time: Duration,
+        make: impl FnOnce(&Progress) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, Rejected> {
         let threads = match request.asker() {
             Asker::Client => &self.setup.threads.reads,
             Asker::Operator => &self.setup.threads.control,
         };
         let needs = Needs { peer: request.peer(), time, bytes: PAGE_MEMORY_BYTES };
         let made = threads.run(needs, make).await?;
-        made.map(json_response).map_err(|error| Rejected::unavailable(picket_base::chain(&error)))
+        made.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))
     }
+}
+
+fn parse_witness(text: &str) -> Result<Witness, Rejected> {
+    let witness = text
+        .split_once(':')
+        .and_then(|(id, head)| Some(Witness { id: id.parse().ok()?, head: head.to_string() }));
+    witness.ok_or_else(|| query::bad_parameter("witness", text, "ID:HEAD is needed"))
 }
 
 fn unlogged(error: Unlogged) -> Rejected {

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use picket_base::rfc3339;
-use picket_records::{Damage, LogRecord, PAGE_RECORDS_MAX, Query, Sink};
+use picket_records::{Damage, LogRecord, PAGE_RECORDS_MAX, Query, Sink, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -40,6 +40,7 @@ pub(super) struct PageParameters {
     until: Option<String>,
     label: Option<String>,
     after: Option<String>,
+    source: Option<String>,
 }
 
 impl PageParameters {
@@ -58,7 +59,18 @@ impl PageParameters {
             since: moment("since", present(self.since))?,
             until: moment("until", present(self.until))?,
             label: present(self.label),
+            source: source(present(self.source))?,
         })
+    }
+}
+
+/// What this box has seen, or what others have reported, as records call it.
+fn source(text: Option<String>) -> Result<Option<Stream>, Rejected> {
+    match text.as_deref() {
+        None => Ok(None),
+        Some("predict") => Ok(Some(Stream::Own)),
+        Some("log") => Ok(Some(Stream::Reported)),
+        Some(other) => Err(bad_parameter("source", other, "predict or log is needed")),
     }
 }
 

@@ -181,7 +181,7 @@ mod tests {
     const SIZES: Sizes = Sizes { commit_bytes: 16 << 10, segment_bytes: 4_000 };
 
     fn open(sim: &Sim) -> Log {
-        Log::open(Arc::new(sim.clone()), 7, SIZES).unwrap().0
+        Log::open(Arc::new(sim.clone()), (7, None), SIZES).unwrap().0
     }
 
     fn commit(log: &mut Log, stream: Stream, count: usize) {

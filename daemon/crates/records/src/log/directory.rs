@@ -18,21 +18,47 @@ impl Log {
     /// # Errors
     /// `Locked` and `Newer` before anything is changed, `Io` when the directory can't be used or its disk
     /// fails.
+    #[cfg(test)]
     pub(crate) fn open_in(dir: &Path) -> Result<(Log, Opened), Trouble> {
-        let disk = lock(dir)?;
+        Log::open_on(lock(dir)?, None)
+    }
+
+    /// Opens the log in a directory that is locked, or makes one there unless one is expected; a store of 0.1
+    /// is taken over.
+    ///
+    /// # Errors
+    /// As `Log::open`, and what the old store says.
+    pub(crate) fn open_on(disk: Disk, expected: Option<u64>) -> Result<(Log, Opened), Trouble> {
         // A number that no other store is likely to have.
         let drawn = RandomState::new().build_hasher().finish();
-        let Prepared { medium, inheritance, named } = takeover::prepare(dir, disk, drawn)?;
-        let (mut log, opened) = Log::open(medium, drawn, Sizes::default())?;
+        let dir = disk.path().to_path_buf();
+        let Prepared { medium, inheritance, named } = takeover::prepare(disk, (drawn, expected))?;
+        let (mut log, opened) = Log::open(medium, (drawn, expected), Sizes::default())?;
         log.name_batches(named)?;
         if inheritance.as_ref().is_some_and(|inheritance| inheritance.no_room.is_none()) {
-            takeover::finish(dir)?;
+            takeover::finish(&dir)?;
         }
         Ok((log, Opened { inheritance, ..opened }))
     }
 }
 
-fn lock(dir: &Path) -> Result<Disk, Trouble> {
+/// Opens a directory that is there, for its only owner.
+///
+/// # Errors
+/// `Locked` where it has one, `Gone` where there is none.
+pub(crate) fn lock_existing(dir: &Path) -> Result<Disk, Trouble> {
+    let medium = Disk::open(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Trouble::Gone,
+        _ => Trouble::Io(error),
+    })?;
+    if medium.lock()? { Ok(medium) } else { Err(Trouble::Locked) }
+}
+
+/// Opens a directory for its only owner, or makes it.
+///
+/// # Errors
+/// `Locked` where it has one.
+pub(crate) fn lock(dir: &Path) -> Result<Disk, Trouble> {
     if let Err(error) = std::fs::create_dir(dir) {
         match error.kind() {
             io::ErrorKind::AlreadyExists => {}
@@ -42,8 +68,7 @@ fn lock(dir: &Path) -> Result<Disk, Trouble> {
     }
     // Its name must outlive a power cut as well.
     disk::sync_dir(paths::parent(dir))?;
-    let medium = Disk::open(dir)?;
-    if medium.lock()? { Ok(medium) } else { Err(Trouble::Locked) }
+    lock_existing(dir)
 }
 
 #[cfg(test)]

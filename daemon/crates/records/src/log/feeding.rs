@@ -64,10 +64,9 @@ impl Source<'_> {
         if fed.ordinal <= self.lane.kept_from {
             return Ok(true);
         }
-        let sealed = self.files.last().map_or(0, |last| last.summary.end);
         let link = self.link_at(fed.ordinal - 1)?;
         // One that can't be read here says nothing.
-        Ok(fed.ordinal <= sealed && link.is_none_or(|link| link == fed.link))
+        Ok(fed.ordinal <= self.lane.next && link.is_none_or(|link| link == fed.link))
     }
 
     fn link_at(&self, ordinal: u64) -> io::Result<Option<Link>> {

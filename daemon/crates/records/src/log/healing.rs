@@ -2,7 +2,6 @@
 //! ends, and the file is written anew beside the old one. It knows no journal.
 
 use std::io;
-use std::sync::Arc;
 
 use super::frame::Author;
 use super::item::{Item, Packing, Piece, StoredOrigins};
@@ -12,6 +11,7 @@ use super::medium::{Access, Medium};
 use super::pieces::{Step, read_at};
 use super::position::Stream;
 use super::segment::{self, Found, NEW_SUFFIX, Segment};
+use super::snapshot::Snapshot;
 use crate::error::StoreError;
 use crate::format::{self, Link};
 
@@ -36,15 +36,50 @@ pub(crate) struct Mark {
     pub(crate) link: Link,
 }
 
-/// Reads all pieces of a stream's files between two marks. Returns what can't be read.
+/// Reads all that is sealed. Returns what can't be read, or what was found before `goes_on` said no.
 ///
 /// # Errors
 /// When the disk can't open a file.
-pub(crate) fn holes(
-    medium: &dyn Medium,
-    files: &[Arc<Segment>],
-    (from, to): (Mark, Mark),
+pub(crate) fn scrub(
+    log: &Snapshot,
+    mut goes_on: impl FnMut() -> bool,
+) -> io::Result<Vec<(Stream, Hole)>> {
+    let mut all = Vec::new();
+    for stream in Stream::ALL {
+        let holes = holes(log, stream, &mut goes_on)?;
+        all.extend(holes.into_iter().map(|hole| (stream, hole)));
+    }
+    Ok(all)
+}
+
+/// Where what is sealed of a stream begins and ends.
+fn ends(log: &Snapshot, stream: Stream) -> (Mark, Mark) {
+    let lane = log.position.lane(stream);
+    let (ordinal, number, link) = (lane.kept_from, lane.first - 1, lane.anchor);
+    let from = Mark { ordinal, number, link };
+    let recent = log.recent.iter().find_map(|item| match &**item {
+        Item::Records(piece) if piece.stream == stream => Some(piece),
+        _ => None,
+    });
+    let to = match recent {
+        Some(piece) => {
+            Mark { ordinal: piece.ordinal, number: piece.first - 1, link: piece.previous }
+        }
+        None => Mark { ordinal: lane.next, number: log.position.next - 1, link: lane.head },
+    };
+    (from, to)
+}
+
+/// Reads all pieces of a stream's files. Returns what can't be read.
+///
+/// # Errors
+/// When the disk can't open a file.
+fn holes(
+    log: &Snapshot,
+    stream: Stream,
+    goes_on: &mut dyn FnMut() -> bool,
 ) -> io::Result<Vec<Hole>> {
+    let (from, to) = ends(log, stream);
     let mut holes = Vec::new();
     let mut at = from;
     let mut go = |ordinal: u64, first: u64, previous: Link, behind: Mark| {
@@ -56,12 +91,18 @@ pub(crate) fn holes(
         }
         at = behind;
     };
-    for segment in files {
-        let file = medium.open(&segment.name, Access::Read)?;
+    for segment in &log.files[stream as usize] {
+        let file = match log.medium.open(&segment.name, Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
         for spot in &segment.summary.spots {
             let end = spot.ordinal + u64::from(spot.count);
             if end <= from.ordinal {
                 continue;
+            }
+            if !goes_on() {
+                return Ok(Vec::new());
             }
             if let Step::Piece(piece) = read_at(&*file, spot)? {
                 let behind = Mark { ordinal: end, number: piece.last, link: piece.head };

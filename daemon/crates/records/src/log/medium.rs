@@ -37,6 +37,7 @@ pub(crate) trait Bytes: Send + Sync {
 }
 
 /// The real one.
+#[derive(Clone)]
 pub(crate) struct Disk(Arc<Dir>);
 
 impl Disk {
@@ -48,12 +49,20 @@ impl Disk {
         Ok(Disk(Arc::new(Dir::open(path)?)))
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     /// Locks the directory; false where another holds it.
     ///
     /// # Errors
     /// When the file system has no locks.
     pub(crate) fn lock(&self) -> io::Result<bool> {
         self.0.lock()
+    }
+
+    pub(crate) fn unlock(&self) {
+        self.0.unlock();
     }
 }
 

@@ -30,6 +30,7 @@ mod journal;
 mod known;
 mod lookup;
 mod medium;
+mod owned;
 #[cfg(test)]
 mod page_tests;
 mod pages;
@@ -45,6 +46,7 @@ mod repair;
 mod retention;
 mod sealed;
 mod segment;
+mod shelf;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
@@ -63,12 +65,16 @@ mod terms;
 mod tests;
 mod trouble;
 mod view;
+mod viewing;
 mod witness;
 
 pub use backup::{Backup, back_up};
 pub(crate) use findings::Findings;
+pub use owned::{Found, PredictionLog};
 pub use position::Stream;
 pub use proof::{Testimony, Witness};
 pub(crate) use reading::{StoppedLog, is_log};
+pub use shelf::{LogReader, Standing};
 pub use sizes::{Limits, Retention};
+pub use staged::Group;
 pub use takeover::Inheritance;

@@ -21,7 +21,7 @@ use crate::record::{Body, Entry, LogRecord};
 fn log() -> Sim {
     let sim = Sim::default();
     let sizes = Sizes { segment_bytes: 20_000, ..Sizes::default() };
-    let (mut log, _) = Log::open(Arc::new(sim.clone()), 7, sizes).unwrap();
+    let (mut log, _) = Log::open(Arc::new(sim.clone()), (7, None), sizes).unwrap();
     let devices = ["edge-01", "cam-07", "rare"].map(origin);
     let mut random = 9_u64;
     let mut draw = |below: u64| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::counting::count;
-use super::healing::{Hole, Mark, fill, holes, rewrite};
+use super::healing::{Hole, fill, rewrite};
 use super::item::Piece;
 use super::lookup::Lookup;
 use super::position::Stream;
@@ -35,27 +35,36 @@ impl Log {
     /// Reads all sealed records, and writes anew what the view has of those that can't be read.
     ///
     /// # Errors
-    /// When the disk or the view fails; the log is to be dropped where it was the disk.
+    /// As `mend`.
+    #[cfg(test)]
     pub(crate) fn repair(&mut self, view: &Lookup) -> Result<Repaired, NotRepaired> {
         self.checkpoint()?;
+        let holes = super::healing::scrub(&self.snapshot(), || true).map_err(Trouble::Io)?;
+        self.mend(holes, view)
+    }
+
+    /// Writes anew what the view has of what a scrub of this log could not read.
+    ///
+    /// # Errors
+    /// When the disk or the view fails; the log is to be dropped where it was the disk.
+    pub(crate) fn mend(
+        &mut self,
+        holes: Vec<(Stream, Hole)>,
+        view: &Lookup,
+    ) -> Result<Repaired, NotRepaired> {
         let mut repaired = Repaired::default();
-        for stream in Stream::ALL {
-            let lane = *self.position.lane(stream);
-            let (from, link) = (lane.kept_from, lane.anchor);
-            let from = Mark { ordinal: from, number: lane.first - 1, link };
-            let number = self.position.next - 1;
-            let to = Mark { ordinal: lane.next, number, link: lane.head };
-            let files = &self.sealed[stream as usize].files;
-            let holes = holes(&*self.medium, files, (from, to)).map_err(Trouble::Io)?;
-            for hole in holes {
-                match fill(&hole, stream, view, &self.known)? {
-                    None => repaired.left.push((stream, hole)),
-                    Some(pieces) => {
-                        repaired.records += hole.to - hole.from;
-                        self.put_in(stream, &hole, pieces)?;
-                    }
-                }
+        for (stream, hole) in holes {
+            // Retention may have taken it meanwhile.
+            if hole.to <= self.position.lane(stream).kept_from {
+                continue;
             }
+            let Some(pieces) = fill(&hole, stream, view, &self.known)? else {
+                repaired.left.push((stream, hole));
+                continue;
+            };
+            repaired.records += hole.to - hole.from;
+            self.put_in(stream, &hole, pieces)?;
+            self.losses.retain(|loss| (loss.stream, loss.after) != (stream, hole.after));
         }
         if repaired.records > 0 {
             let files = self.sealed.each_ref().map(|sealed| &sealed.files[..]);

@@ -11,7 +11,7 @@ use super::position::Stream;
 use super::summary::{Summary, TRAILER_BYTES, footer_length};
 use crate::format::{GENESIS, Link};
 
-const SUFFIX: &str = ".seg";
+pub(crate) const SUFFIX: &str = ".seg";
 
 /// A file that is being written in place of another; the next opening removes what is left of one.
 pub(crate) const NEW_SUFFIX: &str = ".new";

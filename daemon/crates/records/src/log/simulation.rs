@@ -230,7 +230,7 @@ impl Life {
     }
 
     fn start(&mut self) {
-        let opened = Log::open(Arc::new(self.sim.clone()), 5, self.sizes);
+        let opened = Log::open(Arc::new(self.sim.clone()), (5, None), self.sizes);
         match opened {
             Err(_) => self.die(self.sim.has_lied()),
             Ok((mut log, opened)) => {

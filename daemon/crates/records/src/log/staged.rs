@@ -16,11 +16,11 @@ const OVERHEAD_BYTES: usize = HEAD_BYTES + 64;
 
 /// Records that are stored all or none.
 #[derive(Clone, Copy)]
-pub(crate) struct Group<'a> {
-    pub(crate) stream: Stream,
-    pub(crate) entries: &'a [Entry],
+pub struct Group<'a> {
+    pub stream: Stream,
+    pub entries: &'a [Entry],
     /// Under which it is remembered, so that one that is sent again is known.
-    pub(crate) name: Option<BatchName>,
+    pub name: Option<BatchName>,
 }
 
 /// The records of a group under their numbers.

@@ -12,6 +12,7 @@ use super::medium::Medium;
 use super::position::{Position, Stream};
 use super::sealed::Sealed;
 use super::sizes::{Limits, Sizes};
+use super::snapshot::Snapshot;
 use super::staged::{Encoded, Group, Staged, to_commit};
 use super::survey::{Loss, Survey};
 use super::takeover::Inheritance;
@@ -34,6 +35,8 @@ pub(crate) struct Log {
     pub(super) position: Position,
     /// What retention has removed of each stream, and what it remembers of the clock.
     pub(super) retired: [Retired; 2],
+    /// What should be there and is not, as far as the opening has seen.
+    pub(super) losses: Vec<Loss>,
     pub(super) ages: [AgeGuard; 2],
     /// The number and the predecessor of the journal's first frame.
     round: (u64, u32),
@@ -58,16 +61,20 @@ pub(crate) struct Opened {
 }
 
 impl Log {
-    /// Opens the log in a directory that is locked, or makes one there, named by `drawn`.
+    /// Opens the log in a directory that is locked, or makes one there, named by `drawn`. Where `expected` is
+    /// given it has to be that one.
     ///
     /// # Errors
-    /// `Newer` before anything is changed, `Io` when the disk refuses.
+    /// `Newer` and `Gone` before anything is changed, `Io` when the disk refuses.
     pub(crate) fn open(
         medium: Arc<dyn Medium>,
-        drawn: u64,
+        (drawn, expected): (u64, Option<u64>),
         sizes: Sizes,
     ) -> Result<(Log, Opened), Trouble> {
         let survey = Survey::take(&*medium)?;
+        if expected.is_some() && expected != survey.author.map(|author| author.store) {
+            return Err(Trouble::Gone);
+        }
         let made = survey.author.is_none();
         let author = survey.author.unwrap_or(Author { store: drawn, epoch: 0 });
         let Survey {
@@ -105,6 +112,7 @@ impl Log {
             known,
             position,
             retired,
+            losses: losses.clone(),
             ages: Default::default(),
             round: (position.next, 0),
             tail: 0,
@@ -281,6 +289,42 @@ impl Log {
             && self.witness.is_at_its_name()
             && self.sealed.iter().all(Sealed::is_at_its_name);
         if there { Ok(()) } else { Err(Trouble::Gone) }
+    }
+
+    /// Returns the log as it is now, for readers.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            medium: self.medium.clone(),
+            author: Some(self.author),
+            known: self.known.clone(),
+            position: self.position,
+            files: self.sealed.each_ref().map(|sealed| sealed.files.clone()),
+            recent: self.recent.clone(),
+            losses: self.losses.clone().into(),
+            retired: self.retired,
+        }
+    }
+
+    /// Which log this is, and which opening of it.
+    pub(crate) fn author(&self) -> Author {
+        self.author
+    }
+
+    pub(crate) fn marks(&self) -> &Arc<Mutex<Marks>> {
+        &self.marks
+    }
+
+    /// Whether a stream has more records than it may.
+    pub(crate) fn is_over_count(&self) -> bool {
+        Stream::ALL.iter().any(|stream| {
+            let lane = self.position.lane(*stream);
+            lane.next - lane.kept_from > self.limits[*stream as usize].max_records
+        })
+    }
+
+    /// Whether anything was committed since the last checkpoint.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.journal.is_empty()
     }
 
     /// Returns what the records of the log come to.

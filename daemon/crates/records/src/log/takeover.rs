@@ -68,14 +68,20 @@ pub(super) struct Prepared {
     pub(super) named: Vec<(BatchName, StoredBatch)>,
 }
 
-/// Readies a directory that is locked: takes over an old store that is in it, named by `drawn`.
+/// Readies a directory that is locked: takes over an old store that is in it, in a log named by `drawn`, unless
+/// another log is expected.
 ///
 /// # Errors
 /// `Locked` while 0.1 runs on it, `Newer` or what the old store or the disk says.
-pub(super) fn prepare(dir: &Path, disk: Disk, drawn: u64) -> Result<Prepared, Trouble> {
+pub(super) fn prepare(
+    disk: Disk,
+    (drawn, expected): (u64, Option<u64>),
+) -> Result<Prepared, Trouble> {
     let names = disk.names()?;
+    let dir = &disk.path().to_path_buf();
     let folder = dir.join(FOLDER);
-    if is_old(&names) {
+    // Where a log is expected that is not there, nothing takes its place.
+    if is_old(&names) && expected.is_none() {
         let lock = lock_of_before(dir)?;
         bar(dir)?;
         drop(lock);

@@ -28,7 +28,7 @@ const STORE: u64 = 77;
 const SMALL: Sizes = Sizes { commit_bytes: 16 << 10, segment_bytes: 2_000 };
 
 fn open(sim: &Sim) -> Result<(Log, Opened), Trouble> {
-    Log::open(Arc::new(sim.clone()), STORE, SMALL)
+    Log::open(Arc::new(sim.clone()), (STORE, None), SMALL)
 }
 
 fn own(count: usize, class: u16) -> (Stream, Vec<Entry>) {
