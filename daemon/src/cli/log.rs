@@ -1,4 +1,4 @@
-//! `picket log tail|export|verify`: reading the log, through its daemon where one runs.
+//! `picket log tail|export|verify`: reading the log, through its daemon where one runs; `backup` copies its files.
 
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use picket_base::private;
 use picket_base::rfc3339::{self, Precision};
 use picket_base::{printable, printable_json};
-use picket_records::{Testimony, VerifyReport, Witness};
+use picket_records::{Backup, Testimony, VerifyReport, Witness, back_up};
 use serde_json::Value;
 
 use super::csv::{self, Cell};
@@ -33,6 +33,8 @@ pub enum LogCommand {
     Export(ExportArgs),
     /// Read every record and prove that none is missing or damaged
     Verify(VerifyArgs),
+    /// Copy the log, also beside a running daemon: the copy opens as after a power cut at that moment
+    Backup(BackupArgs),
 }
 
 #[derive(Args)]
@@ -78,6 +80,15 @@ pub struct VerifyArgs {
     store: StoreArgs,
 }
 
+#[derive(Args)]
+pub struct BackupArgs {
+    /// Directory for the copy, which is not there yet or empty
+    #[arg(value_name = "DIR")]
+    target: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Jsonl,
@@ -105,6 +116,7 @@ pub fn run(command: LogCommand, global: &Global) -> Result<(), CliError> {
         LogCommand::Tail(args) => tail(&args, global),
         LogCommand::Export(args) => export(&args, global),
         LogCommand::Verify(args) => run_verify(&args, global),
+        LogCommand::Backup(args) => backup(&args, global),
     }
 }
 
@@ -223,6 +235,15 @@ impl Progress {
             eprintln!("\r{records} records");
         }
     }
+}
+
+fn backup(args: &BackupArgs, global: &Global) -> Result<(), CliError> {
+    let Backup { first, next } = back_up(&args.store.dir(global)?, &args.target)?;
+    let target = args.target.display();
+    print(&match next.checked_sub(1).filter(|last| *last >= first) {
+        Some(last) => format!("records {first} to {last} are copied to {target}\n"),
+        None => format!("the log has no records; a copy of it is in {target}\n"),
+    })
 }
 
 fn run_verify(args: &VerifyArgs, global: &Global) -> Result<(), CliError> {

@@ -42,7 +42,8 @@ pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record, is_storable};
 pub use headroom::NoRoom;
 pub use log::{
-    Found, Group, Limits, LogReader, PredictionLog, Retention, Standing, Stream, Testimony, Witness,
+    Backup, Found, Group, Inheritance, Limits, LogReader, PredictionLog, Retention, Standing,
+    Stream, Testimony, Witness, back_up,
 };
 pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use names::Names;

@@ -6,11 +6,13 @@
 //!   `removal` is what limits would take, `scan` what it knows of its store.
 //! - `open` leads from a directory to an open log, by `recovery`, the ladder that `climb` limits:
 //!   `quarantine` sets a store aside, `salvage` reads raw bytes, `restore` puts them back.
+//! - `heritage` is what it leaves to the log of today.
 //! - `chunk` are records in the store, `keys` their names; `reader` gives pages, `verify` the proof.
 
 mod append;
 mod chunk;
 mod climb;
+mod heritage;
 mod high_water;
 mod journal;
 mod keys;
@@ -35,6 +37,7 @@ mod versions;
 
 pub use append::Group;
 pub use climb::{Climb, RecoveryStep};
+pub(crate) use heritage::Heritage;
 pub(crate) use quarantine::names as quarantined;
 pub use reader::LogReader;
 pub use retention::Retention;

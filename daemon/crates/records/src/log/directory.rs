@@ -3,11 +3,11 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::medium::Disk;
 use super::sizes::Sizes;
 use super::store::{Log, Opened};
+use super::takeover::{self, Prepared};
 use super::trouble::Trouble;
 use crate::paths;
 use picket_base::disk;
@@ -23,14 +23,22 @@ impl Log {
         Log::open_on(lock(dir)?, None)
     }
 
-    /// Opens the log in a directory that is locked, or makes one there unless one is expected.
+    /// Opens the log in a directory that is locked, or makes one there unless one is expected; a store of 0.1
+    /// is taken over.
     ///
     /// # Errors
-    /// As `Log::open`.
+    /// As `Log::open`, and what the old store says.
     pub(crate) fn open_on(disk: Disk, expected: Option<u64>) -> Result<(Log, Opened), Trouble> {
         // A number that no other store is likely to have.
         let drawn = RandomState::new().build_hasher().finish();
-        Log::open(Arc::new(disk), (drawn, expected), Sizes::default())
+        let dir = disk.path().to_path_buf();
+        let Prepared { medium, inheritance, named } = takeover::prepare(disk, (drawn, expected))?;
+        let (mut log, opened) = Log::open(medium, (drawn, expected), Sizes::default())?;
+        log.name_batches(named)?;
+        if inheritance.as_ref().is_some_and(|inheritance| inheritance.no_room.is_none()) {
+            takeover::finish(&dir)?;
+        }
+        Ok((log, Opened { inheritance, ..opened }))
     }
 }
 
@@ -65,6 +73,7 @@ pub(crate) fn lock(dir: &Path) -> Result<Disk, Trouble> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::super::position::Stream;

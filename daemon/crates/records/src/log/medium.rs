@@ -49,6 +49,10 @@ impl Disk {
         Ok(Disk(Arc::new(Dir::open(path)?)))
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     /// Locks the directory; false where another holds it.
     ///
     /// # Errors

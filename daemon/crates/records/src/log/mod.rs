@@ -7,19 +7,24 @@
 //!   had got.
 //! - `survey` is what all of them hold together, `counting` what their records come to; `reader` and `pieces`
 //!   read them, `proof` proves that nothing is missing, `reading` does both for a log without an owner.
+//! - `backup` copies a log, `cursor` is a reader's position, `takeover` goes on from a store of 0.1, of which
+//!   `inherited` makes sealed files.
 //! - `store` is the open log, to which `directory` leads; `staged` is a commit on its way, `retention` and
 //!   `age` remove the oldest, `repair` and `healing` mend what can't be read.
 //! - `view` is the same once more in sled, fed by `feeding`; `index` are its keys, `terms` what a record can
 //!   be asked for, `lookup` finds chunks, `pages` are what queries get.
 
 mod age;
+mod backup;
 mod counting;
+mod cursor;
 mod directory;
 mod feeding;
 mod findings;
 mod frame;
 mod healing;
 mod index;
+mod inherited;
 mod item;
 mod journal;
 mod known;
@@ -54,6 +59,9 @@ mod staged;
 mod store;
 mod summary;
 mod survey;
+mod takeover;
+#[cfg(test)]
+mod takeover_tests;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -62,6 +70,7 @@ mod view;
 mod viewing;
 mod witness;
 
+pub use backup::{Backup, back_up};
 pub(crate) use findings::Findings;
 pub use owned::{Found, PredictionLog};
 pub use position::Stream;
@@ -70,3 +79,4 @@ pub(crate) use reading::{StoppedLog, is_log};
 pub use shelf::{LogReader, Standing};
 pub use sizes::{Limits, Retention};
 pub use staged::Group;
+pub use takeover::Inheritance;

@@ -13,6 +13,7 @@ use super::shelf::{LogReader, Shelf};
 use super::sizes::Retention;
 use super::staged::Group;
 use super::store::{Log, Opened};
+use super::takeover::Inheritance;
 use super::trouble::Trouble;
 use super::viewing::Viewer;
 use crate::error::{LogError, StoreError, StoreFault};
@@ -55,13 +56,15 @@ pub enum Found {
     Opened { store: u64, opening: u32, next: u64 },
     /// Records of a batch that a power cut left incomplete, which nobody was promised.
     TakenBack(u64),
+    /// What it goes on from.
+    Inherited(Inheritance),
     /// So many records between two numbers could not be read.
     Lost { records: u64, after: u64, before: u64 },
 }
 
 impl Found {
     /// Labels of the metric that counts what was found.
-    pub const LABELS: [&str; 3] = ["made", "taken_back", "lost"];
+    pub const LABELS: [&str; 4] = ["made", "taken_back", "inherited", "lost"];
 
     /// Returns the label of what is out of the ordinary, one of `LABELS`.
     pub fn label(&self) -> Option<&'static str> {
@@ -69,6 +72,7 @@ impl Found {
             Found::Made { .. } => Some("made"),
             Found::Opened { .. } => None,
             Found::TakenBack(_) => Some("taken_back"),
+            Found::Inherited(_) => Some("inherited"),
             Found::Lost { .. } => Some("lost"),
         }
     }
@@ -82,6 +86,7 @@ impl std::fmt::Display for Found {
                 write!(f, "log {store:016x}, opening {opening}, continues with {next}")
             }
             Found::TakenBack(records) => write!(f, "took back {records} records of a cut batch"),
+            Found::Inherited(inheritance) => inheritance.fmt(f),
             Found::Lost { records, after, before } => {
                 write!(f, "{records} records between {after} and {before} can't be read")
             }
@@ -350,6 +355,7 @@ fn found(log: &Log, opened: Opened) -> Vec<Found> {
     if opened.taken_back > 0 {
         found.push(Found::TakenBack(opened.taken_back));
     }
+    found.extend(opened.inheritance.map(Found::Inherited));
     found.extend(opened.losses.iter().map(|loss| Found::Lost {
         records: loss.records,
         after: loss.after,

@@ -22,6 +22,9 @@ impl Stream {
     }
 }
 
+/// Stands for a link that nobody knows any more.
+pub(crate) const UNKNOWN: Link = [0xff; 12];
+
 /// Where a stream stands. Its records are counted from 0: a missing one shows by that count, also where the
 /// numbers beside it belong to the other stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::lookup::Lookup;
-use super::position::{Stream, head_text};
+use super::position::{Stream, UNKNOWN, head_text};
 use super::reader::Reader;
 use super::snapshot::Snapshot;
 use crate::format::{self, Link};
@@ -127,7 +127,8 @@ pub(crate) fn prove(
     let mut proof = Proof::default();
     let mut hearing = witness.map(|witness| Hearing { witness, heads: [None; 2] });
     let lanes = Stream::ALL.map(|stream| *log.position.lane(stream));
-    let mut links: [Option<Link>; 2] = lanes.map(|lane| Some(lane.anchor));
+    let mut links: [Option<Link>; 2] =
+        lanes.map(|lane| Some(lane.anchor).filter(|link| *link != UNKNOWN));
     let mut next = lanes.map(|lane| lane.first).into_iter().min().unwrap_or(1);
     let mut expected = lanes.map(|lane| lane.kept_from);
     let mut missing = Vec::new();

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::findings::Findings;
 use super::medium::{Disk, Medium};
@@ -14,7 +13,7 @@ use super::sizes::Retention;
 use super::snapshot::Snapshot;
 use super::survey::Survey;
 use super::trouble::Trouble;
-use super::{journal, segment, witness};
+use super::{journal, segment, takeover, witness};
 use crate::error::LogError;
 use crate::query::{Item, Page, Query};
 use crate::removal::Removal;
@@ -50,9 +49,15 @@ impl StoppedLog {
         if !has_log(&medium.names().map_err(broken)?) {
             return Err(broken(io::ErrorKind::NotFound.into()));
         }
-        let survey = steady(&medium).map_err(|trouble| trouble.of(dir))?;
-        let log = Snapshot::of(&survey, Arc::new(medium));
+        let medium = takeover::to_read(dir, medium).map_err(|trouble| trouble.of(dir))?;
+        let survey = steady(&*medium).map_err(|trouble| trouble.of(dir))?;
+        let log = Snapshot::of(&survey, medium);
         Ok(StoppedLog { path: dir.to_path_buf(), log })
+    }
+
+    /// Returns the number of the oldest record that is kept, and the one that the log gives next.
+    pub(crate) fn extent(&self) -> (u64, u64) {
+        (self.log.first(), self.log.position.next)
     }
 
     /// Returns at most `PAGE_RECORDS_MAX` records from `from` on, oldest first.
@@ -100,7 +105,7 @@ impl StoppedLog {
 }
 
 /// Reads the files until they have not changed meanwhile.
-fn steady(medium: &Disk) -> Result<Survey, Trouble> {
+fn steady(medium: &dyn Medium) -> Result<Survey, Trouble> {
     let stand = || -> io::Result<_> {
         let stated = witness::read(medium);
         Ok((stated.map(|(stated, _)| stated), journal::read(medium)?, medium.names()?))

@@ -8,6 +8,7 @@ use super::position::{Lane, Stream};
 use super::sizes::Limits;
 use super::store::Log;
 use super::trouble::Trouble;
+use crate::marks::{BatchName, StoredBatch};
 use crate::tally::Tally;
 use picket_base::clock::{Stamp, micros};
 use std::collections::BTreeMap;
@@ -128,6 +129,24 @@ impl Log {
         let marks = self.marks.lock().expect("no holder of the marks panics");
         named.retain(|(name, stored)| marks.get(name) == Some(*stored));
         drop(marks);
+        self.write_named(&named)
+    }
+
+    /// Takes over which batches an earlier log has stored.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub(crate) fn name_batches(
+        &mut self,
+        mut named: Vec<(BatchName, StoredBatch)>,
+    ) -> Result<(), Trouble> {
+        let marks = self.marks.lock().expect("no holder of the marks panics");
+        named.retain(|(name, _)| marks.get(name).is_none());
+        drop(marks);
+        self.write_named(&named)
+    }
+
+    fn write_named(&mut self, named: &[(BatchName, StoredBatch)]) -> Result<(), Trouble> {
         for named in named.chunks(COMMIT_MARKS_MAX) {
             let position = self.position;
             self.write(vec![Item::named(named.to_vec(), &position)], position)?;

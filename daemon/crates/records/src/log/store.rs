@@ -15,6 +15,7 @@ use super::sizes::{Limits, Sizes};
 use super::snapshot::Snapshot;
 use super::staged::{Encoded, Group, Staged, to_commit};
 use super::survey::{Loss, Survey};
+use super::takeover::Inheritance;
 use super::trouble::Trouble;
 use super::witness::{Statement, Witness};
 use crate::marks::{BatchName, Marks, StoredBatch};
@@ -55,6 +56,8 @@ pub(crate) struct Opened {
     pub(crate) made: bool,
     pub(crate) losses: Vec<Loss>,
     pub(crate) taken_back: u64,
+    /// What it goes on from.
+    pub(crate) inheritance: Option<Inheritance>,
 }
 
 impl Log {
@@ -92,8 +95,9 @@ impl Log {
         let [own, reported] = files;
         let mut sealed = [Sealed::new(Stream::Own, own), Sealed::new(Stream::Reported, reported)];
         sealed.iter_mut().try_for_each(|sealed| sealed.trim(&*medium))?;
-        let journal = Journal::open(&*medium)?;
+        // The older file is copied first by `cp`, and the witness must not claim more than the copy holds.
         let witness = Witness::open(&*medium)?;
+        let journal = Journal::open(&*medium)?;
         medium.sync_names()?;
         let author = Author { epoch: author.epoch + 1, ..author };
         let mut log = Log {
@@ -118,7 +122,7 @@ impl Log {
         };
         log.find_marks();
         log.settle()?;
-        Ok((log, Opened { made, losses, taken_back }))
+        Ok((log, Opened { made, losses, taken_back, inheritance: None }))
     }
 
     /// Remembers the batches that the files name, in the order in which they came.
