@@ -39,7 +39,7 @@ mod top;
 
 pub use before::VerifyReport;
 pub use error::{LogError, StoreError, StoreFault};
-pub use format::{Damage, Stored, decode as decode_record, is_storable};
+pub use format::{Damage, Stored, decode as decode_record, encode_alone, is_storable};
 pub use headroom::NoRoom;
 pub use log::{
     Backup, Found, Group, Inheritance, Limits, LogReader, PredictionLog, Retention, Standing,

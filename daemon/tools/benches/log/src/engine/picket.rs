@@ -8,9 +8,6 @@ use picket_records::{Group, LogReader, PredictionLog, Retention, Stream};
 use super::Engine;
 use crate::records::Records;
 
-/// Nothing is removed during a measurement, as by the others.
-pub const RETENTION: Retention = Retention::NONE;
-
 pub struct Picket {
     log: PredictionLog,
 }
@@ -18,7 +15,8 @@ pub struct Picket {
 impl Picket {
     pub fn open(dir: &Path) -> anyhow::Result<Picket> {
         let reader = LogReader::default();
-        let log = PredictionLog::open(&dir.join("log"), RETENTION, &reader, None)?;
+        // Nothing is removed during a measurement, as by the others.
+        let log = PredictionLog::open(&dir.join("log"), Retention::NONE, &reader, None)?;
         Ok(Picket { log })
     }
 }
