@@ -30,7 +30,8 @@ impl Engine for Picket {
             entries: std::slice::from_ref(records.entry(id)),
             name: None,
         });
-        Ok(self.log.commit(&groups.collect::<Vec<Group>>())?)
+        self.log.commit(&groups.collect::<Vec<Group>>())?;
+        Ok(())
     }
 
     fn settle(&mut self) -> anyhow::Result<()> {
