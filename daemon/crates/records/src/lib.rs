@@ -43,7 +43,7 @@ pub use format::{Damage, Stored, decode as decode_record, is_storable};
 pub use headroom::NoRoom;
 pub use log::{
     Backup, Found, Group, Inheritance, Limits, LogReader, PredictionLog, Retention, Standing,
-    Stream, Testimony, Witness, back_up,
+    Stream, Testimony, Witness, back_up, stored_values,
 };
 pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use names::Names;

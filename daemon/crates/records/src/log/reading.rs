@@ -8,6 +8,7 @@ use super::findings::Findings;
 use super::medium::{Disk, Medium};
 use super::position::Stream;
 use super::proof::{Witness, prove};
+use super::reader::Reader;
 use super::removal::removal;
 use super::sizes::Retention;
 use super::snapshot::Snapshot;
@@ -36,6 +37,20 @@ pub(crate) fn is_log(dir: &Path) -> bool {
 fn has_log(names: &[String]) -> bool {
     let sealed = Stream::ALL.iter().any(|stream| !segment::of_stream(*stream, names).is_empty());
     sealed || names.iter().any(|name| name == witness::FILE_NAME)
+}
+
+/// Returns the numbers and values of all records of the stopped log in `dir`, as they are stored.
+///
+/// # Errors
+/// As `StoppedLog::open`.
+pub fn stored_values(dir: &Path) -> Result<Vec<(u64, Vec<u8>)>, LogError> {
+    let log = StoppedLog::open(dir)?;
+    let mut reader = Reader::new(&log.log);
+    let mut values = Vec::new();
+    while let Some(record) = reader.next().map_err(|error| log.broken(error))? {
+        values.push((record.id, record.value));
+    }
+    Ok(values)
 }
 
 impl StoppedLog {

@@ -82,6 +82,7 @@ pub(super) fn prepare(
     let folder = dir.join(FOLDER);
     // Where a log is expected that is not there, nothing takes its place.
     if is_old(&names) && expected.is_none() {
+        Heritage::check(dir).map_err(|error| Trouble::Before(Box::new(error)))?;
         let lock = lock_of_before(dir)?;
         bar(dir)?;
         drop(lock);

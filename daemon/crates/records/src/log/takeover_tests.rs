@@ -249,7 +249,8 @@ fn a_store_that_0_1_has_open_is_in_use() {
     let mut old = Old::new();
     let dir = old.copy();
     let log = open_before(&dir, u64::MAX);
-    assert!(matches!(Log::open_in(&dir), Err(Trouble::Locked)));
+    let Err(Trouble::Before(error)) = Log::open_in(&dir) else { panic!("it is in use") };
+    assert!(matches!(*error, LogError::Locked { .. }), "{error:?}");
     drop(log);
     old.assert_taken_over(&dir);
 }

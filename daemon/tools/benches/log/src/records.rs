@@ -4,13 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use picket_base::clock::Stamp;
 use picket_records::{
-    Body, Climb, Entry, Labels, LogReader, Origin, Predicted, PredictionLog, read_chunk, top,
+    Body, Entry, Group, Labels, LogReader, Origin, Predicted, PredictionLog, Retention, Stream,
+    stored_values, top,
 };
-
-use crate::engine::picket::RETENTION;
 
 /// Distinct records; longer measurements use them again. As many as a long time of pages takes.
 const DISTINCT: usize = 4_096;
@@ -28,12 +26,13 @@ impl Records {
     pub fn through_picket(dir: &Path) -> anyhow::Result<Records> {
         let dir = dir.join("specimen");
         let entries = entries();
-        let mut log = PredictionLog::open(&dir, RETENTION, &LogReader::default(), Climb::Derived)?;
-        log.append(&[&entries])?;
-        log.commit()?;
-        drop(log);
-        let values = stored_values(&dir, entries.len());
-        Ok(Records { values: values?, entries })
+        let mut log = PredictionLog::open(&dir, Retention::NONE, &LogReader::new(), None)?;
+        log.commit(&[Group { stream: Stream::Own, entries: &entries, name: None }])?;
+        log.close()?;
+        let values: Vec<Vec<u8>> =
+            stored_values(&dir)?.into_iter().map(|(_, value)| value).collect();
+        anyhow::ensure!(values.len() == entries.len(), "{} values are stored", values.len());
+        Ok(Records { values, entries })
     }
 
     /// Bytes of a value, on average.
@@ -49,17 +48,6 @@ impl Records {
     pub fn value(&self, number: u64) -> &[u8] {
         &self.values[number as usize % DISTINCT]
     }
-}
-
-/// The log keeps chunks of records under `r` and the number of the first, big-endian.
-fn stored_values(dir: &Path, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
-    let db = sled::Config::new().path(dir).flush_every_ms(None).open()?;
-    let mut values = Vec::with_capacity(count);
-    for chunk in db.scan_prefix("r").values() {
-        values.extend(read_chunk(&chunk?)?.into_iter().map(|(_, value)| value));
-    }
-    let complete = values.len() == count && values.iter().all(|value| value.len() >= 32);
-    complete.then_some(values).context("the log's store has another form than this bench knows")
 }
 
 /// Ten logits each from a small linear congruential generator, as a trained net spreads them.
