@@ -34,7 +34,9 @@ use crate::metrics::{Registry, register_process};
 use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
 use crate::queue::Limits;
-use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_standing, watch_wear};
+use crate::recording::{
+    LogMetrics, LogWriter, Rates, WriterConfig, open_log, watch_standing, watch_wear,
+};
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
 use picket_base::budget::{Budget, Class};
@@ -132,6 +134,7 @@ pub fn start(
         boot_id,
         bodies: bodies.clone(),
         batch_max: config.api.batch_max,
+        rates: Arc::new(Rates::new(config.reported.max_rate)),
         health: health.clone(),
         threads,
     };

@@ -6,6 +6,7 @@ mod durability;
 mod handle;
 mod metrics;
 mod owner;
+mod rate;
 mod wear;
 mod weight;
 
@@ -13,5 +14,6 @@ pub use durability::{Durability, Promise};
 pub use handle::{Appended, LogWriter, Unlogged};
 pub use metrics::{LogMetrics, watch_standing};
 pub use owner::{Owner, WriterConfig, open_log};
+pub use rate::{Rates, TooFast};
 pub use wear::watch_wear;
 pub use weight::parsing_bytes;

@@ -15,6 +15,7 @@ mod printable;
 pub mod priority;
 pub mod private;
 pub mod rfc3339;
+pub mod room;
 
 pub use error::chain;
 pub use live::Live;

@@ -104,8 +104,8 @@ impl LogError {
     /// Returns whose fault it is.
     pub fn fault(&self) -> StoreFault {
         match self {
-            LogError::NoRoom(NoRoom::Full { .. }) => StoreFault::Full,
             LogError::NoRoom(NoRoom::ReadOnly) => StoreFault::ReadOnly,
+            LogError::NoRoom(_) => StoreFault::Full,
             LogError::Open { error, .. } | LogError::Write(error) | LogError::Read(error) => {
                 error.fault
             }

@@ -3,7 +3,7 @@
 //! that none of them waits for another.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use picket_base::Live;
 use picket_base::clock::Stamp;
@@ -13,7 +13,7 @@ use picket_records::{LogError, LogReader, Names, Query, StoredBatch, VerifyRepor
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use warp::http::header::CONTENT_TYPE;
+use warp::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
@@ -27,7 +27,7 @@ use crate::health::Health;
 use crate::offload::{Needs, Offload, Progress};
 use crate::os::SmallPieces;
 use crate::recording::batch::{self, Batch, BatchError};
-use crate::recording::{Durability, LogWriter, Promise, Unlogged, parsing_bytes};
+use crate::recording::{Durability, LogWriter, Promise, Rates, TooFast, Unlogged, parsing_bytes};
 
 /// A strict answer waits this long for its commit, an SD card's usual stall included.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -63,6 +63,8 @@ pub struct LogSetup {
     pub bodies: Arc<Bodies>,
     /// Records that one batch may hold.
     pub batch_max: usize,
+    /// How much one sender may report.
+    pub rates: Arc<Rates>,
     pub health: Arc<Health>,
     pub threads: LogThreads,
 }
@@ -115,10 +117,14 @@ impl LogApi {
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
         let (needs, writer) = (Needs { bytes, ..body.needs() }, self.setup.writer.clone());
+        let (rates, peer) = (self.setup.rates.clone(), request.peer());
         // Its memory is held until the records are in the queue, which has a share of its own.
         let append = move |_: &Progress| {
             let parsed = batch::parse(&body.bytes, records_max, &boot_id, Stamp::now());
             let appended = parsed.map_err(rejection).and_then(|Batch { entries, name }| {
+                let device = entries.first().and_then(|first| first.origin.device_id.clone());
+                let sender = device.unwrap_or_else(|| format!("{peer:?}"));
+                rates.take(&sender, entries.len(), Instant::now()).map_err(too_fast)?;
                 writer.append(entries, name, promise).map_err(unlogged)
             });
             if appended.is_err() {
@@ -269,6 +275,12 @@ fn parse_witness(text: &str) -> Result<Witness, Rejected> {
         .split_once(':')
         .and_then(|(id, head)| Some(Witness { id: id.parse().ok()?, head: head.to_string() }));
     witness.ok_or_else(|| query::bad_parameter("witness", text, "ID:HEAD is needed"))
+}
+
+fn too_fast(error: TooFast) -> Rejected {
+    let secs = HeaderValue::from(error.wait.as_secs() + 1);
+    let rejected = Rejected::new(StatusCode::TOO_MANY_REQUESTS, error.to_string());
+    rejected.with_header(RETRY_AFTER, secs)
 }
 
 fn unlogged(error: Unlogged) -> Rejected {

@@ -32,6 +32,8 @@ mod lookup;
 mod medium;
 mod owned;
 #[cfg(test)]
+mod owned_tests;
+#[cfg(test)]
 mod page_tests;
 mod pages;
 mod pieces;

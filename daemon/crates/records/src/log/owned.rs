@@ -247,14 +247,22 @@ impl PredictionLog {
         self.show(done)
     }
 
+    /// Puts all that was committed into sealed files.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub fn checkpoint(&mut self) -> Result<(), LogError> {
+        let sealed = self.seal();
+        self.show(sealed)
+    }
+
     /// Puts all that was committed into sealed files and into the view: who closes the log gives up what is
     /// in memory.
     ///
     /// # Errors
     /// As `commit`.
     pub fn close(mut self) -> Result<(), LogError> {
-        let sealed = self.seal();
-        self.show(sealed)
+        self.checkpoint()
     }
 
     /// Goes on without the view, as a disk does that is all that is to be measured.
