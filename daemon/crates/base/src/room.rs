@@ -35,9 +35,10 @@ pub fn room(dir: &Path) -> std::io::Result<Room> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     if let Some(mount) = mount_of(&mounts, std::fs::metadata(dir)?.dev()) {
         room.read_only |= mount.stopped;
-        for (kind, id) in
-            [(USER, nix::unistd::geteuid().as_raw()), (GROUP, nix::unistd::getegid().as_raw())]
-        {
+        for (kind, id) in [
+            (USER, rustix::process::geteuid().as_raw()),
+            (GROUP, rustix::process::getegid().as_raw()),
+        ] {
             if let Some(left) = left_by_quota(kind, id, &mount.source) {
                 room.limit(left);
             }

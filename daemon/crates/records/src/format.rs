@@ -201,6 +201,15 @@ pub(crate) fn encode(
     Ok((seal(value), link))
 }
 
+/// Returns the value of a record that begins a chain, for whoever compares other stores with this one.
+///
+/// # Errors
+/// As `encode`.
+pub fn encode_alone(id: u64, entry: &Entry) -> Result<Vec<u8>, Damage> {
+    let place = Place { id, previous: GENESIS, origin: 0, more_follow: false };
+    encode(&place, &origin::to_content(&entry.origin), entry).map(|(value, _)| value)
+}
+
 fn to_payload<'a>(place: &Place, entry: &'a Entry) -> Payload<'a> {
     let uncertain = matches!(&entry.body, Body::Predicted(predicted) if predicted.uncertain);
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };

@@ -39,11 +39,11 @@ mod top;
 
 pub use before::VerifyReport;
 pub use error::{LogError, StoreError, StoreFault};
-pub use format::{Damage, Stored, decode as decode_record, is_storable};
+pub use format::{Damage, Stored, decode as decode_record, encode_alone, is_storable};
 pub use headroom::NoRoom;
 pub use log::{
     Backup, Found, Group, Inheritance, Limits, LogReader, PredictionLog, Retention, Standing,
-    Stream, Testimony, Witness, back_up, stored_values,
+    Stream, Testimony, Witness, back_up,
 };
 pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use names::Names;

@@ -110,7 +110,7 @@ fn attempt<T>(
 fn keep_copy(dir: &Path) {
     let (db, copy) = (dir.join("db"), dir.join(salvage::COPY_NAME));
     let room = std::fs::metadata(&db).is_ok_and(|metadata| {
-        let space = disk::disk_space(dir).map_or(0, |space| space.free_bytes);
+        let space = picket_base::room::room(dir).map_or(0, |space| space.free_bytes);
         space > metadata.len() + COPY_MARGIN_BYTES
     });
     if room

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::medium::{Access, Bytes, Medium};
 use super::position::Stream;
 use super::reader::{Numbered, Reader};
-use super::snapshot::Snapshot;
+use super::snapshot::{Alone, Snapshot};
 
 const PREFIX: &str = "cursor-";
 
@@ -118,7 +118,7 @@ impl Cursor {
             *at = lane.next.min(*at);
             go(&mut behind.ordinals, stream, lane.kept_from);
         }
-        let mut reader = Reader::from(log, behind.next.min(log.position.next), None);
+        let mut reader = Reader::from(log, behind.next.min(log.position.next), &Alone);
         let mut records = Vec::new();
         while records.len() < limit {
             let Some(record) = reader.next()? else { break };

@@ -117,7 +117,7 @@ mod tests {
         // Whoever only reads needs no lock.
         let medium = Arc::new(Disk::open(&link).unwrap());
         let survey = Survey::take(&*medium).unwrap();
-        let proof = prove(&Snapshot::of(&survey, medium), (None, None), || true).unwrap().unwrap();
+        let proof = prove(&Snapshot::of(&survey, medium), None, || true).unwrap().unwrap();
         assert!(proof.is_sound() && proof.count == 3, "{proof:?}");
         drop(log);
         let (mut log, opened) = open_again(&link);

@@ -130,18 +130,7 @@ pub(crate) fn fill(
     view: &Lookup,
     known: &Known,
 ) -> Result<Option<Vec<Piece>>, StoreError> {
-    let mut records = Vec::new();
-    let mut chunk = view.end_before(stream, hole.before)?;
-    while let Some(before) = chunk.checked_sub(1) {
-        chunk = before;
-        let mut found = view.records(stream, chunk)?.unwrap_or_default();
-        let done = found.first().is_none_or(|(id, _)| *id <= hole.after);
-        found.retain(|(id, _)| *id > hole.after && *id < hole.before);
-        records.splice(0..0, found);
-        if done || records.len() as u64 > hole.to - hole.from {
-            break;
-        }
-    }
+    let records = view.between(stream, (hole.after, hole.before), hole.to - hole.from)?;
     if records.len() as u64 != hole.to - hole.from {
         return Ok(None);
     }

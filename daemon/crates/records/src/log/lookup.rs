@@ -69,6 +69,31 @@ impl Lookup {
         guard(|| records(&self.db, stream, chunk))
     }
 
+    /// Returns the records between two numbers, these aside, as long as there are no more than so many.
+    ///
+    /// # Errors
+    /// What sled says.
+    pub(crate) fn between(
+        &self,
+        stream: Stream,
+        (after, before): (u64, u64),
+        most: u64,
+    ) -> Result<Records, StoreError> {
+        let mut between = Vec::new();
+        let mut chunk = self.end_before(stream, before)?;
+        while let Some(earlier) = chunk.checked_sub(1) {
+            chunk = earlier;
+            let mut found = self.records(stream, chunk)?.unwrap_or_default();
+            let done = found.first().is_none_or(|(id, _)| *id <= after);
+            found.retain(|(id, _)| *id > after && *id < before);
+            between.splice(0..0, found);
+            if done || between.len() as u64 > most {
+                break;
+            }
+        }
+        Ok(between)
+    }
+
     /// Returns the newest chunk before this one that may hold what is wanted.
     ///
     /// # Errors

@@ -75,7 +75,6 @@ pub(crate) use findings::Findings;
 pub use owned::{Found, PredictionLog};
 pub use position::Stream;
 pub use proof::{Testimony, Witness};
-pub use reading::stored_values;
 pub(crate) use reading::{StoppedLog, is_log};
 pub use shelf::{LogReader, Standing};
 pub use sizes::{Limits, Retention};

@@ -295,7 +295,7 @@ impl PredictionLog {
     }
 
     fn mend(&mut self) -> Result<(), Trouble> {
-        let Some(view) = self.shelf.view() else { return Ok(()) };
+        let Some(view) = self.shelf.lookup() else { return Ok(()) };
         match self.log.mend(self.viewer.holes(), &view) {
             Ok(repaired) => {
                 self.repaired += repaired.records;

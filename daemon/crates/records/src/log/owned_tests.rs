@@ -165,7 +165,7 @@ fn a_view_that_is_missing_or_damaged_is_made_anew_while_pages_come() {
         let rare = Query { limit: 10, label: Some("cat".into()), ..Query::default() };
         assert_eq!(bench.reader.query(&rare).unwrap().records.len(), 10);
         let deadline = Instant::now() + PATIENCE;
-        let viewed = || bench.reader.shelf.view().map_or(0, |view| view.fed(Stream::Own).ordinal);
+        let viewed = || bench.reader.shelf.lookup().map_or(0, |view| view.fed(Stream::Own).ordinal);
         while viewed() < 1_400 && Instant::now() < deadline {
             log.idle().unwrap();
             std::thread::sleep(Duration::from_millis(5));

@@ -8,7 +8,7 @@ use super::position::Stream;
 use super::reader::Reader;
 use super::sim::Sim;
 use super::sizes::Sizes;
-use super::snapshot::Snapshot;
+use super::snapshot::{Alone, Snapshot};
 use super::staged::Group;
 use super::store::Log;
 use super::survey::Survey;
@@ -66,7 +66,7 @@ fn log() -> Sim {
 
 fn page(snapshot: &Snapshot, view: Option<&Lookup>, query: &Query) -> Page {
     let mut page = Page { records: Vec::new(), next: None, damaged: Vec::new() };
-    let given = snapshot.page((query, view), &|_| true, &mut page).unwrap();
+    let given = snapshot.page((query, view), &Alone, &mut page).unwrap();
     assert!(given.distrusted.is_none());
     Page { next: given.next, ..page }
 }

@@ -3,13 +3,15 @@
 
 use std::io;
 
+use super::index::Records;
 use super::item::Item;
 use super::lookup::{Lookup, Wanted};
 use super::medium::Access;
 use super::pieces::{Step, read_at};
 use super::position::Stream;
 use super::segment::Segment;
-use super::snapshot::Snapshot;
+use super::snapshot::{Beside, Snapshot};
+use super::summary::Spot;
 use super::terms::Term;
 use crate::error::{StoreError, StoreFault};
 use crate::format::Damage;
@@ -28,20 +30,20 @@ pub(crate) struct Given {
 }
 
 impl Snapshot {
-    /// Gives the records that `query` asks for to `sink`, newest first, until it is full. A file that is not
-    /// there and that `is_kept` does not know any more was removed meanwhile.
+    /// Gives the records that `query` asks for to `sink`, newest first, until it is full. What can't be
+    /// read is taken from the view; a file that is not kept any more was removed meanwhile.
     ///
     /// # Errors
     /// When the disk fails.
     pub(crate) fn page(
         &self,
         (query, view): (&Query, Option<&Lookup>),
-        is_kept: &dyn Fn(&str) -> bool,
+        beside: &dyn Beside,
         sink: &mut impl Sink,
     ) -> io::Result<Given> {
         let wanted = Wanted { terms: wanted_terms(query), since: query.since, until: query.until };
         let before = query.after.unwrap_or(u64::MAX).min(self.position.next);
-        let asked = Asked { log: self, wanted, is_kept };
+        let asked = Asked { log: self, wanted, beside };
         let mut lanes = Stream::ALL.map(|stream| Lane::new(self, stream, before, view));
         for lane in &mut lanes {
             lane.ended = query.source.is_some_and(|source| source != lane.stream);
@@ -109,7 +111,7 @@ fn wanted_terms(query: &Query) -> Vec<Term> {
 struct Asked<'a> {
     log: &'a Snapshot,
     wanted: Wanted,
-    is_kept: &'a dyn Fn(&str) -> bool,
+    beside: &'a dyn Beside,
 }
 
 /// One stream, from the newest record to the oldest.
@@ -157,6 +159,12 @@ impl<'a> Lane<'a> {
             match step {
                 Step::Piece(piece) => self.take(piece.records(), asked),
                 Step::Damaged(spot) => {
+                    let filled =
+                        asked.beside.view().and_then(|view| viewed_at(&view, self.stream, &spot));
+                    if let Some(records) = filled {
+                        self.take(records, asked);
+                        return Ok(None);
+                    }
                     let first = asked.log.position.lane(self.stream).first;
                     let numbers = spot.first.max(first)..(spot.last + 1).min(self.before);
                     self.found.extend(numbers.map(|id| (id, None)));
@@ -233,7 +241,7 @@ impl<'a> Lane<'a> {
             return match asked.log.medium.open(&segment.name, Access::Read) {
                 Ok(file) => read_at(&*file, &spot).map(Some),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    if (asked.is_kept)(&segment.name) {
+                    if asked.beside.is_kept(&segment.name) {
                         return Ok(Some(Step::Damaged(spot)));
                     }
                     // With all that is older.
@@ -245,6 +253,13 @@ impl<'a> Lane<'a> {
         }
         Ok(None)
     }
+}
+
+/// What the view has in place of a piece that can't be read.
+fn viewed_at(view: &Lookup, stream: Stream, spot: &Spot) -> Option<Records> {
+    let numbers = (spot.first - 1, spot.last + 1);
+    let records = view.between(stream, numbers, spot.count.into()).ok()?;
+    (records.len() as u64 == u64::from(spot.count)).then_some(records)
 }
 
 fn may_hold(segment: &Segment, asked: &Asked) -> bool {

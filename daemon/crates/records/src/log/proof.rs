@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::lookup::Lookup;
 use super::position::{Stream, UNKNOWN, head_text};
 use super::reader::Reader;
 use super::snapshot::Snapshot;
@@ -120,10 +119,10 @@ impl Hearing<'_> {
 /// When the disk can't open a file.
 pub(crate) fn prove(
     log: &Snapshot,
-    (view, witness): (Option<&Lookup>, Option<&Witness>),
+    witness: Option<&Witness>,
     mut goes_on: impl FnMut() -> bool,
 ) -> io::Result<Option<Proof>> {
-    let mut reader = Reader::from(log, 0, view);
+    let mut reader = Reader::new(log);
     let mut proof = Proof::default();
     let mut hearing = witness.map(|witness| Hearing { witness, heads: [None; 2] });
     let lanes = Stream::ALL.map(|stream| *log.position.lane(stream));

@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use super::healing::{Hole, Mark, fill};
 use super::item::{Item, Piece};
-use super::lookup::Lookup;
 use super::medium::{Access, Bytes};
 use super::pieces::{Step, read_at};
 use super::position::Stream;
 use super::segment::Segment;
-use super::snapshot::Snapshot;
+use super::snapshot::{Alone, Beside, Snapshot};
 use super::summary::Spot;
 use crate::format::Damage;
 use crate::query::{PAGE_RECORDS_MAX, Sink};
@@ -122,7 +121,7 @@ pub(crate) struct Numbered {
 pub(crate) struct Reader<'a> {
     log: &'a Snapshot,
     from: u64,
-    view: Option<&'a Lookup>,
+    beside: &'a dyn Beside,
     streams: [StreamReader<'a>; 2],
     ahead: [VecDeque<Numbered>; 2],
     ended: [bool; 2],
@@ -133,14 +132,14 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Begins with the oldest record that is kept.
     pub(crate) fn new(log: &'a Snapshot) -> Reader<'a> {
-        Reader::from(log, 0, None)
+        Reader::from(log, 0, &Alone)
     }
 
     /// Begins with a number.
-    pub(crate) fn from(log: &'a Snapshot, from: u64, view: Option<&'a Lookup>) -> Reader<'a> {
+    pub(crate) fn from(log: &'a Snapshot, from: u64, beside: &'a dyn Beside) -> Reader<'a> {
         let streams = Stream::ALL.map(|stream| StreamReader::new(log, stream, from));
         let (ahead, ended) = ([VecDeque::new(), VecDeque::new()], [false; 2]);
-        Reader { log, from, view, streams, ahead, ended, damaged: Vec::new() }
+        Reader { log, from, beside, streams, ahead, ended, damaged: Vec::new() }
     }
 
     /// Returns the record of the next number that can be read.
@@ -185,7 +184,7 @@ impl<'a> Reader<'a> {
 
     /// What the view has in place of a hole.
     fn from_view(&mut self, stream: Stream, hole: &Hole) -> Option<Vec<Piece>> {
-        let filled = fill(hole, stream, self.view?, &self.log.known).ok()??;
+        let filled = fill(hole, stream, &self.beside.view()?, &self.log.known).ok()??;
         let inside = |spot: &Spot| spot.ordinal >= hole.from && spot.ordinal < hole.to;
         self.damaged.retain(|(of, spot)| *of != stream || !inside(spot));
         Some(filled)
@@ -212,10 +211,10 @@ impl Snapshot {
     pub(crate) fn step(
         &self,
         from: u64,
-        view: Option<&Lookup>,
+        beside: &dyn Beside,
         sink: &mut impl Sink,
     ) -> io::Result<()> {
-        let mut reader = Reader::from(self, from, view);
+        let mut reader = Reader::from(self, from, beside);
         let (mut given, mut next) = (0, from);
         loop {
             let record = reader.next()?;

@@ -8,10 +8,9 @@ use super::findings::Findings;
 use super::medium::{Disk, Medium};
 use super::position::Stream;
 use super::proof::{Witness, prove};
-use super::reader::Reader;
 use super::removal::removal;
 use super::sizes::Retention;
-use super::snapshot::Snapshot;
+use super::snapshot::{Alone, Snapshot};
 use super::survey::Survey;
 use super::trouble::Trouble;
 use super::{journal, segment, takeover, witness};
@@ -37,20 +36,6 @@ pub(crate) fn is_log(dir: &Path) -> bool {
 fn has_log(names: &[String]) -> bool {
     let sealed = Stream::ALL.iter().any(|stream| !segment::of_stream(*stream, names).is_empty());
     sealed || names.iter().any(|name| name == witness::FILE_NAME)
-}
-
-/// Returns the numbers and values of all records of the stopped log in `dir`, as they are stored.
-///
-/// # Errors
-/// As `StoppedLog::open`.
-pub fn stored_values(dir: &Path) -> Result<Vec<(u64, Vec<u8>)>, LogError> {
-    let log = StoppedLog::open(dir)?;
-    let mut reader = Reader::new(&log.log);
-    let mut values = Vec::new();
-    while let Some(record) = reader.next().map_err(|error| log.broken(error))? {
-        values.push((record.id, record.value));
-    }
-    Ok(values)
 }
 
 impl StoppedLog {
@@ -81,7 +66,7 @@ impl StoppedLog {
     /// `Directory` where a file can't be opened.
     pub(crate) fn step(&self, from: u64) -> Result<Vec<Item>, LogError> {
         let mut step = Vec::new();
-        self.log.step(from, None, &mut step).map_err(|error| self.broken(error))?;
+        self.log.step(from, &Alone, &mut step).map_err(|error| self.broken(error))?;
         Ok(step)
     }
 
@@ -91,7 +76,7 @@ impl StoppedLog {
     /// As `step`.
     pub(crate) fn query(&self, query: &Query) -> Result<Page, LogError> {
         let mut page = Page { records: Vec::new(), next: None, damaged: Vec::new() };
-        let given = self.log.page((query, None), &|_| true, &mut page);
+        let given = self.log.page((query, None), &Alone, &mut page);
         page.next = given.map_err(|error| self.broken(error))?.next;
         Ok(page)
     }
@@ -101,7 +86,7 @@ impl StoppedLog {
     /// # Errors
     /// As `step`.
     pub(crate) fn verify(&self, witness: Option<&Witness>) -> Result<Findings, LogError> {
-        let proof = prove(&self.log, (None, witness), || true);
+        let proof = prove(&self.log, witness, || true);
         let proof = proof.map_err(|error| self.broken(error))?;
         Ok(Findings::of(&self.log, proof.expect("it went on to the end")))
     }

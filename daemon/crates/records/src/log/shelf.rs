@@ -15,7 +15,7 @@ use super::proof::{Witness, prove};
 use super::reader::Reader;
 use super::removal::removal;
 use super::sizes::Retention;
-use super::snapshot::Snapshot;
+use super::snapshot::{Beside, Snapshot};
 use crate::error::LogError;
 use crate::marks::{BatchName, Marks, StoredBatch};
 use crate::query::{Item, Page, Query, Sink};
@@ -23,7 +23,7 @@ use crate::record::LogRecord;
 use crate::removal::Removal;
 use crate::stats::Stats;
 
-/// Right after a start a reader that misses records waits so long for the view.
+/// A reader that misses records waits so long for a view that is being opened.
 const VIEW_WAIT_MAX: Duration = Duration::from_secs(2);
 const VIEW_PAUSE: Duration = Duration::from_millis(10);
 
@@ -32,8 +32,8 @@ const VIEW_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct Shelf {
     log: RwLock<Option<Arc<Snapshot>>>,
     view: RwLock<Option<Lookup>>,
-    /// Whether the view is still being opened.
-    view_opens: AtomicBool,
+    /// Since when the view is being opened, if it is.
+    view_opens: Mutex<Option<Instant>>,
     /// A reader has found something wrong with the view.
     distrusted: AtomicBool,
     marks: Mutex<Arc<Mutex<Marks>>>,
@@ -49,7 +49,7 @@ impl Shelf {
         *self.log.write().expect("nobody panics with the shelf in hand") = log;
     }
 
-    pub(crate) fn view(&self) -> Option<Lookup> {
+    pub(crate) fn lookup(&self) -> Option<Lookup> {
         self.view.read().expect("nobody panics with the shelf in hand").clone()
     }
 
@@ -65,8 +65,8 @@ impl Shelf {
         *self.marks.lock().expect("nobody panics with the shelf in hand") = marks;
     }
 
-    pub(crate) fn set_view_opens(&self, opens: bool) {
-        self.view_opens.store(opens, Ordering::Release);
+    pub(crate) fn set_view_opens(&self, since: Option<Instant>) {
+        *self.view_opens.lock().expect("nobody panics with the shelf in hand") = since;
     }
 
     /// Whether a reader has found something wrong with the view since this was last asked.
@@ -74,12 +74,22 @@ impl Shelf {
         self.distrusted.swap(false, Ordering::AcqRel)
     }
 
-    fn view_soon(&self) -> Option<Lookup> {
-        let deadline = Instant::now() + VIEW_WAIT_MAX;
-        while self.view_opens.load(Ordering::Acquire) && Instant::now() < deadline {
+    fn view_opens(&self) -> bool {
+        let since = *self.view_opens.lock().expect("nobody panics with the shelf in hand");
+        since.is_some_and(|since| since.elapsed() < VIEW_WAIT_MAX)
+    }
+}
+
+impl Beside for Shelf {
+    fn is_kept(&self, name: &str) -> bool {
+        self.log().is_some_and(|log| log.files.iter().flatten().any(|file| file.name == name))
+    }
+
+    fn view(&self) -> Option<Lookup> {
+        while self.view_opens() {
             std::thread::sleep(VIEW_PAUSE);
         }
-        self.view()
+        self.lookup()
     }
 }
 
@@ -127,11 +137,11 @@ impl LogReader {
     /// Returns where the log stands.
     ///
     /// # Errors
-    /// `Closed` while the log is not open, `Read` when its disk fails.
+    /// `Closed` while the log is not open.
     pub fn standing(&self) -> Result<Standing, LogError> {
         let log = self.log()?;
         let (head, next_id, first_id) = (log.position.head(), log.position.next, log.first());
-        let read = Reader::from(&log, first_id, None).next().map_err(read_failed)?;
+        let read = Reader::from(&log, first_id, &*self.shelf).next().ok().flatten();
         let read = read.and_then(|oldest| log.known.to_record(oldest.id, &oldest.value).ok());
         let oldest = read.map(|record| record.wall_us() as f64 / 1e6);
         let heads = Stream::ALL.map(|stream| {
@@ -180,12 +190,9 @@ impl LogReader {
     /// `Closed` while the log is not open, `Read` when its disk fails.
     pub fn query_into(&self, query: &Query, sink: &mut impl Sink) -> Result<Option<u64>, LogError> {
         let log = self.log()?;
-        let view = if log.losses.is_empty() { self.shelf.view() } else { self.shelf.view_soon() };
-        let is_kept = |name: &str| {
-            let now = self.shelf.log();
-            now.is_some_and(|log| log.files.iter().flatten().any(|file| file.name == name))
-        };
-        let given = log.page((query, view.as_ref()), &is_kept, sink).map_err(read_failed)?;
+        // What is known to be missing can only be there.
+        let view = if log.losses.is_empty() { self.shelf.lookup() } else { self.shelf.view() };
+        let given = log.page((query, view.as_ref()), &*self.shelf, sink).map_err(read_failed)?;
         if let Some(error) = given.distrusted {
             tracing::warn!(%error, "the log's view failed a reader");
             self.shelf.distrusted.store(true, Ordering::Release);
@@ -208,8 +215,7 @@ impl LogReader {
     /// # Errors
     /// As `query_into`.
     pub fn step_into(&self, from: u64, sink: &mut impl Sink) -> Result<(), LogError> {
-        let view = self.shelf.view_soon();
-        self.log()?.step(from, view.as_ref(), sink).map_err(read_failed)
+        self.log()?.step(from, &*self.shelf, sink).map_err(read_failed)
     }
 
     /// Returns what these limits would take from the log.
@@ -243,7 +249,7 @@ impl LogReader {
         goes_on: impl FnMut() -> bool,
     ) -> Result<crate::VerifyReport, LogError> {
         let log = self.log()?;
-        let proof = prove(&log, (None, witness), goes_on).map_err(read_failed)?;
+        let proof = prove(&log, witness, goes_on).map_err(read_failed)?;
         Ok(Findings::of(&log, proof.ok_or(LogError::Closed)?).into())
     }
 

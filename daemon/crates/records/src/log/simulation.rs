@@ -12,7 +12,7 @@ use super::proof::prove;
 use super::reader::Reader;
 use super::sim::{Fault, Sim};
 use super::sizes::{Limits, Sizes};
-use super::snapshot::Snapshot;
+use super::snapshot::{Alone, Snapshot};
 use super::staged::Group;
 use super::store::Log;
 use super::survey::Survey;
@@ -252,7 +252,7 @@ impl Life {
         let survey = Survey::take(&self.sim).unwrap();
         assert!(survey.losses.is_empty(), "{:?}", survey.losses);
         let log = Snapshot::of(&survey, Arc::new(self.sim.clone()));
-        let proof = prove(&log, (None, None), || true).unwrap().unwrap();
+        let proof = prove(&log, None, || true).unwrap().unwrap();
         assert!(proof.is_sound(), "{proof:?}");
         let mut reader = Reader::new(&log);
         let mut held = Vec::new();
@@ -311,7 +311,7 @@ fn ask(log: &Snapshot, held: &[(u64, Stream)], random: &mut Random) {
     let limit = 1 + random.below(120) as usize;
     let query = Query { limit, after, source, ..Query::default() };
     let mut page = Page { records: Vec::new(), next: None, damaged: Vec::new() };
-    log.page((&query, None), &|_| true, &mut page).unwrap();
+    log.page((&query, None), &Alone, &mut page).unwrap();
     let wanted = held.iter().rev().filter(|(id, stream)| {
         after.is_none_or(|after| *id < after) && source.is_none_or(|source| source == *stream)
     });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::frame::Author;
 use super::item::{Item, Retired};
 use super::known::Known;
+use super::lookup::Lookup;
 use super::medium::Medium;
 use super::position::{Position, Stream};
 use super::segment::Segment;
@@ -24,6 +25,28 @@ pub(crate) struct Snapshot {
     pub(crate) losses: Arc<[Loss]>,
     /// What retention has removed of each stream.
     pub(crate) retired: [Retired; 2],
+}
+
+/// What a reader may find beside a snapshot, as it is now.
+pub(crate) trait Beside {
+    /// Whether a file of the snapshot still belongs to the log.
+    fn is_kept(&self, name: &str) -> bool;
+
+    /// The view, for what the files lack.
+    fn view(&self) -> Option<Lookup>;
+}
+
+/// Nothing but the files.
+pub(crate) struct Alone;
+
+impl Beside for Alone {
+    fn is_kept(&self, _name: &str) -> bool {
+        true
+    }
+
+    fn view(&self) -> Option<Lookup> {
+        None
+    }
 }
 
 impl Snapshot {

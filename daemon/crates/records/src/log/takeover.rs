@@ -260,7 +260,7 @@ fn copy(dir: &Path, inherited: &Inherited) -> io::Result<Option<String>> {
             continue;
         }
         let bytes = inherited.content(&name)?.unwrap_or_default();
-        let free = disk::disk_space(dir)?.free_bytes;
+        let free = picket_base::room::room(dir)?.free_bytes;
         let needed = MARGIN_BYTES + bytes.len() as u64;
         if free < needed {
             return Ok(Some(format!(

@@ -52,7 +52,7 @@ fn commit(log: &mut Log, groups: &[(Stream, Vec<Entry>)]) -> Result<(), Trouble>
 fn found(sim: &Sim) -> (Survey, Proof) {
     let survey = Survey::take(sim).unwrap();
     let log = Snapshot::of(&survey, Arc::new(sim.clone()));
-    let proof = prove(&log, (None, None), || true).unwrap().unwrap();
+    let proof = prove(&log, None, || true).unwrap().unwrap();
     (survey, proof)
 }
 

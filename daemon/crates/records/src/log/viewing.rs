@@ -80,7 +80,7 @@ impl Viewer {
         let state = Mutex::new(State { beat, end, ended, holes });
         let shared = Shared { abandoned: AtomicBool::new(false), state, changed: Condvar::new() };
         let shared = Arc::new(shared);
-        shelf.set_view_opens(true);
+        shelf.set_view_opens(Some(Instant::now()));
         let mut work = Work {
             dir: dir.to_path_buf(),
             shelf: shelf.clone(),
@@ -90,7 +90,7 @@ impl Viewer {
         let thread = std::thread::Builder::new().name("log-view".into()).spawn(move || work.run());
         if let Err(error) = &thread {
             tracing::warn!(%error, "the log goes without its view");
-            shelf.set_view_opens(false);
+            shelf.set_view_opens(None);
         }
         let (dir, shelf) = (dir.to_path_buf(), shelf.clone());
         Viewer { dir, shelf, shared, thread: thread.ok() }
@@ -212,7 +212,7 @@ impl Work {
         while !self.is_ending() {
             let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
             self.put(None);
-            self.shelf.set_view_opens(false);
+            self.shelf.set_view_opens(None);
             let why = match served {
                 Ok(Ok(())) => break,
                 Ok(Err(Unfit::Gone)) => "the log is gone".to_string(),
@@ -295,7 +295,7 @@ impl Work {
             }
         }
         self.put(Some(view.lookup()));
-        self.shelf.set_view_opens(false);
+        self.shelf.set_view_opens(None);
         let (mut scrubbed, mut fed) = (None::<Instant>, None::<Instant>);
         let mut first = [0; 2];
         loop {
@@ -386,7 +386,7 @@ fn source(log: &Snapshot, stream: Stream) -> Source<'_> {
 fn throw_away(dir: &Path) {
     let (view, old) = (dir.join(DIR_NAME), dir.join(OLD_NAME));
     let remove = || {
-        let _ = std::fs::remove_dir_all(&old);
+        let _ = std::fs::remove_dir_all(&old).or_else(|_| std::fs::remove_file(&old));
         std::fs::rename(&view, &old)?;
         std::fs::remove_dir_all(&old)
     };
