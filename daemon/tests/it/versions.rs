@@ -42,6 +42,7 @@ fn a_store_of_format_2_is_served_on_verified_and_exported() {
 
     let (code, report) = verify(state.path());
     assert_eq!((code, &report["count"]), (0, &46.into()), "{report}");
+    assert!(state.path().join("log/before-0.2/db").exists());
     let store = state.path().join("log");
     let export = |format| {
         let store = store.to_str().unwrap();

@@ -30,6 +30,21 @@ impl Heritage {
         Ok(Heritage(Mutex::new(log)))
     }
 
+    /// Looks at the store in `dir` where its version left it, before anything is done to it.
+    ///
+    /// # Errors
+    /// `Newer` where a newer version has written it, `Locked` where it is in use, `NoRoom` where it can't be
+    /// opened for lack of room. What else is wrong with it is for `open`.
+    pub(crate) fn check(dir: &Path) -> Result<(), LogError> {
+        let keep_all = Retention { max_records: u64::MAX, max_bytes: u64::MAX, max_age: None };
+        match PredictionLog::open(dir, keep_all, &LogReader::new(), Climb::Derived) {
+            Err(
+                error @ (LogError::Newer { .. } | LogError::Locked { .. } | LogError::NoRoom(_)),
+            ) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn log(&self) -> MutexGuard<'_, PredictionLog> {
         self.0.lock().expect("nobody panics with the store in hand")
     }

@@ -266,6 +266,11 @@ impl PredictionLog {
         self.checkpoint()
     }
 
+    /// Goes on without the view, as a disk does that is all that is to be measured.
+    pub fn end_view(&mut self) {
+        self.viewer.end();
+    }
+
     fn seal(&mut self) -> Result<(), Trouble> {
         self.log.checkpoint()?;
         self.unsealed_since = None;

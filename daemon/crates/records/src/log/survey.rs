@@ -139,12 +139,7 @@ impl Survey {
             }
             true
         });
-        let voids: Vec<u64> =
-            files.iter().flat_map(|file| file.summary.voids.iter().map(|void| void.0)).collect();
-        let named = files.iter().flat_map(|file| &file.summary.named);
-        let sealed_names: HashSet<u64> = named.map(|(_, stored)| stored.first_id).collect();
-        let said = files.iter().filter_map(|file| file.summary.retired);
-        let said = said.map(|(lane, _)| lane.kept_from).max().unwrap_or(0);
+        let told = Told::by(&files);
         self.files[stream as usize] = files;
         let mut recent = Vec::new();
         for item in items {
@@ -160,13 +155,7 @@ impl Survey {
                         recent.extend(rest_of(piece, from)?.into_iter().map(Arc::new));
                     }
                 }
-                Item::Void { first, .. } if !voids.contains(first) => recent.push(item.clone()),
-                Item::Retired { lane, .. } if lane.kept_from > said => recent.push(item.clone()),
-                Item::Batches { named, .. }
-                    if !named.iter().all(|(_, stored)| sealed_names.contains(&stored.first_id)) =>
-                {
-                    recent.push(item.clone());
-                }
+                other if !told.has(other) => recent.push(item.clone()),
                 _ => {}
             }
         }
@@ -217,6 +206,41 @@ impl Survey {
             Some((lane, retired)) if lane.kept_from >= stood.kept_from => (lane, retired),
             // The frame that said so is lost: what went by which limit is not known.
             _ => (*stood, most.map(|(_, retired)| retired).unwrap_or_default()),
+        }
+    }
+}
+
+/// What a stream's files hold beside records.
+struct Told {
+    /// The first of the numbers that are void, and of those of named batches.
+    voids: Vec<u64>,
+    named: HashSet<u64>,
+    /// Where retention has moved the stream's beginning.
+    kept_from: u64,
+}
+
+impl Told {
+    fn by(files: &[Arc<Segment>]) -> Told {
+        let summaries = || files.iter().map(|file| &file.summary);
+        let voids = summaries().flat_map(|summary| summary.voids.iter().map(|void| void.0));
+        let named = summaries().flat_map(|summary| &summary.named);
+        let retired = summaries().filter_map(|summary| summary.retired);
+        Told {
+            voids: voids.collect(),
+            named: named.map(|(_, stored)| stored.first_id).collect(),
+            kept_from: retired.map(|(lane, _)| lane.kept_from).max().unwrap_or(0),
+        }
+    }
+
+    /// Whether an item of the journal is in the files already; of records the walk itself knows.
+    fn has(&self, item: &Item) -> bool {
+        match item {
+            Item::Records(_) => true,
+            Item::Void { first, .. } => self.voids.contains(first),
+            Item::Retired { lane, .. } => lane.kept_from <= self.kept_from,
+            Item::Batches { named, .. } => {
+                named.iter().all(|(_, stored)| self.named.contains(&stored.first_id))
+            }
         }
     }
 }

@@ -5,7 +5,6 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,9 +29,6 @@ const RESERVE: &str = "reserve";
 
 /// Left free beside a copy: what the log keeps free to work, and some room to go on with.
 const MARGIN_BYTES: u64 = 12 << 20;
-
-/// Where the lock of 0.1 leads once the log is none of its own any more: its binary says so and ends.
-const BARRED: &str = "/dev/null/written-by-a-newer-picket";
 
 /// What a log has taken over from 0.1 at this start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +78,7 @@ pub(super) fn prepare(
     let folder = dir.join(FOLDER);
     // Where a log is expected that is not there, nothing takes its place.
     if is_old(&names) && expected.is_none() {
+        Heritage::check(dir).map_err(|error| Trouble::Before(Box::new(error)))?;
         let lock = lock_of_before(dir)?;
         bar(dir)?;
         drop(lock);
@@ -163,16 +160,17 @@ fn lock_path(dir: &Path) -> PathBuf {
     paths::beside(dir, ".lock")
 }
 
-/// Keeps a binary of 0.1 from taking the log for an empty directory: it can't make its lock.
+/// Keeps a binary of 0.1 from taking the log for an empty directory: it can't make its lock where a directory
+/// is, which every tool copies.
 fn bar(dir: &Path) -> io::Result<()> {
     let lock = lock_path(dir);
-    if std::fs::read_link(&lock).is_ok_and(|target| target == Path::new(BARRED)) {
+    if lock.is_dir() {
         return Ok(());
     }
     let barred = || -> io::Result<()> {
         match std::fs::remove_file(&lock) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => symlink(BARRED, &lock)?,
+            _ => std::fs::create_dir(&lock)?,
         }
         disk::sync_dir(paths::parent(dir))
     };

@@ -147,7 +147,7 @@ fn a_store_of_before_goes_on_under_the_same_numbers_and_links() {
     old.assert_taken_over(&dir);
     // Its own version finds nothing in place of it, and can't lock what is there.
     let lock = std::fs::File::create(dir.with_file_name("log.lock")).unwrap_err();
-    assert_eq!(lock.kind(), std::io::ErrorKind::NotADirectory);
+    assert_eq!(lock.kind(), std::io::ErrorKind::IsADirectory);
     // What it had is found without the witness as well.
     std::fs::remove_file(dir.join("witness")).unwrap();
     let found = StoppedLog::open(&dir).unwrap().verify(None).unwrap();
@@ -249,7 +249,8 @@ fn a_store_that_0_1_has_open_is_in_use() {
     let mut old = Old::new();
     let dir = old.copy();
     let log = open_before(&dir, u64::MAX);
-    assert!(matches!(Log::open_in(&dir), Err(Trouble::Locked)));
+    let Err(Trouble::Before(error)) = Log::open_in(&dir) else { panic!("it is in use") };
+    assert!(matches!(*error, LogError::Locked { .. }), "{error:?}");
     drop(log);
     old.assert_taken_over(&dir);
 }
