@@ -60,7 +60,7 @@ impl Known {
 
     /// Returns what all records come to.
     pub(crate) fn stats(&self) -> Stats {
-        self.read().stats.clone()
+        Stats { complete: true, ..self.read().stats.clone() }
     }
 
     pub(crate) fn offset_us(&self, boot_id: &str) -> Option<i64> {
@@ -82,7 +82,7 @@ impl Known {
     pub(crate) fn recount(&mut self, tallies: &BTreeMap<(u32, Stream), Tally>) {
         let mut makers = self.write();
         let Makers { by_number, stats, .. } = &mut *makers;
-        *stats = Stats { complete: true, ..Stats::default() };
+        *stats = Stats::default();
         for (number, maker) in by_number {
             for stream in Stream::ALL {
                 let tally = tallies.get(&(*number, stream)).copied().unwrap_or_default();

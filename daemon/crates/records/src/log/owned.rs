@@ -288,9 +288,14 @@ impl PredictionLog {
             self.beside = beside(&self.dir);
         }
         for _ in 0..RETIRE_STEPS {
-            if self.log.retire(self.beside, &Stamp::now())? == 0 {
+            if self.log.retire(self.beside, &Stamp::now())? > 0 {
+                continue;
+            }
+            // Only what is sealed can go.
+            if self.log.is_sealed() || !self.log.is_far_over_count() {
                 break;
             }
+            self.seal()?;
         }
         Ok(())
     }

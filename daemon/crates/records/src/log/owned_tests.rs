@@ -114,7 +114,7 @@ fn damage(path: &Path) {
 #[test]
 fn damage_in_one_copy_is_read_from_the_other_and_healed() {
     let all: Vec<u64> = (1..=2_000).collect();
-    let harm: [fn(&Bench); 4] = [
+    let harm: [fn(&Bench); 6] = [
         |bench| damage(&bench.files("own-")[0]),
         |bench| std::fs::remove_file(&bench.files("reported-")[0]).unwrap(),
         |bench| std::fs::remove_file(bench.files("own-").last().unwrap()).unwrap(),
@@ -122,6 +122,17 @@ fn damage_in_one_copy_is_read_from_the_other_and_healed() {
             let path = &bench.files("own-")[0];
             let bytes = std::fs::read(path).unwrap();
             std::fs::write(path, &bytes[..bytes.len() / 3]).unwrap();
+        },
+        |bench| {
+            let path = &bench.files("own-")[0];
+            let mut bytes = std::fs::read(path).unwrap();
+            bytes[..4096].fill(0);
+            std::fs::write(path, bytes).unwrap();
+        },
+        |bench| {
+            for path in bench.files("reported-") {
+                std::fs::remove_file(path).unwrap();
+            }
         },
     ];
     for harm in harm {
@@ -166,11 +177,11 @@ fn a_view_that_is_missing_or_damaged_is_made_anew_while_pages_come() {
         assert_eq!(bench.reader.query(&rare).unwrap().records.len(), 10);
         let deadline = Instant::now() + PATIENCE;
         let viewed = || bench.reader.shelf.lookup().map_or(0, |view| view.fed(Stream::Own).ordinal);
-        while viewed() < 1_400 && Instant::now() < deadline {
+        while viewed() < 1_000 && Instant::now() < deadline {
             log.idle().unwrap();
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(viewed(), 1_400);
+        assert!(viewed() >= 1_000);
         assert_eq!(bench.numbers(), (all.clone(), all.clone()));
         log.close().unwrap();
     }
@@ -255,7 +266,7 @@ fn names_of_batches_outlive_their_records_and_a_restart() {
         }
         assert_eq!(stored(400), None);
         let report = bench.reader.verify(None, || true).unwrap();
-        assert!(report.is_sound() && report.count < 200, "{report:?}");
+        assert!(report.is_sound() && report.count <= 180, "{report:?}");
         log.close().unwrap();
         log = bench.open();
     }
@@ -283,7 +294,7 @@ fn others_never_take_the_place_of_own_records() {
     assert_eq!(pages, steps);
     let left: BTreeSet<u64> = pages.into_iter().collect();
     assert!((1..=400).all(|id| left.contains(&id)));
-    assert!((450..=500).contains(&(left.len() - 400)), "{}", left.len());
+    assert!((450..=550).contains(&(left.len() - 400)), "{}", left.len());
     let [count, bytes, age] = bench.reader.retired();
     assert_eq!(count, ("count", 6_400 - left.len() as u64));
     assert_eq!((bytes.1, age.1), (0, 0));

@@ -21,6 +21,9 @@ use super::witness::{Statement, Witness};
 use crate::marks::{BatchName, Marks, StoredBatch};
 use crate::tally::Tally;
 
+/// A stream is far over its limit once it exceeds that by this share.
+const FAR_SHARE: u64 = 16;
+
 /// The log.
 pub(crate) struct Log {
     sizes: Sizes,
@@ -330,7 +333,16 @@ impl Log {
         })
     }
 
-    /// Whether anything was committed since the last checkpoint.
+    /// Whether a stream has so many that what is sealed of it is not all that has to go.
+    pub(crate) fn is_far_over_count(&self) -> bool {
+        Stream::ALL.iter().any(|stream| {
+            let lane = self.position.lane(*stream);
+            let most = self.limits[*stream as usize].max_records;
+            lane.next - lane.kept_from > most.saturating_add(most / FAR_SHARE)
+        })
+    }
+
+    /// Whether nothing was committed since the last checkpoint.
     pub(crate) fn is_sealed(&self) -> bool {
         self.journal.is_empty()
     }

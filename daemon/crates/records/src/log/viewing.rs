@@ -264,11 +264,11 @@ impl Work {
 
     /// Waits until it is to end, or for so long; somebody may wake it earlier.
     fn rest(&self, time: Duration) {
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
         if state.end.is_none() {
-            drop(self.shared.wait(state, time));
+            state = self.shared.wait(state, time);
         }
-        self.beat();
+        state.beat = Instant::now();
     }
 
     /// Rests once it has worked for a while, so that the rest of the machine comes to its turn.
@@ -293,6 +293,10 @@ impl Work {
             if !source(&log, stream).is_seen_by(&view).map_err(Unfit::Log)? {
                 return Err(Unfit::Different);
             }
+        }
+        if !log.losses.is_empty() {
+            // What is lost may have been the only word of some origins.
+            view.teach(&mut log.known.clone())?;
         }
         self.put(Some(view.lookup()));
         self.shelf.set_view_opens(None);
