@@ -133,6 +133,7 @@ pub fn start(
         durability: live.reported_durability.clone(),
         boot_id,
         bodies: bodies.clone(),
+        device_id: config.device_id.clone(),
         batch_max: config.api.batch_max,
         rates: Arc::new(Rates::new(config.reported.max_rate)),
         health: health.clone(),

@@ -68,15 +68,15 @@ impl LogMetrics {
             reported: gauge("picket_log_reported_records", "Those of them that others reported."),
             bytes: gauge("picket_log_budgeted_bytes", "Bytes of the records in sealed files."),
             disk_bytes: gauge("picket_log_disk_bytes", "Size of the log on disk now."),
-            records_max: gauge("picket_log_max_records", "Records that the log may hold."),
-            bytes_max: gauge("picket_log_max_bytes", "Size on disk that the log may have."),
+            records_max: gauge("picket_log_max_records", "Own records that the log may hold."),
+            bytes_max: gauge("picket_log_max_bytes", "Size on disk that own records may have."),
             reported_records_max: gauge(
                 "picket_log_reported_max_records",
-                "Those of them that others may have reported.",
+                "Reported records that the log may hold.",
             ),
             reported_bytes_max: gauge(
                 "picket_log_reported_max_bytes",
-                "What of it reported records may take.",
+                "Size on disk that reported records may have.",
             ),
             lost: gauge("picket_log_lost_records", "Records in the log that can't be read."),
             repaired: registry.counter(
@@ -106,10 +106,10 @@ impl LogMetrics {
 
     pub(super) fn show_retention(&self, retention: Retention) {
         let Retention { own, reported } = retention;
-        self.records_max.set(gauge_value(own.max_records.saturating_add(reported.max_records)));
-        self.bytes_max.set(gauge_value(own.max_bytes.saturating_add(reported.max_bytes)));
-        self.reported_records_max.set(gauge_value(retention.reported.max_records));
-        self.reported_bytes_max.set(gauge_value(retention.reported.max_bytes));
+        self.records_max.set(gauge_value(own.max_records));
+        self.bytes_max.set(gauge_value(own.max_bytes));
+        self.reported_records_max.set(gauge_value(reported.max_records));
+        self.reported_bytes_max.set(gauge_value(reported.max_bytes));
     }
 
     pub(super) fn show_size(&self, log: &PredictionLog) {

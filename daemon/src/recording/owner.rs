@@ -150,11 +150,11 @@ impl Owner {
                 self.failed(&error);
             }
         }
+        // Closing the store may take a while, and nobody is to mistake that for a hang.
+        heartbeat.retire();
         if let Some(Err(error)) = self.log.take().map(PredictionLog::close) {
             tracing::error!(error = picket_base::chain(&error), "log could not be closed properly");
         }
-        // Closing the store may take a while, and nobody is to mistake that for a hang.
-        heartbeat.retire();
     }
 
     fn take_tuning(&mut self) {
@@ -242,11 +242,12 @@ impl Owner {
             entries: &bundle.entries,
             name: bundle.name,
         });
-        log.commit(&groups.collect::<Vec<Group>>())?;
+        let refused = log.commit(&groups.collect::<Vec<Group>>())?;
         let mut backlog = self.shared.lock();
         backlog.records -= records_of(&self.unacknowledged);
-        for name in self.unacknowledged.iter().filter_map(|bundle| bundle.name) {
-            let pending = backlog.pending.remove(&name);
+        for bundle in &self.unacknowledged {
+            let pending = bundle.name.and_then(|name| backlog.pending.remove(&name));
+            let pending = pending.filter(|_| !refused.contains(&bundle.first_id));
             for waiting in pending.into_iter().flat_map(|pending| pending.waiting) {
                 let _ = waiting.send(());
             }
@@ -255,8 +256,20 @@ impl Owner {
         self.commit_took = started.elapsed();
         self.shared.metrics.commit.observe(self.commit_took.as_secs_f64());
         self.shared.metrics.show_size(log);
+        self.drop_refused(&refused);
         self.acknowledge();
         Ok(())
+    }
+
+    /// Takes their promises from bundles that can't be stored, and counts them: they are not tried again.
+    fn drop_refused(&mut self, refused: &[u64]) {
+        let bundles = self.unacknowledged.iter_mut();
+        for bundle in bundles.filter(|bundle| refused.contains(&bundle.first_id)) {
+            bundle.committed = None;
+            let records = bundle.entries.len() as u64;
+            self.shared.metrics.errors.inc_by(records);
+            tracing::error!(first = bundle.first_id, records, "records can't be stored, dropped");
+        }
     }
 
     /// Tells who waits for the medium, and gives back the records' memory: to the kernel, then to the

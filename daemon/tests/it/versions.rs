@@ -99,10 +99,7 @@ fn a_store_of_a_newer_version_is_refused_unharmed() {
         let output = run(command);
         assert_eq!(output.status.code(), Some(74), "{command:?}: {}", stderr(&output));
         let error = stderr(&output);
-        assert!(
-            error.contains("was written by a newer picket: its records have format 15"),
-            "{error}"
-        );
+        assert!(error.contains("was written by a newer picket: it has format 15"), "{error}");
         assert_eq!(stdout(&output), "");
         assert!(files(&store) == before, "{command:?}");
     }

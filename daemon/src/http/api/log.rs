@@ -2,6 +2,7 @@
 //! and counters made, on threads of their own: ingest, reads and the command line have different ones, so
 //! that none of them waits for another.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,9 @@ use picket_base::Live;
 use picket_base::clock::Stamp;
 use picket_base::rfc3339::{self, Precision};
 use picket_picture::MediaType;
-use picket_records::{LogError, LogReader, Names, Query, StoredBatch, VerifyReport, Witness};
+use picket_records::{
+    LogError, LogReader, Names, Query, Stats, StoredBatch, VerifyReport, Witness,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -38,6 +41,9 @@ const NAMES_SHOWN_MAX: usize = 100;
 /// Characters of a number's text that are repeated to its sender.
 const ID_CHARS_MAX: usize = 20;
 
+/// Behind this box's own name where others have reported under it.
+const CLAIMED: &str = " (reported)";
+
 /// What the records of all others are counted under.
 const OTHERS: &str = "other";
 
@@ -60,6 +66,8 @@ pub struct LogSetup {
     pub reader: LogReader,
     pub durability: Arc<Live<Durability>>,
     pub boot_id: String,
+    /// The name of this box.
+    pub device_id: String,
     pub bodies: Arc<Bodies>,
     /// Records that one batch may hold.
     pub batch_max: usize,
@@ -223,6 +231,7 @@ impl LogApi {
 
     pub(super) async fn stats(&self, request: Request) -> Result<Response, Rejected> {
         let reader = self.setup.reader.clone();
+        let device_id = self.setup.device_id.clone();
         let stats = move |_: &Progress| {
             let (stats, standing) = (reader.stats(), reader.standing()?);
             let shown = json!({
@@ -230,7 +239,7 @@ impl LogApi {
                 "defects_detected": stats.defects,
                 "normal_detections": stats.total - stats.defects,
                 "average_inference_time_ms": stats.average_inference_ms(),
-                "by_edge_device": by_name(&stats.by_device),
+                "by_edge_device": by_device(&stats, &device_id),
                 "by_model": by_name(&stats.by_model),
                 "complete": stats.complete,
                 "head": standing.head,
@@ -299,6 +308,30 @@ fn is_search(query: &Query) -> bool {
         || query.label.is_some()
         || query.since.is_some()
         || query.until.is_some()
+}
+
+/// Own records and reported ones together, under the names of their devices; whoever reports under this box's
+/// own name is named so that nobody takes it for the box.
+fn by_device(stats: &Stats, own: &str) -> Value {
+    let (made, others) = stats.by_device.most(NAMES_SHOWN_MAX);
+    let (reported, more) = stats.by_reported_device.most(NAMES_SHOWN_MAX);
+    let mut others = others + more;
+    let claimed = format!("{own}{CLAIMED}");
+    let mut all: BTreeMap<String, u64> =
+        made.into_iter().map(|(name, records)| (name.to_string(), records)).collect();
+    for (name, records) in reported {
+        let name = if name == own { &claimed } else { name };
+        *all.entry(name.to_string()).or_default() += records;
+    }
+    let mut most: Vec<(String, u64)> = all.into_iter().collect();
+    most.sort_by_key(|(_, records)| std::cmp::Reverse(*records));
+    let rest = most.split_off(NAMES_SHOWN_MAX.min(most.len()));
+    others += rest.iter().map(|(_, records)| records).sum::<u64>();
+    let mut shown: BTreeMap<String, u64> = most.into_iter().collect();
+    if others > 0 {
+        *shown.entry(OTHERS.into()).or_default() += others;
+    }
+    json!(shown)
 }
 
 fn by_name(names: &Names) -> Value {

@@ -24,21 +24,23 @@ pub(crate) fn count(
     position: &Position,
     known: &mut Known,
 ) -> io::Result<()> {
-    let mut tallies: BTreeMap<u32, Tally> = BTreeMap::new();
-    let mut add = |origin: u32, tally| tallies.entry(origin).or_default().add(tally);
-    for (origin, tally) in files.iter().copied().flatten().flat_map(|file| &file.summary.tallies) {
-        add(*origin, *tally);
+    let mut tallies: BTreeMap<(u32, Stream), Tally> = BTreeMap::new();
+    let mut add = |origin, stream, tally| tallies.entry((origin, stream)).or_default().add(tally);
+    for file in files.iter().copied().flatten() {
+        for (origin, tally) in &file.summary.tallies {
+            add(*origin, file.stream, *tally);
+        }
     }
     for item in recent {
         let Item::Records(piece) = &**item else { continue };
         for (origin, tally) in &piece.tallies {
-            add(*origin, *tally);
+            add(*origin, piece.stream, *tally);
         }
     }
     for stream in Stream::ALL {
         let to = position.lane(stream).kept_from;
         for (origin, tally) in tally_between(medium, files[stream as usize], (0, to))? {
-            tallies.entry(origin).or_default().remove(tally);
+            tallies.entry((origin, stream)).or_default().remove(tally);
         }
     }
     known.recount(&tallies);

@@ -88,7 +88,7 @@ mod tests {
     fn commit(log: &mut Log) -> Result<(), Trouble> {
         let entries: Vec<Entry> =
             (0..3).map(|class| predicted(&origin("edge-01"), class, false)).collect();
-        log.commit(&[Group { stream: Stream::Own, entries: &entries, name: None }])
+        log.commit(&[Group { stream: Stream::Own, entries: &entries, name: None }]).map(drop)
     }
 
     /// A process that another test starts holds copies of all descriptors until it runs its program.

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use picket_base::clock::Stamp;
 
+use super::position::Stream;
 use crate::format::{self, BootOffset, Damage, Kind};
 use crate::origin::{self, Origin};
 use crate::record::{Entry, LogRecord};
@@ -18,8 +19,8 @@ pub(crate) struct Maker {
     pub(crate) origin: Arc<Origin>,
     /// The origin's content, as the chain covers it.
     pub(crate) content: Arc<[u8]>,
-    /// What its records in the log come to.
-    pub(crate) tally: Tally,
+    /// What its records in the log come to, of each stream.
+    pub(crate) tallies: [Tally; 2],
 }
 
 /// All origins of a log, and the clock offsets of their boots. Whoever has a clone sees what the others do.
@@ -40,7 +41,7 @@ impl Makers {
         self.next = self.next.max(number.saturating_add(1));
         self.numbers.insert(origin.clone(), number);
         let content = origin::to_content(&origin).into();
-        self.by_number.insert(number, Maker { origin, content, tally: Tally::default() });
+        self.by_number.insert(number, Maker { origin, content, tallies: [Tally::default(); 2] });
     }
 }
 
@@ -78,34 +79,37 @@ impl Known {
     }
 
     /// Counts the records of all origins anew.
-    pub(crate) fn recount(&mut self, tallies: &BTreeMap<u32, Tally>) {
+    pub(crate) fn recount(&mut self, tallies: &BTreeMap<(u32, Stream), Tally>) {
         let mut makers = self.write();
         let Makers { by_number, stats, .. } = &mut *makers;
         *stats = Stats { complete: true, ..Stats::default() };
         for (number, maker) in by_number {
-            maker.tally = tallies.get(number).copied().unwrap_or_default();
-            stats.count(&maker.origin, maker.tally);
+            for stream in Stream::ALL {
+                let tally = tallies.get(&(*number, stream)).copied().unwrap_or_default();
+                maker.tallies[stream as usize] = tally;
+                stats.count(stream, &maker.origin, tally);
+            }
         }
     }
 
     /// Counts records of an origin.
-    pub(crate) fn count(&mut self, number: u32, tally: Tally) {
+    pub(crate) fn count(&mut self, (stream, number): (Stream, u32), tally: Tally) {
         let mut makers = self.write();
         let Makers { by_number, stats, .. } = &mut *makers;
         if let Some(maker) = by_number.get_mut(&number) {
-            maker.tally.add(tally);
-            stats.count(&maker.origin, tally);
+            maker.tallies[stream as usize].add(tally);
+            stats.count(stream, &maker.origin, tally);
         }
     }
 
     /// Takes records out of the counts, and an origin that has no more with them.
-    pub(crate) fn uncount(&mut self, number: u32, tally: Tally) {
+    pub(crate) fn uncount(&mut self, (stream, number): (Stream, u32), tally: Tally) {
         let mut makers = self.write();
         let Makers { by_number, numbers, offsets, stats, .. } = &mut *makers;
         let Some(maker) = by_number.get_mut(&number) else { return };
-        maker.tally.remove(tally);
-        stats.uncount(&maker.origin, tally);
-        if maker.tally.records > 0 {
+        maker.tallies[stream as usize].remove(tally);
+        stats.uncount(stream, &maker.origin, tally);
+        if maker.tallies.iter().any(|tally| tally.records > 0) {
             return;
         }
         let origin = maker.origin.clone();
@@ -216,11 +220,11 @@ mod tests {
         let one = origin("edge-01");
         let number = known.number_of(&one);
         let tally = Tally { records: 2, defects: 1, inference_us: 7 };
-        known.count(number, tally);
-        known.count(number, tally);
-        known.uncount(number, tally);
-        assert_eq!(known.maker(number).unwrap().tally, tally);
-        known.uncount(number, tally);
+        known.count((Stream::Own, number), tally);
+        known.count((Stream::Own, number), tally);
+        known.uncount((Stream::Own, number), tally);
+        assert_eq!(known.maker(number).unwrap().tallies[0], tally);
+        known.uncount((Stream::Own, number), tally);
         assert!(known.maker(number).is_none() && known.values(number).is_empty());
         assert_eq!(known.number_of(&one), number + 1);
     }

@@ -206,14 +206,15 @@ impl PredictionLog {
         self.show(left_out)
     }
 
-    /// Returns once these groups are on the medium, each all or none, under the next numbers.
+    /// Returns once these groups are on the medium, each all or none, under the next numbers; gives the first
+    /// numbers of those that can't be stored.
     ///
     /// # Errors
     /// `Write` and `Gone`; none of these groups is promised then, and the log is to be dropped.
-    pub fn commit(&mut self, groups: &[Group]) -> Result<(), LogError> {
+    pub fn commit(&mut self, groups: &[Group]) -> Result<Vec<u64>, LogError> {
         let committed = self.log.commit(groups);
         self.unsealed_since.get_or_insert_with(Instant::now);
-        let retired = committed.and_then(|()| self.retire());
+        let retired = committed.and_then(|refused| self.retire().map(|()| refused));
         self.show(retired)
     }
 
@@ -318,14 +319,14 @@ impl PredictionLog {
     }
 
     /// Shows the readers what has come of something, and tells the owner.
-    fn show(&mut self, done: Result<(), Trouble>) -> Result<(), LogError> {
+    fn show<T>(&mut self, done: Result<T, Trouble>) -> Result<T, LogError> {
         match done {
-            Ok(()) => {
+            Ok(done) => {
                 if self.log.is_sealed() {
                     self.unsealed_since = None;
                 }
                 self.shelf.put(Some(Arc::new(self.log.snapshot())));
-                Ok(())
+                Ok(done)
             }
             Err(Trouble::Io(error)) => {
                 let error = StoreError::from(error);

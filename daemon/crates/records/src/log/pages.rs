@@ -1,6 +1,7 @@
 //! Pages of records, newest first, of both streams together: what is not in the view yet comes from memory
 //! and sealed files, and all of it while there is no view. It takes no lock and writes nothing.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::index::Records;
@@ -9,16 +10,17 @@ use super::lookup::{Lookup, Wanted};
 use super::medium::Access;
 use super::pieces::{Step, read_at};
 use super::position::Stream;
-use super::segment::Segment;
 use super::snapshot::{Beside, Snapshot};
 use super::summary::Spot;
 use super::terms::Term;
 use crate::error::{StoreError, StoreFault};
 use crate::format::Damage;
 use crate::query::{Query, Sink};
+use crate::tally::Tally;
 
 /// Chunks looked at for one page at most: a filter that matches nothing must not read a whole log in one go.
-const CHUNKS_MAX: usize = 400;
+/// Whoever asks may end it earlier.
+const CHUNKS_MAX: usize = 2_000;
 
 /// What came of a page.
 #[derive(Debug, Default)]
@@ -150,8 +152,11 @@ impl<'a> Lane<'a> {
                 && piece.stream == self.stream
                 && piece.first < self.before
             {
-                self.take(piece.records(), asked);
-                return Ok(None);
+                if may_hold(&piece.tallies, asked) {
+                    self.take(piece.records(), asked);
+                    return Ok(None);
+                }
+                self.before = piece.first;
             }
         }
         let viewed = self.view.map_or(0, |view| view.fed(self.stream).ordinal);
@@ -224,7 +229,7 @@ impl<'a> Lane<'a> {
         while let Some(segment) = self.files.checked_sub(1).map(|last| &files[last]) {
             let spots = &segment.summary.spots;
             let has = self.spots.unwrap_or_else(|| {
-                let may = may_hold(segment, asked);
+                let may = may_hold(&segment.summary.tallies, asked);
                 if may { spots.partition_point(|spot| spot.first < self.before) } else { 0 }
             });
             let next = has.checked_sub(1).map(|last| spots[last]);
@@ -262,9 +267,10 @@ fn viewed_at(view: &Lookup, stream: Stream, spot: &Spot) -> Option<Records> {
     (records.len() as u64 == u64::from(spot.count)).then_some(records)
 }
 
-fn may_hold(segment: &Segment, asked: &Asked) -> bool {
+/// Whether some of the records of these origins may be of the wanted device.
+fn may_hold(tallies: &BTreeMap<u32, Tally>, asked: &Asked) -> bool {
     let Some(Term::Device(device)) = asked.wanted.terms.first() else { return true };
     let known = &asked.log.known;
-    let mut makers = segment.summary.tallies.keys().filter_map(|number| known.maker(*number));
+    let mut makers = tallies.keys().filter_map(|number| known.maker(*number));
     makers.any(|maker| maker.origin.device_id.as_ref() == Some(device))
 }

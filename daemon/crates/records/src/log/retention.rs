@@ -114,7 +114,9 @@ impl Log {
         let mut position = self.position;
         *position.lane_mut(stream) = part.lane;
         self.write(vec![Item::Retired { stream, next, lane: part.lane, retired }], position)?;
-        part.tallies.iter().for_each(|(origin, tally)| self.known.uncount(*origin, *tally));
+        part.tallies
+            .iter()
+            .for_each(|(origin, tally)| self.known.uncount((stream, *origin), *tally));
         self.sealed[stream as usize].remove_before(&*self.medium, goal)?;
         Ok(())
     }

@@ -174,7 +174,7 @@ impl Life {
             .iter()
             .map(|(stream, entries)| Group { stream: *stream, entries, name: None })
             .collect();
-        let done = self.log.as_mut().expect("it is open").commit(&asked);
+        let done = self.log.as_mut().expect("it is open").commit(&asked).map(drop);
         self.ended(done);
     }
 

@@ -81,6 +81,10 @@ impl Encoded {
         Ok(())
     }
 
+    pub(crate) fn is_void(&self) -> bool {
+        self.void.is_some()
+    }
+
     /// The most that it takes, its origins included.
     pub(crate) fn bytes(&self, known: &Known) -> usize {
         let values = self.values.iter().map(|(_, value)| value.len() + OVERHEAD_BYTES);

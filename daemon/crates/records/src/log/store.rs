@@ -147,17 +147,22 @@ impl Log {
         &self.position
     }
 
-    /// Returns once these groups are on the medium, each all or none, under the next numbers.
+    /// Returns once these groups are on the medium, each all or none, under the next numbers; gives the first
+    /// numbers of those that can't be encoded, which are void.
     ///
     /// # Errors
     /// `Io` and `Gone`; none of these groups is promised then, and the log is to be dropped.
-    pub(crate) fn commit(&mut self, groups: &[Group]) -> Result<(), Trouble> {
+    pub(crate) fn commit(&mut self, groups: &[Group]) -> Result<Vec<u64>, Trouble> {
+        let mut refused = Vec::new();
         let mut position = self.position;
         let mut staged = Staged::new(&position);
         let (mut bytes, mut empty) = (0, true);
         for group in groups {
             let before = position;
             let encoded = Encoded::new(*group, &mut position, &mut self.known);
+            if encoded.is_void() {
+                refused.push(before.next);
+            }
             let more = encoded.bytes(&self.known);
             if bytes + more > self.sizes.commit_bytes {
                 if !empty {
@@ -173,7 +178,10 @@ impl Log {
             staged.add(encoded);
             (bytes, empty) = (bytes + more, false);
         }
-        if empty { Ok(()) } else { self.write(staged.into_items(&position), position) }
+        if !empty {
+            self.write(staged.into_items(&position), position)?;
+        }
+        Ok(refused)
     }
 
     /// Says of the numbers up to `until` that they will never be records.
@@ -268,7 +276,7 @@ impl Log {
                 Item::Records(piece) => piece
                     .tallies
                     .iter()
-                    .for_each(|(origin, tally)| self.known.count(*origin, *tally)),
+                    .for_each(|(origin, tally)| self.known.count((piece.stream, *origin), *tally)),
                 Item::Batches { named, .. } => self.remember(named),
                 Item::Void { .. } | Item::Retired { .. } => {}
             }

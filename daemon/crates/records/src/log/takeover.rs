@@ -5,7 +5,6 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,8 +30,8 @@ const RESERVE: &str = "reserve";
 /// Left free beside a copy: what the log keeps free to work, and some room to go on with.
 const MARGIN_BYTES: u64 = 12 << 20;
 
-/// Where the lock of 0.1 leads once the log is none of its own any more: its binary says so and ends.
-const BARRED: &str = "/dev/null/written-by-a-newer-picket";
+/// Lies in the directory that takes the place of 0.1's lock file.
+const BARRED: &str = "written-by-a-newer-picket";
 
 /// What a log has taken over from 0.1 at this start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,12 +83,13 @@ pub(super) fn prepare(
     if is_old(&names) && expected.is_none() {
         Heritage::check(dir).map_err(|error| Trouble::Before(Box::new(error)))?;
         let lock = lock_of_before(dir)?;
-        bar(dir)?;
+        bar(dir);
         drop(lock);
-        set_apart(dir, &names)?;
+        // Looking at it may have made files.
+        set_apart(dir, &disk.names()?)?;
     } else {
         drop(lock_of_before(dir)?);
-        bar(dir)?;
+        bar(dir);
         if !is_unfinished(&folder) {
             return Ok(Prepared { medium: Arc::new(disk), inheritance: None, named: Vec::new() });
         }
@@ -129,8 +129,9 @@ pub(super) fn to_read(dir: &Path, disk: Disk) -> Result<Arc<dyn Medium>, Trouble
 /// When the disk refuses.
 pub(super) fn finish(dir: &Path) -> io::Result<()> {
     let folder = dir.join(FOLDER);
-    // Opening the old store has taken room aside.
+    // Opening the old store has taken room aside, and a lock.
     let _ = std::fs::remove_file(folder.join(RESERVE));
+    let _ = std::fs::remove_file(lock_path(&folder));
     File::create(folder.join(DONE))?.sync_all()?;
     disk::sync_dir(&folder)
 }
@@ -164,24 +165,25 @@ fn lock_path(dir: &Path) -> PathBuf {
     paths::beside(dir, ".lock")
 }
 
-/// Keeps a binary of 0.1 from taking the log for an empty directory: it can't make its lock.
-fn bar(dir: &Path) -> io::Result<()> {
+/// Keeps a binary of 0.1 from taking the log for an empty directory: where its lock file was is a directory
+/// now, which it can't open.
+fn bar(dir: &Path) {
     let lock = lock_path(dir);
-    if std::fs::read_link(&lock).is_ok_and(|target| target == Path::new(BARRED)) {
-        return Ok(());
+    if lock.is_dir() {
+        return;
     }
     let barred = || -> io::Result<()> {
         match std::fs::remove_file(&lock) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => symlink(BARRED, &lock)?,
+            _ => std::fs::create_dir(&lock)?,
         }
+        File::create(lock.join(BARRED))?;
         disk::sync_dir(paths::parent(dir))
     };
-    // A file system without links, or a directory that is not ours: the log itself is no worse for it.
+    // The directory may not be ours: the log itself is no worse for it.
     if let Err(error) = barred() {
         tracing::warn!(%error, "a binary of 0.1 is not kept from this log");
     }
-    Ok(())
 }
 
 /// Moves the files of the old store into their folder.

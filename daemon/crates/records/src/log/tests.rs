@@ -45,7 +45,7 @@ fn commit(log: &mut Log, groups: &[(Stream, Vec<Entry>)]) -> Result<(), Trouble>
     let groups = groups.iter();
     let groups: Vec<Group> =
         groups.map(|(stream, entries)| Group { stream: *stream, entries, name: None }).collect();
-    log.commit(&groups)
+    log.commit(&groups).map(drop)
 }
 
 /// What a reader finds that takes no lock.

@@ -45,7 +45,8 @@ impl Engine for Picket {
         // Predictions come one by one: each is a group of its own, and the commit covers them all.
         let entries = ids.map(|id| std::slice::from_ref(records.entry(id)));
         let groups = entries.map(|entries| Group { stream: Stream::Own, entries, name: None });
-        Ok(log.commit(&groups.collect::<Vec<_>>())?)
+        log.commit(&groups.collect::<Vec<_>>())?;
+        Ok(())
     }
 
     /// Closing it waits for the checkpoint and for the view.
