@@ -199,7 +199,12 @@ fn set_apart(dir: &Path, names: &[String]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => disk::sync_dir(dir)?,
     }
-    let moved = |name: &&String| !name.starts_with(FOLDER) && *name != RESERVE;
+    // An operator may have put an old store back that was taken over once.
+    match std::fs::remove_file(dir.join(DONE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let moved = |name: &&String| !name.starts_with(FOLDER) && *name != RESERVE && *name != DONE;
     let mut names: Vec<&String> = names.iter().filter(moved).collect();
     // What the old store is known by goes last.
     names.sort_by_key(|name| ["high-water", "db"].iter().position(|last| last == name));

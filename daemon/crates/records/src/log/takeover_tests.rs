@@ -169,6 +169,18 @@ fn a_store_of_before_goes_on_under_the_same_numbers_and_links() {
 }
 
 #[test]
+fn an_old_store_that_was_put_back_is_taken_over_again() {
+    let mut old = Old::new();
+    let dir = old.copy();
+    old.assert_taken_over(&dir);
+    std::fs::rename(&dir, dir.with_file_name("log.new")).unwrap();
+    std::fs::rename(dir.with_file_name("log.new").join("before-0.2"), &dir).unwrap();
+    std::fs::remove_dir_all(dir.with_file_name("log.lock")).unwrap();
+    drop(open_before(&dir, u64::MAX));
+    old.assert_taken_over(&dir);
+}
+
+#[test]
 fn killed_while_files_are_moved_it_goes_on() {
     let mut old = Old::new();
     let moved = ["blobs", "conf", "journal", "high-water", "db"];
