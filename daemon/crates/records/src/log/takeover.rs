@@ -30,6 +30,9 @@ const RESERVE: &str = "reserve";
 /// Left free beside a copy: what the log keeps free to work, and some room to go on with.
 const MARGIN_BYTES: u64 = 12 << 20;
 
+/// Lies in the directory that takes the place of 0.1's lock file.
+const BARRED: &str = "written-by-a-newer-picket";
+
 /// What a log has taken over from 0.1 at this start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inheritance {
@@ -80,12 +83,13 @@ pub(super) fn prepare(
     if is_old(&names) && expected.is_none() {
         Heritage::check(dir).map_err(|error| Trouble::Before(Box::new(error)))?;
         let lock = lock_of_before(dir)?;
-        bar(dir)?;
+        bar(dir);
         drop(lock);
-        set_apart(dir, &names)?;
+        // Looking at it may have made files.
+        set_apart(dir, &disk.names()?)?;
     } else {
         drop(lock_of_before(dir)?);
-        bar(dir)?;
+        bar(dir);
         if !is_unfinished(&folder) {
             return Ok(Prepared { medium: Arc::new(disk), inheritance: None, named: Vec::new() });
         }
@@ -125,8 +129,9 @@ pub(super) fn to_read(dir: &Path, disk: Disk) -> Result<Arc<dyn Medium>, Trouble
 /// When the disk refuses.
 pub(super) fn finish(dir: &Path) -> io::Result<()> {
     let folder = dir.join(FOLDER);
-    // Opening the old store has taken room aside.
+    // Opening the old store has taken room aside, and a lock.
     let _ = std::fs::remove_file(folder.join(RESERVE));
+    let _ = std::fs::remove_file(lock_path(&folder));
     File::create(folder.join(DONE))?.sync_all()?;
     disk::sync_dir(&folder)
 }
@@ -160,25 +165,25 @@ fn lock_path(dir: &Path) -> PathBuf {
     paths::beside(dir, ".lock")
 }
 
-/// Keeps a binary of 0.1 from taking the log for an empty directory: it can't make its lock where a directory
-/// is, which every tool copies.
-fn bar(dir: &Path) -> io::Result<()> {
+/// Keeps a binary of 0.1 from taking the log for an empty directory: where its lock file was is a directory
+/// now, which it can't open.
+fn bar(dir: &Path) {
     let lock = lock_path(dir);
     if lock.is_dir() {
-        return Ok(());
+        return;
     }
     let barred = || -> io::Result<()> {
         match std::fs::remove_file(&lock) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => std::fs::create_dir(&lock)?,
         }
+        File::create(lock.join(BARRED))?;
         disk::sync_dir(paths::parent(dir))
     };
-    // A file system without links, or a directory that is not ours: the log itself is no worse for it.
+    // The directory may not be ours: the log itself is no worse for it.
     if let Err(error) = barred() {
         tracing::warn!(%error, "a binary of 0.1 is not kept from this log");
     }
-    Ok(())
 }
 
 /// Moves the files of the old store into their folder.
@@ -194,7 +199,12 @@ fn set_apart(dir: &Path, names: &[String]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => disk::sync_dir(dir)?,
     }
-    let moved = |name: &&String| !name.starts_with(FOLDER) && *name != RESERVE;
+    // An operator may have put an old store back that was taken over once.
+    match std::fs::remove_file(dir.join(DONE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let moved = |name: &&String| !name.starts_with(FOLDER) && *name != RESERVE && *name != DONE;
     let mut names: Vec<&String> = names.iter().filter(moved).collect();
     // What the old store is known by goes last.
     names.sort_by_key(|name| ["high-water", "db"].iter().position(|last| last == name));

@@ -75,6 +75,11 @@ fn shown(dir: &Path) -> Vec<LogRecord> {
     }
 }
 
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -134,7 +139,13 @@ impl Old {
         assert!(found.gaps.is_empty() && found.corrupt.is_empty() && found.altered.is_empty());
         assert_eq!((found.retired, found.witness), (self.report.anchor.id, Some(Testimony::Holds)));
         // The old store is there as it was, and taken over once.
-        assert!(dir.join("before-0.2/db").exists() && !dir.join("db").exists());
+        assert!(dir.join("before-0.2/db").exists());
+        let of_before = |name: &String| {
+            ["db", "conf", "blobs", "before-0.2.lock"].contains(&name.as_str())
+                || name.starts_with("snap")
+        };
+        let left: Vec<String> = names(dir).into_iter().filter(of_before).collect();
+        assert_eq!(left, Vec::<String>::new());
         let (_, opened) = Log::open_in(dir).unwrap();
         assert_eq!(opened.inheritance, None);
     }
@@ -155,6 +166,18 @@ fn a_store_of_before_goes_on_under_the_same_numbers_and_links() {
     // The operator removes the old one.
     std::fs::remove_dir_all(dir.join("before-0.2")).unwrap();
     assert_eq!(shown(&dir).len() as u64, old.report.count + 1);
+}
+
+#[test]
+fn an_old_store_that_was_put_back_is_taken_over_again() {
+    let mut old = Old::new();
+    let dir = old.copy();
+    old.assert_taken_over(&dir);
+    std::fs::rename(&dir, dir.with_file_name("log.new")).unwrap();
+    std::fs::rename(dir.with_file_name("log.new").join("before-0.2"), &dir).unwrap();
+    std::fs::remove_dir_all(dir.with_file_name("log.lock")).unwrap();
+    drop(open_before(&dir, u64::MAX));
+    old.assert_taken_over(&dir);
 }
 
 #[test]
@@ -185,8 +208,7 @@ fn killed_while_records_are_copied_it_is_readable_and_goes_on() {
     let mut old = Old::new();
     let whole = old.copy();
     drop(Log::open_in(&whole).unwrap());
-    let names = || std::fs::read_dir(&whole).unwrap().map(|e| e.unwrap().file_name());
-    let mut files: Vec<String> = names().map(|name| name.into_string().unwrap()).collect();
+    let mut files = names(&whole);
     files.retain(|name| name.starts_with("own-"));
     files.sort();
     assert_eq!(files.len(), 3, "{files:?}");

@@ -207,12 +207,12 @@ struct Work {
 
 impl Work {
     fn run(&mut self) {
-        picket_base::priority::lower();
         let mut pause = LOOK_INTERVAL;
         while !self.is_ending() {
             let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
             self.put(None);
             self.shelf.set_view_opens(None);
+            picket_base::priority::lower();
             let why = match served {
                 Ok(Ok(())) => break,
                 Ok(Err(Unfit::Gone)) => "the log is gone".to_string(),
@@ -300,6 +300,8 @@ impl Work {
         }
         self.put(Some(view.lookup()));
         self.shelf.set_view_opens(None);
+        // Only now: a reader that misses records waits until the view is open.
+        picket_base::priority::lower();
         let (mut scrubbed, mut fed) = (None::<Instant>, None::<Instant>);
         let mut first = [0; 2];
         loop {
