@@ -131,8 +131,7 @@ fn assert_refused(dir: &Path) {
     for error in refused {
         assert!(matches!(error, LogError::Newer { found: 4, .. }), "{error}");
         assert!(error.is_permanent());
-        let text =
-            "was written by a newer picket: its records have format 4, this one knows up to 3";
+        let text = "was written by a newer picket: it has format 4, which this one does not know";
         assert!(error.to_string().ends_with(text), "{error}");
     }
 }
