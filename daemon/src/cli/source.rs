@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -20,6 +21,12 @@ use crate::os::{self, NearPath};
 
 /// The largest answer that is read, bytes: a page of the largest records.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// A running daemon has so long for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// It reads the whole log to verify it, which may be gigabytes on a slow card.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// One record as `GET /predictions` shows it, or why it can't be read.
 pub type Item = (u64, Result<Value, String>);
@@ -116,10 +123,12 @@ pub fn verify(dir: &Path, witness: Option<&Witness>) -> Result<VerifyReport, Cli
     });
     let path = format!("/verify{asked}");
     if let Some(daemon) = Daemon::that_answers(dir)? {
-        return daemon.get(&path);
+        return daemon.ask(&Method::GET, &path, VERIFY_TIMEOUT);
     }
     match prediction_log::verify_stopped(dir, witness) {
-        Err(LogError::Locked { .. }) => Daemon::of(dir)?.get(&path),
+        Err(LogError::Locked { .. }) => {
+            Daemon::of(dir)?.ask(&Method::GET, &path, VERIFY_TIMEOUT)
+        }
         other => Ok(other?),
     }
 }
@@ -146,7 +155,8 @@ pub fn removal(dir: &Path, retention: &Retention) -> Option<Removal> {
 
 /// Has the daemon of the log in `dir` read its configuration again. Returns what it says of it.
 pub fn reload(dir: &Path, query: &str) -> Result<Vec<String>, CliError> {
-    let Told { lines } = Daemon::of(dir)?.ask(&Method::POST, &format!("/reload{query}"))?;
+    let Told { lines } =
+        Daemon::of(dir)?.ask(&Method::POST, &format!("/reload{query}"), ANSWER_TIMEOUT)?;
     Ok(lines)
 }
 
@@ -232,16 +242,23 @@ impl Daemon {
     }
 
     fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, CliError> {
-        self.ask(&Method::GET, path)
+        self.ask(&Method::GET, path, ANSWER_TIMEOUT)
     }
 
     fn ask<T: for<'de> Deserialize<'de>>(
         &self,
         method: &Method,
         path: &str,
+        longest: Duration,
     ) -> Result<T, CliError> {
-        let answer = self.runtime.block_on(self.fetch(method, path));
-        let (status, body) = answer.map_err(|error| self.cannot_ask(error))?;
+        let fetched = self.runtime.block_on(async {
+            let fetched = tokio::time::timeout(longest, self.fetch(method, path)).await;
+            fetched.unwrap_or_else(|_| {
+                let text = format!("it has not answered within {} s", longest.as_secs());
+                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+            })
+        });
+        let (status, body) = fetched.map_err(|error| self.cannot_ask(error))?;
         if status != StatusCode::OK {
             let text = String::from_utf8_lossy(&body).into_owned();
             if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -16,8 +16,8 @@ use crate::health::{Heartbeat, Work};
 use crate::metrics::gauge_value;
 use crate::peer::Peer;
 use crate::queue::{Full, Limits, Popped, Queue};
-use crate::recording::LogWriter;
-use picket_base::budget::{Budget, Class};
+use crate::recording::{LogWriter, Source};
+use picket_base::budget::{Budget, Class, Taken};
 use picket_base::clock::{Stamp, micros};
 use picket_picture::DecodeError;
 use picket_records::{Body, Entry, Origin, Predicted, top};
@@ -105,6 +105,12 @@ impl Workers {
         let _ = job.reply.send(Err(why.into()));
     }
 
+    /// Counts a picture that no worker was done with after so long.
+    pub fn stuck(&self, after: Duration) -> TurnedAway {
+        self.metrics.turned_away.inc();
+        TurnedAway::Stuck(after)
+    }
+
     pub fn metrics(&self) -> &InferenceMetrics {
         &self.metrics
     }
@@ -125,17 +131,20 @@ impl Workers {
                 proven = Instant::now();
             }
             heartbeat.beat();
-            let reserve = |job: &Job| self.budget.try_take(Class::Decode, job.cost.bytes).ok();
+            let reserve = |job: &mut Job, may_claim| {
+                let (bytes, claim) = (job.cost.bytes, &mut job.claim);
+                self.budget.try_take_claimed(Class::Decode, bytes, claim, may_claim)
+            };
             match self.queue.pop(BEAT_INTERVAL.min(setup.sample_interval), reserve) {
                 Popped::Work(job, memory, turn) => {
                     self.metrics.show_depth(self.queue.depth());
                     heartbeat.busy(Work::Image);
                     let answer = match heartbeat.fault() {
-                        None => self.answer(setup, &job),
+                        None => self.answer(setup, &job, memory),
                         Some(why) => Err(Failure::Distrusted(why.to_string())),
                     };
-                    // The memory before the turn, whose end wakes those who wait for memory.
-                    drop((job.body, job.held, memory));
+                    // Behind what the memory was for: its end wakes those who wait for some.
+                    drop((job.body, job.held));
                     drop(turn);
                     let _ = job.reply.send(answer);
                 }
@@ -146,7 +155,7 @@ impl Workers {
         }
     }
 
-    fn answer(&self, setup: &WorkerSetup, job: &Job) -> Result<Answer, Failure> {
+    fn answer(&self, setup: &WorkerSetup, job: &Job, mut memory: Taken) -> Result<Answer, Failure> {
         let waited = job.queued.elapsed();
         let predicted =
             catch_unwind(AssertUnwindSafe(|| setup.pipeline.predict(&job.body, job.media)));
@@ -154,11 +163,12 @@ impl Workers {
         self.metrics.observe(waited, times);
         self.rate.learn(job.cost, times);
         let entry = setup.entry(&prediction, times.inference);
-        let appended = setup.writer.append(vec![entry], None, job.promise).ok();
+        let appended = setup.writer.append(vec![entry], Source::Own, job.promise).ok();
         let id = appended.as_ref().map(|appended| appended.batch.first_id);
         tracing::debug!(prediction_id = id, label = prediction.label(), "predicted");
         let judged = Judged::write(&JudgedView::of(&prediction, id, job.shown));
-        Ok(Answer { judged, appended, times, waited })
+        memory.shrink_to(judged.held_bytes());
+        Ok(Answer { judged, memory, appended, times, waited })
     }
 }
 
@@ -260,7 +270,8 @@ mod tests {
         let held = shares.take(Peer::Local, body.len()).unwrap();
         let (media, promise) = (Some(MediaType::Raw), Promise::Unneeded);
         let (cost, shown) = (Cost { bytes: 0, work: 1024 }, Shown::default());
-        let job = Job { body, held, media, cost, promise, shown, queued: Instant::now(), reply };
+        let (claim, queued) = (None, Instant::now());
+        let job = Job { body, held, media, cost, claim, promise, shown, queued, reply };
         workers.submit(job, Peer::Local).unwrap();
         let failure = answer.blocking_recv().unwrap().err().unwrap();
         let expected = format!("this worker's answers can't be trusted: {damaged}");

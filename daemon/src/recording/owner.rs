@@ -124,6 +124,11 @@ impl Owner {
             // Asked before a record is taken in hand, so that a full disk costs none.
             let room = log.check();
             self.shared.metrics.disk_free_bytes.set(gauge_value(log.free_bytes()));
+            // A disk that does not answer will say so to the write itself.
+            self.shared.lock().disk_free = match log.free_bytes() {
+                0 => u64::MAX,
+                free => free,
+            };
             if let Err(no_room) = room {
                 // A read-only disk is let go of, so that it can be unmounted and repaired.
                 if no_room.fault() != StoreFault::Full {
@@ -141,7 +146,7 @@ impl Owner {
                 Next::End => break,
                 Next::Commit => {
                     heartbeat.busy(Work::Commit);
-                    self.commit_group()
+                    self.commit_group(heartbeat)
                 }
                 Next::Look => Ok(()),
                 Next::Idle => self.idle(),
@@ -231,7 +236,7 @@ impl Owner {
         Ok(())
     }
 
-    fn commit_group(&mut self) -> Result<(), LogError> {
+    fn commit_group(&mut self, heartbeat: &Heartbeat) -> Result<(), LogError> {
         let Some(log) = &mut self.log else { return Err(LogError::Closed) };
         let started = Instant::now();
         // After a reopen, what had reached the medium before the error is there already.
@@ -240,16 +245,17 @@ impl Owner {
         let groups = waiting.map(|bundle| Group {
             stream: stream_of(&bundle.entries),
             entries: &bundle.entries,
-            name: bundle.name,
+            name: bundle.name(),
         });
         let refused = log.commit(&groups.collect::<Vec<Group>>())?;
+        heartbeat.busy(Work::Commit);
         let mut backlog = self.shared.lock();
         backlog.records -= records_of(&self.unacknowledged);
         for bundle in &self.unacknowledged {
-            let pending = bundle.name.and_then(|name| backlog.pending.remove(&name));
-            let pending = pending.filter(|_| !refused.contains(&bundle.first_id));
-            for waiting in pending.into_iter().flat_map(|pending| pending.waiting) {
-                let _ = waiting.send(());
+            if refused.contains(&bundle.first_id) {
+                backlog.refused(bundle);
+            } else {
+                backlog.stored(bundle);
             }
         }
         drop(backlog);
@@ -276,12 +282,14 @@ impl Owner {
     /// budget.
     fn acknowledge(&mut self) {
         let mut taken = Vec::with_capacity(self.unacknowledged.len());
+        let mut shares = Vec::new();
         for bundle in self.unacknowledged.drain(..) {
             if let Some(committed) = bundle.committed {
                 // The asker may have given up; its record is kept all the same.
                 let _ = committed.send(());
             }
             taken.push(bundle.taken);
+            shares.extend(bundle.share);
         }
         self.pieces.freed(taken.iter().map(Taken::bytes).sum());
     }

@@ -2,7 +2,8 @@
 //! another device reported to it, and the log keeps it through power cuts. The only crate that names
 //! sled.
 //!
-//! - `record` is what is kept of a prediction, `top` its most probable classes, `origin` who made it.
+//! - `record` is what is kept of a prediction, `top` its most probable classes, `detections` what another
+//!   device saw, `origin` who made it.
 //!   `format` is a record's bytes and its link in the chain, `body` what of them the model decides, `packed`
 //!   those of a commit in one value.
 //! - `marks` are the batches that were stored under a name of their sender's, `stats` the counters, some of
@@ -17,6 +18,7 @@
 #[allow(dead_code, unused_imports)]
 mod before;
 mod body;
+mod detections;
 mod error;
 mod format;
 mod handle;
@@ -38,6 +40,7 @@ mod tally;
 mod top;
 
 pub use before::VerifyReport;
+pub use detections::{Detection, Detections};
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record, encode_alone, is_storable};
 pub use headroom::NoRoom;
@@ -51,7 +54,7 @@ pub use origin::{Labels, Origin};
 pub use packed::read_chunk;
 pub use paths::socket_path;
 pub use query::{Item, PAGE_RECORDS_MAX, Page, Query, Sink};
-pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Predicted, Reported};
+pub use record::{Body, Entry, LogRecord, NAME_BYTES_MAX, Predicted, Reported};
 pub use removal::Removal;
 pub use stats::Stats;
 pub use stopped::{StoppedStore, verify_stopped};

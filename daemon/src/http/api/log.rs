@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use picket_base::Live;
+use picket_base::budget::Taken;
 use picket_base::clock::Stamp;
 use picket_base::rfc3339::{self, Precision};
 use picket_picture::MediaType;
@@ -16,23 +17,28 @@ use picket_records::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use warp::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use warp::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
-use super::body::{Bodies, Body};
+use super::body::Bodies;
 use super::json::json_response;
-use super::page::{PAGE_MEMORY_BYTES, PageJson, PageParameters, StepJson};
+use super::page::{PageJson, PageParameters, PageSize, StepJson};
 use super::query::{self, durability};
 use super::rejected::Rejected;
 use super::request::{Asker, Request};
 use crate::health::Health;
+use crate::http::listener::leave_memory;
 use crate::offload::{Needs, Offload, Progress};
 use crate::os::SmallPieces;
-use crate::recording::batch::{self, Batch, BatchError};
-use crate::recording::{Durability, LogWriter, Promise, Rates, TooFast, Unlogged, parsing_bytes};
+use crate::recording::batch::{self, Batch, BatchError, Room, Terms};
+use crate::recording::{
+    BatchKey, Durability, LogWriter, Promise, Rates, Source, TooFast, Unlogged,
+};
 
-/// A strict answer waits this long for its commit, an SD card's usual stall included.
+/// A strict answer waits this long for its commit: an SD card's usual stall is a few seconds, and most
+/// clients give up after 30 s. Then the answer is 503 though the batch stays queued and may still be
+/// stored; whoever sends it again, under its name or byte for byte, is told of the one that is stored.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Devices and models that are named in the counters, the ones with the most records.
@@ -52,8 +58,11 @@ const OTHERS: &str = "other";
 const PAGE_TIME: Duration = Duration::from_millis(5);
 const SEARCH_TIME: Duration = Duration::from_millis(200);
 
-/// What parsing a larger batch will take is found out on a thread of its own, too.
-const WEIGHED_BYTES_MAX: usize = 64 << 10;
+/// A batch is parsed once there is so much memory for each byte of its body, and so much more, bytes. Few
+/// records take more than their JSON; only what they do is taken as they are read, where nobody waits for it
+/// to be free.
+const PARSING_FACTOR: usize = 2;
+const PARSING_BYTES: usize = 256 << 10;
 
 /// Whoever answers for the log.
 pub struct LogApi {
@@ -111,32 +120,38 @@ impl LogApi {
     pub(super) async fn store(&self, mut request: Request) -> Result<Response, Rejected> {
         let durability = durability(request.query(), *self.setup.durability.get())?;
         require_json(request.headers())?;
+        require_unpacked(request.headers())?;
         let body = self.setup.bodies.read(&mut request).await?;
         let boot_id = self.setup.boot_id.clone();
         let records_max = self.setup.batch_max;
         let ingest = &self.setup.threads.ingest;
-        let (bytes, body) = self.weigh(body).await?;
-        if bytes > ingest.largest() {
-            let most = ingest.largest();
-            let text = format!("the batch needs {bytes} bytes of memory, at most {most} are there");
-            return Err(Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-        }
         let durable = durability == Durability::Strict;
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
-        let (needs, writer) = (Needs { bytes, ..body.needs() }, self.setup.writer.clone());
-        let (rates, peer) = (self.setup.rates.clone(), request.peer());
+        let bytes = body.bytes.len() * PARSING_FACTOR + PARSING_BYTES;
+        let needs = Needs { bytes, ..body.needs() };
+        let (writer, most) = (self.setup.writer.clone(), ingest.largest());
+        let sender = body.peer();
+        let rates = self.setup.rates.clone();
         // Its memory is held until the records are in the queue, which has a share of its own.
-        let append = move |_: &Progress| {
-            let parsed = batch::parse(&body.bytes, records_max, &boot_id, Stamp::now());
+        let append = move |_: &Progress, taken| {
+            let bytes_max = writer.largest_batch_bytes();
+            let terms = Terms { records_max, bytes_max, boot_id: &boot_id, at: Stamp::now() };
+            let mut room = Room { taken, most };
+            let parsed = batch::parse(&body.bytes, terms, &mut room);
             let appended = parsed.map_err(rejection).and_then(|Batch { entries, name }| {
                 let device = entries.first().and_then(|first| first.origin.device_id.clone());
-                let sender = device.unwrap_or_else(|| format!("{peer:?}"));
-                rates.take(&sender, entries.len(), Instant::now()).map_err(too_fast)?;
-                writer.append(entries, name, promise).map_err(unlogged)
+                let device = device.unwrap_or_else(|| format!("{sender:?}"));
+                rates.take(&device, entries.len(), Instant::now()).map_err(too_fast)?;
+                let key = match name {
+                    Some(name) => Some(BatchKey::Named(name)),
+                    // Who is answered at once has no reason to send it again.
+                    None => durable.then(|| BatchKey::unnamed(sender, &body.bytes)),
+                };
+                writer.append(entries, Source::Batch { sender, key }, promise).map_err(unlogged)
             });
             if appended.is_err() {
-                SmallPieces::default().freed(bytes);
+                SmallPieces::default().freed(room.taken.bytes());
             }
             appended
         };
@@ -158,26 +173,16 @@ impl LogApi {
         .into_response())
     }
 
-    /// Finds out what memory parsing a batch will take, bytes.
-    async fn weigh(&self, body: Body) -> Result<(usize, Body), Rejected> {
-        if body.bytes.len() <= WEIGHED_BYTES_MAX {
-            return Ok((parsing_bytes(&body.bytes), body));
-        }
-        let needs = body.needs();
-        let weigh = move |_: &Progress| (parsing_bytes(&body.bytes), body);
-        Ok(self.setup.threads.ingest.run(needs, weigh).await?)
-    }
-
     pub(super) async fn predictions(&self, request: Request) -> Result<Response, Rejected> {
         let query = query::parse::<PageParameters>(request.query())?.query()?;
         let time = if is_search(&query) { SEARCH_TIME } else { PAGE_TIME };
         let reader = self.setup.reader.clone();
-        let page = move |progress: &Progress| {
-            let mut page = PageJson::new(progress);
+        let page = move |size, progress: &Progress| {
+            let mut page = PageJson::new(size, progress);
             let next = reader.query_into(&query, &mut page)?;
             Ok(page.finish(next))
         };
-        self.read(request, time, page).await
+        self.read(request, Some(time), page).await
     }
 
     /// Answers with the record of one number.
@@ -190,26 +195,26 @@ impl LogApi {
         };
         let Ok(number) = id.parse() else { return Err(not_found(&id)) };
         let reader = self.setup.reader.clone();
-        let record = move |_: &Progress| {
+        let record = move |_, _: &Progress| {
             let record = reader.record(number)?;
             Ok(record.map(|record| {
                 serde_json::to_vec(&record).expect("a record has no value that JSON lacks")
             }))
         };
-        let record = self.ask(request, PAGE_TIME, record).await?;
-        record.map(json_response).ok_or_else(|| not_found(&id))
+        let (record, memory) = self.ask(request, Some(PAGE_TIME), record).await?;
+        record.map(|json| kept(json, memory)).ok_or_else(|| not_found(&id))
     }
 
     /// Answers with records from a number on, oldest first: what `picket log export` and `tail` read.
     pub(super) async fn records(&self, request: Request) -> Result<Response, Rejected> {
         let StepParameters { from } = query::parse(request.query())?;
         let reader = self.setup.reader.clone();
-        let step = move |progress: &Progress| {
-            let mut step = StepJson::new(progress);
+        let step = move |size, progress: &Progress| {
+            let mut step = StepJson::new(size, progress);
             reader.step_into(from, &mut step)?;
             Ok(step.finish())
         };
-        self.read(request, PAGE_TIME, step).await
+        self.read(request, Some(PAGE_TIME), step).await
     }
 
     pub(super) async fn verify(&self, request: Request) -> Result<Response, Rejected> {
@@ -217,7 +222,7 @@ impl LogApi {
         let witness = witness.map(|text| parse_witness(&text)).transpose()?;
         let reader = self.setup.reader.clone();
         let health = self.setup.health.clone();
-        let verify = move |progress: &Progress| {
+        let verify = move |_, progress: &Progress| {
             let goes_on = || {
                 progress.beat();
                 !progress.is_stopping()
@@ -226,13 +231,13 @@ impl LogApi {
             let report = VerifyReport { recovered: health.log_history(), ..report };
             Ok(serde_json::to_vec(&report).expect("a report has no value that JSON lacks"))
         };
-        self.read(request, SEARCH_TIME, verify).await
+        self.read(request, None, verify).await
     }
 
     pub(super) async fn stats(&self, request: Request) -> Result<Response, Rejected> {
         let reader = self.setup.reader.clone();
         let device_id = self.setup.device_id.clone();
-        let stats = move |_: &Progress| {
+        let stats = move |_, _: &Progress| {
             let (stats, standing) = (reader.stats(), reader.standing()?);
             let shown = json!({
                 "total_predictions": stats.total,
@@ -249,33 +254,41 @@ impl LogApi {
             });
             Ok(shown.to_string().into_bytes())
         };
-        self.read(request, PAGE_TIME, stats).await
+        self.read(request, Some(PAGE_TIME), stats).await
     }
 
-    /// Answers with the JSON that is made of the log.
+    /// Answers with the JSON that is made of the log. What takes no time that is known may take as long as
+    /// it progresses.
     async fn read(
         &self,
         request: Request,
-        time: Duration,
-        make: impl FnOnce(&Progress) -> Result<Vec<u8>, LogError> + Send + 'static,
+        time: Option<Duration>,
+        make: impl FnOnce(PageSize, &Progress) -> Result<Vec<u8>, LogError> + Send + 'static,
     ) -> Result<Response, Rejected> {
-        self.ask(request, time, make).await.map(json_response)
+        let (json, memory) = self.ask(request, time, make).await?;
+        Ok(kept(json, memory))
     }
 
-    /// Has something made of the log.
+    /// Has something made of the log, in the memory of a page.
     async fn ask<T: Send + 'static>(
         &self,
         request: Request,
-        time: Duration,
-        make: impl FnOnce(&Progress) -> Result<T, LogError> + Send + 'static,
-    ) -> Result<T, Rejected> {
+        time: Option<Duration>,
+        make: impl FnOnce(PageSize, &Progress) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<(T, Taken), Rejected> {
         let threads = match request.asker() {
             Asker::Client => &self.setup.threads.reads,
             Asker::Operator => &self.setup.threads.control,
         };
-        let needs = Needs { peer: request.peer(), time, bytes: PAGE_MEMORY_BYTES };
-        let made = threads.run(needs, make).await?;
-        made.map_err(|error| Rejected::unavailable(picket_base::chain(&error)))
+        let size = PageSize::within(threads.largest());
+        let (peer, bytes) = (request.peer(), size.memory());
+        let needs = Needs { peer, time: time.unwrap_or(SEARCH_TIME), bytes };
+        let make = move |progress: &Progress, memory: Taken| Ok((make(size, progress)?, memory));
+        let made = match time {
+            Some(_) => threads.run(needs, make).await?,
+            None => threads.run_long(needs, make).await?,
+        };
+        made.map_err(|error: LogError| Rejected::unavailable(picket_base::chain(&error)))
     }
 }
 
@@ -348,13 +361,35 @@ pub(super) async fn is_committed(committed: Option<oneshot::Receiver<()>>) -> bo
     matches!(tokio::time::timeout(COMMIT_WAIT_MAX, committed).await, Ok(Ok(())))
 }
 
+/// An answer that keeps the memory of what it says until its client has it.
+fn kept(json: Vec<u8>, mut memory: Taken) -> Response {
+    memory.shrink_to(json.len());
+    let mut answer = json_response(json);
+    leave_memory(&mut answer, memory);
+    answer
+}
+
 fn rejection(error: BatchError) -> Rejected {
     let status = match error {
         BatchError::Syntax(_) => StatusCode::BAD_REQUEST,
         BatchError::Content(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        BatchError::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BatchError::TooMany { .. } | BatchError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BatchError::Memory(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     Rejected::new(status, error.to_string())
+}
+
+/// Refuses a batch that says that it is packed.
+fn require_unpacked(headers: &HeaderMap) -> Result<(), Rejected> {
+    for value in headers.get_all(CONTENT_ENCODING) {
+        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
+            let coding = String::from_utf8_lossy(value.as_bytes());
+            let coding: String = coding.chars().take(100).collect();
+            let text = format!("Content-Encoding is {coding}, none is taken here");
+            return Err(Rejected::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a batch that does not say that it is JSON: what a web page may send to any host without

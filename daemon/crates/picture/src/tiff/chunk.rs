@@ -3,7 +3,7 @@
 //!
 //! It must not know where a strip is, nor what its samples mean.
 
-use flate2::{Decompress, FlushDecompress, Status};
+use fdeflate::Decompressor;
 use weezl::BitOrder;
 use weezl::decode::Configuration;
 
@@ -96,26 +96,37 @@ impl Coding {
     }
 }
 
+/// Deflate grows what it can't pack by less than one part in so many, and by its frame, bytes. The rest of
+/// a longer stream is blocks without content, each of which takes time.
+const OVERHEAD_PART: usize = 32;
+const OVERHEAD_BYTES: usize = 1 << 10;
+
+/// A stream that goes on for longer behind the last pixel is taken without its checksum: a strip may be
+/// written whole where the picture's last one is cut. A single bit adds no more than a match has.
+const SURPLUS_BYTES: usize = 512;
+
+/// How far back a deflate stream refers (RFC 1951).
+const WINDOW_BYTES: usize = 32 << 10;
+
 /// Writes what a zlib stream holds; returns how many bytes were written. A stream that ends with them is
 /// read to its checksum.
 fn inflate(data: &[u8], to: &mut [u8]) -> Result<usize, DecodeError> {
-    let mut zlib = Decompress::new(true);
-    let mut step = |data: &[u8], to: &mut [u8]| -> Result<_, DecodeError> {
-        let status = zlib.decompress(data, to, FlushDecompress::None);
-        let status = status.map_err(|error| damaged(&error.to_string()))?;
-        Ok((status, zlib.total_in() as usize, zlib.total_out() as usize))
-    };
-    let (status, read, written) = step(data, to)?;
-    if status == Status::StreamEnd || written < to.len() {
+    let data = &data[..data.len().min(to.len() + to.len() / OVERHEAD_PART + OVERHEAD_BYTES)];
+    let broken = |_| damaged("a deflate stream is broken");
+    let mut zlib = Decompressor::new();
+    let (read, written) = zlib.read(data, to, 0, false).map_err(broken)?;
+    if zlib.is_done() || written < to.len() {
         return Ok(written);
     }
-    let (status, _, surplus) = step(&data[read..], &mut [0])?;
-    let missing = "a strip or tile lacks its checksum";
-    match status {
-        Status::StreamEnd => Ok(written),
-        _ if surplus > written => Ok(written),
-        _ => Err(DecodeError::Truncated { format: "tiff", missing }),
+    // What the rest may refer to, with room for what a damaged stream has too much.
+    let mut end = to[written - written.min(WINDOW_BYTES)..].to_vec();
+    let behind = end.len();
+    end.resize(behind + SURPLUS_BYTES, 0);
+    let (_, surplus) = zlib.read(&data[read..], &mut end, behind, false).map_err(broken)?;
+    if zlib.is_done() || surplus > 0 {
+        return Ok(written);
     }
+    Err(DecodeError::Truncated { format: "tiff", missing: "a strip or tile lacks its checksum" })
 }
 
 fn unlzw(data: &[u8], to: &mut [u8]) -> Result<usize, DecodeError> {
@@ -167,5 +178,55 @@ fn damaged(reason: &str) -> DecodeError {
     DecodeError::Damaged {
         format: "tiff",
         reason: format!("a strip or tile does not decode, {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Ten bits that hold nothing cost as much as a block that holds something: 16 MiB of them took a minute.
+    #[test]
+    fn blocks_without_content_behind_a_small_strip_are_not_read() {
+        let blocks = [0x02, 0x08, 0x20, 0x80, 0x00].repeat(1 << 20);
+        let begun = Instant::now();
+        assert_eq!(inflate(&[&b"\x78\x9c"[..], &blocks].concat(), &mut [0; 3072]).unwrap(), 0);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    /// Four bytes a block: for a decoder that makes its tables anew for each, a minute on a small board.
+    #[test]
+    fn small_blocks_cost_little_more_than_large_ones() {
+        let blocks = [0x02, 0x01, 0x80, 0x40, 0x00, 0x20, 0x10, 0x00, 0x08, 0x04, 0x00];
+        let stream = [&b"\x78\x9c\0\x01\0\xfe\xff\x07"[..], &blocks.repeat(1 << 19)].concat();
+        let mut unpacked = vec![0; 1 + (16 << 19)];
+        let begun = Instant::now();
+        let unpacked = inflate(&stream, &mut unpacked);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(matches!(unpacked, Err(DecodeError::Truncated { .. })), "without an end");
+    }
+
+    #[test]
+    fn what_can_not_be_packed_is_unpacked_whatever_its_length() {
+        for length in [1_usize, 3072, 1 << 20] {
+            let mut state = 1_u32;
+            let noise: Vec<u8> = (0..length)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 24) as u8
+                })
+                .collect();
+            for level in [flate2::Compression::none(), flate2::Compression::best()] {
+                let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), level);
+                zlib.write_all(&noise).unwrap();
+                let packed = [zlib.finish().unwrap(), vec![0; 4096]].concat();
+                let mut unpacked = vec![0; length];
+                assert_eq!(inflate(&packed, &mut unpacked).unwrap(), length);
+                assert!(unpacked == noise, "{length} {level:?}");
+            }
+        }
     }
 }
