@@ -22,8 +22,9 @@ const PAGE_BYTES_MIN: usize = 32 << 10;
 /// A page ends with what was found after this time.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A record at its limits as it is stored, as it is read and as JSON, bytes.
-const RECORD_BYTES: usize = 256 << 10;
+/// A record at its limits as it is stored, as it is read and as JSON, and the two chunks of records that it is
+/// looked for in, bytes.
+const RECORD_BYTES: usize = (256 << 10) + 2 * (256 << 10);
 
 /// How long a page may be.
 #[derive(Clone, Copy, Debug)]

@@ -41,8 +41,8 @@ const WORK_TIME: Duration = Duration::from_millis(20);
 /// A view that fails again is made anew after a pause that doubles up to this.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// At the end of the log it has this long to take in what is left.
-const END_TIME_MAX: Duration = Duration::from_secs(3);
+/// At the end of the log it has this long to take in what is left: less than a drain keeps for the log.
+const END_TIME_MAX: Duration = Duration::from_millis(400);
 
 /// It hangs when nothing is heard of it for this long: a step takes milliseconds, also on a slow card.
 const HANG: Duration = Duration::from_secs(180);
