@@ -68,12 +68,12 @@ impl Config {
 
     /// Of each limit keeps the one of the two that takes less from the log.
     pub fn widen(&mut self, other: &Config) {
-        let reported = self.retention().reported;
         let theirs = other.retention().reported;
         self.log.max_records = self.log.max_records.max(other.log.max_records);
         self.log.max_bytes = self.log.max_bytes.max(other.log.max_bytes);
         let ages = self.log.max_age.zip(other.log.max_age);
         self.log.max_age = ages.map(|(age, other)| if age > other { age } else { other });
+        let reported = self.retention().reported;
         if theirs.max_records > reported.max_records {
             self.reported.max_records = Some(theirs.max_records);
         }

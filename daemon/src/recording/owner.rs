@@ -302,7 +302,7 @@ impl Owner {
         let mut backlog = self.shared.lock();
         backlog.next_id = backlog.next_id.max(log.next_id());
         drop(backlog);
-        self.store = Some(log.store());
+        let opened_before = self.store.replace(log.store());
         let [(own, own_bytes), (reported, reported_bytes)] =
             [Stream::Own, Stream::Reported].map(|stream| log.size(stream));
         tracing::info!(
@@ -310,12 +310,14 @@ impl Owner {
         );
         let metrics = &self.shared.metrics;
         for found in log.found() {
-            match found.label() {
-                Some(_) => tracing::warn!("{found}"),
-                None => tracing::info!("{found}"),
+            // Only the first start may find none without anybody having to look.
+            if found.is_ordinary() && (opened_before.is_none() || opened_before == self.store) {
+                tracing::info!("{found}");
+            } else {
+                tracing::warn!("{found}");
+                self.health.note_recovery([found.to_string()]);
             }
         }
-        self.health.note_recovery(log.found().iter().map(ToString::to_string));
         metrics.show_opened(&log);
         self.log = Some(log);
         self.accept();

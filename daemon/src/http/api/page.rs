@@ -19,8 +19,9 @@ pub(super) const PAGE_BYTES_MAX: usize = 1 << 20;
 /// A page ends with what was found after this time.
 pub(super) const PAGE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// What a page takes of memory while it is made, at most, bytes: itself, and a record with its own JSON.
-pub(super) const PAGE_MEMORY_BYTES: usize = PAGE_BYTES_MAX + (512 << 10);
+/// What a page takes of memory while it is made, at most, bytes: itself, a record with its own JSON, and the
+/// two chunks of records that it is looked for in.
+pub(super) const PAGE_MEMORY_BYTES: usize = PAGE_BYTES_MAX + (512 << 10) + 2 * (256 << 10);
 
 /// Records in a page when the request doesn't say.
 const PAGE_RECORDS_DEFAULT: usize = 100;

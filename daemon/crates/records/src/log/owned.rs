@@ -66,6 +66,11 @@ impl Found {
     /// Labels of the metric that counts what was found.
     pub const LABELS: [&str; 4] = ["made", "taken_back", "inherited", "lost"];
 
+    /// Whether any start may find that.
+    pub fn is_ordinary(&self) -> bool {
+        matches!(self, Found::Made { .. } | Found::Opened { .. })
+    }
+
     /// Returns the label of what is out of the ordinary, one of `LABELS`.
     pub fn label(&self) -> Option<&'static str> {
         match self {
@@ -280,7 +285,7 @@ impl PredictionLog {
 
     fn retire(&mut self) -> Result<(), Trouble> {
         let due = self.retired_at.elapsed() >= RETIRE_INTERVAL;
-        if !due && !self.log.is_over_count() {
+        if !due && !self.log.is_over_count() && !self.log.is_far_over() {
             return Ok(());
         }
         if due {
@@ -292,7 +297,7 @@ impl PredictionLog {
                 continue;
             }
             // Only what is sealed can go.
-            if self.log.is_sealed() || !self.log.is_far_over_count() {
+            if self.log.is_sealed() || !self.log.is_far_over() {
                 break;
             }
             self.seal()?;
@@ -375,15 +380,17 @@ fn found(log: &Log, opened: Opened) -> Vec<Found> {
     found
 }
 
-/// Returns the bytes on disk of what is beside the sealed files: the journal, the witness, the view. The
-/// reserve is given back before anything else goes.
+/// Returns the bytes on disk of what is beside the sealed files, most of it the view. The journal always takes
+/// the same, and the reserve is given back before anything else goes.
 fn beside(dir: &Path) -> u64 {
     let allocated = |dir: &Path| -> u64 {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         let files = entries.filter(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            !name.ends_with(super::segment::SUFFIX) && name != crate::headroom::FILE_NAME
+            !name.ends_with(super::segment::SUFFIX)
+                && name != crate::headroom::FILE_NAME
+                && name != super::journal::FILE_NAME
         });
         let sizes = files.filter_map(|entry| entry.metadata().ok());
         let sizes = sizes.filter(std::fs::Metadata::is_file);

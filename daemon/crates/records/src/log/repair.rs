@@ -9,6 +9,7 @@ use super::lookup::Lookup;
 use super::position::Stream;
 use super::segment::Segment;
 use super::store::Log;
+use super::survey::Loss;
 use super::trouble::Trouble;
 use crate::error::StoreError;
 
@@ -59,6 +60,11 @@ impl Log {
                 continue;
             }
             let Some(pieces) = fill(&hole, stream, view, &self.known)? else {
+                let (records, after, before) = (hole.to - hole.from, hole.after, hole.before);
+                let loss = Loss { stream, records, after, before };
+                if !self.losses.contains(&loss) {
+                    self.losses.push(loss);
+                }
                 repaired.left.push((stream, hole));
                 continue;
             };

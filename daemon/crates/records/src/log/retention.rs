@@ -14,7 +14,7 @@ use picket_base::clock::{Stamp, micros};
 use std::collections::BTreeMap;
 
 /// Once over a limit a stream gives up this share of it, so that not every commit has to.
-const SLACK_SHARE: u64 = 32;
+const SLACK_SHARE: u64 = 16;
 
 /// Records that go at once at most, so that no commit takes long.
 const STEP_RECORDS: u64 = 4_000;

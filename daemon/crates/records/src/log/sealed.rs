@@ -53,7 +53,8 @@ impl Sealed {
         Ok(())
     }
 
-    /// Returns once these items of the stream are on the medium, packed together where they are small.
+    /// Returns once these items of the stream are on the medium, packed together where they are small. A file
+    /// ends once it is large enough, though never within a batch.
     ///
     /// # Errors
     /// When the disk refuses; then the files are as the next opening finds them.
@@ -61,48 +62,44 @@ impl Sealed {
         &mut self,
         medium: &dyn Medium,
         items: &[&Item],
-        known: &Known,
-        author: Author,
+        (sizes, limits): (Sizes, &Limits),
+        (known, author): (&Known, Author),
     ) -> io::Result<()> {
         let items = packed_together(items).expect("they were read or made by this log");
-        let Some(first) = items.first() else { return Ok(()) };
-        let created = self.open.is_none();
-        if created {
-            self.begin(medium, first, author)?;
-        }
-        let open = self.open.as_mut().expect("it was opened just now");
-        let segment = Arc::make_mut(self.files.last_mut().expect("it has the open one"));
-        let (mut bytes, start) = (Vec::new(), segment.end);
-        for item in &items {
-            let payload = item.payload(known, &mut open.stored);
-            let head = item.head(author, segment.tail);
-            let before = bytes.len();
-            let checksum = head.seal(&payload, &mut bytes);
-            segment.take(bytes.len() - before, checksum, item);
-        }
-        open.file.write_at(&bytes, start)?;
-        open.file.sync()?;
-        if created {
-            medium.sync_names()?;
-        }
-        Ok(())
-    }
-
-    /// Ends the open file once it is large enough.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub(crate) fn close_full(
-        &mut self,
-        (sizes, limits): (Sizes, &Limits),
-        known: &Known,
-        author: Author,
-    ) -> io::Result<()> {
-        let full = |file: &Arc<Segment>| {
+        let full = |file: &Segment| {
             file.end >= sizes.segment_bytes || limits.fills(file.end, file.summary.records())
         };
-        let full = self.files.last().is_some_and(full);
-        if full { self.close(known, author) } else { Ok(()) }
+        let mut rest = &items[..];
+        while let Some(first) = rest.first() {
+            let created = self.open.is_none();
+            if created {
+                self.begin(medium, first, author)?;
+            }
+            let open = self.open.as_mut().expect("it was opened just now");
+            let segment = Arc::make_mut(self.files.last_mut().expect("it has the open one"));
+            let (mut bytes, start) = (Vec::new(), segment.end);
+            while let Some((item, behind)) = rest.split_first() {
+                let payload = item.payload(known, &mut open.stored);
+                let head = item.head(author, segment.tail);
+                let before = bytes.len();
+                let checksum = head.seal(&payload, &mut bytes);
+                segment.take(bytes.len() - before, checksum, item);
+                rest = behind;
+                if segment.unfinished.is_none() && full(segment) {
+                    break;
+                }
+            }
+            let full = full(segment);
+            open.file.write_at(&bytes, start)?;
+            open.file.sync()?;
+            if created {
+                medium.sync_names()?;
+            }
+            if full {
+                self.close(known, author)?;
+            }
+        }
+        Ok(())
     }
 
     fn begin(&mut self, medium: &dyn Medium, first: &Item, author: Author) -> io::Result<()> {

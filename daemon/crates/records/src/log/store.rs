@@ -232,10 +232,9 @@ impl Log {
     ) -> Result<(), Trouble> {
         self.settle()?;
         let batch: Vec<&Item> = items.iter().collect();
+        let limits = (self.sizes, &self.limits[stream as usize]);
         let sealed = &mut self.sealed[stream as usize];
-        sealed.append(&*self.medium, &batch, &self.known, self.author)?;
-        let limits = &self.limits[stream as usize];
-        sealed.close_full((self.sizes, limits), &self.known, self.author)?;
+        sealed.append(&*self.medium, &batch, limits, (&self.known, self.author))?;
         self.count(&items);
         self.position = position;
         self.settle()
@@ -253,10 +252,9 @@ impl Log {
         for stream in Stream::ALL {
             let items: Vec<&Item> =
                 self.recent.iter().filter(|i| i.stream() == stream).map(|i| &**i).collect();
+            let limits = (self.sizes, &self.limits[stream as usize]);
             let sealed = &mut self.sealed[stream as usize];
-            sealed.append(&*self.medium, &items, &self.known, self.author)?;
-            let limits = &self.limits[stream as usize];
-            sealed.close_full((self.sizes, limits), &self.known, self.author)?;
+            sealed.append(&*self.medium, &items, limits, (&self.known, self.author))?;
         }
         self.check_place()?;
         self.turn += 1;
@@ -333,12 +331,18 @@ impl Log {
         })
     }
 
-    /// Whether a stream has so many that what is sealed of it is not all that has to go.
-    pub(crate) fn is_far_over_count(&self) -> bool {
+    /// Whether a stream has so much that what is sealed of it is not all that has to go.
+    pub(crate) fn is_far_over(&self) -> bool {
         Stream::ALL.iter().any(|stream| {
             let lane = self.position.lane(*stream);
-            let most = self.limits[*stream as usize].max_records;
-            lane.next - lane.kept_from > most.saturating_add(most / FAR_SHARE)
+            let limits = &self.limits[*stream as usize];
+            let far = |most: u64| most.saturating_add(most / FAR_SHARE);
+            let recent = self.recent.iter().map(|item| match &**item {
+                Item::Records(piece) if piece.stream == *stream => piece.chunk.len() as u64,
+                _ => 0,
+            });
+            let bytes = self.sealed[*stream as usize].bytes() + recent.sum::<u64>();
+            lane.next - lane.kept_from > far(limits.max_records) || bytes > far(limits.max_bytes)
         })
     }
 
