@@ -11,7 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use picket_records::{
     self as prediction_log, Limits, LogError, PAGE_RECORDS_MAX, Query, Removal, Retention,
-    StoppedStore, VerifyReport, Witness,
+    StoppedLog, VerifyReport, Witness,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,7 +32,7 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 pub type Item = (u64, Result<Value, String>);
 
 pub enum Source {
-    Store(Box<StoppedStore>),
+    Store(Box<StoppedLog>),
     Daemon(Daemon),
 }
 
@@ -42,7 +42,7 @@ impl Source {
         if let Some(daemon) = Daemon::that_answers(dir)? {
             return Ok(Source::Daemon(daemon));
         }
-        match StoppedStore::open(dir) {
+        match StoppedLog::open(dir) {
             Ok(store) => Ok(Source::Store(Box::new(store))),
             Err(LogError::Locked { .. }) => Ok(Source::Daemon(Daemon::of(dir)?)),
             Err(error) => Err(error.into()),
@@ -126,9 +126,7 @@ pub fn verify(dir: &Path, witness: Option<&Witness>) -> Result<VerifyReport, Cli
         return daemon.ask(&Method::GET, &path, VERIFY_TIMEOUT);
     }
     match prediction_log::verify_stopped(dir, witness) {
-        Err(LogError::Locked { .. }) => {
-            Daemon::of(dir)?.ask(&Method::GET, &path, VERIFY_TIMEOUT)
-        }
+        Err(LogError::Locked { .. }) => Daemon::of(dir)?.ask(&Method::GET, &path, VERIFY_TIMEOUT),
         other => Ok(other?),
     }
 }
@@ -150,7 +148,7 @@ pub fn removal(dir: &Path, retention: &Retention) -> Option<Removal> {
     }
     // Opening a store may make files in it, and they must stay the daemon's.
     let is_ours = metadata.uid() == os::effective_user();
-    is_ours.then(|| StoppedStore::open(dir).ok()?.removal(*retention).ok()).flatten()
+    is_ours.then(|| StoppedLog::open(dir).ok()?.removal(*retention).ok()).flatten()
 }
 
 /// Has the daemon of the log in `dir` read its configuration again. Returns what it says of it.

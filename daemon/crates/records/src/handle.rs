@@ -1,9 +1,7 @@
 //! A handle on sled's store: opening it while an earlier one still lets go, and dropping it whatever the
 //! disk says. It knows nothing of what the store holds.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::{StoreError, StoreFault, guard};
@@ -45,22 +43,6 @@ pub(crate) fn open_sled(config: &sled::Config) -> Result<Handle, StoreError> {
                 std::thread::sleep(LEFTOVER_PAUSE);
             }
             other => return other.map(|db| Handle(Some(db))),
-        }
-    }
-}
-
-/// Whether the failed handle has let the store go: until then its threads may still rename
-/// snapshots and write to its file.
-pub(crate) fn is_let_go(dir: &Path) -> bool {
-    let deadline = Instant::now() + LEFTOVER_WAIT_MAX;
-    loop {
-        match File::open(dir.join("db")).map(|file| file.try_lock()) {
-            Ok(Err(std::fs::TryLockError::WouldBlock)) if Instant::now() < deadline => {
-                std::thread::sleep(LEFTOVER_PAUSE);
-            }
-            Ok(Err(_)) => return false,
-            // Without a file there is nothing to hold.
-            Ok(Ok(())) | Err(_) => return true,
         }
     }
 }

@@ -8,14 +8,13 @@
 //!   those of a commit in one value.
 //! - `marks` are the batches that were stored under a name of their sender's, `stats` the counters, some of
 //!   them by `names`, `query` what is asked of a log, `removal` what limits would take.
-//! - `log` is the log itself, `before` the one of 0.1, `handle` opens sled for both.
+//! - `log` is the log itself, with or without an owner, `before` the store of 0.1, `handle` opens sled,
+//!   `report` is what a check of the whole log found.
 //! - `headroom` is the room on the disk, `suspicion` whether the disk is believed, `paths` the names
 //!   beside the directory.
-//! - `stopped` is a store without an owner, of whatever layout.
 
 #![deny(unsafe_code)]
 
-#[allow(dead_code, unused_imports)]
 mod before;
 mod body;
 mod detections;
@@ -23,7 +22,6 @@ mod error;
 mod format;
 mod handle;
 mod headroom;
-#[allow(dead_code)]
 mod log;
 mod marks;
 mod names;
@@ -33,20 +31,19 @@ mod paths;
 mod query;
 mod record;
 mod removal;
+mod report;
 mod stats;
-mod stopped;
 mod suspicion;
 mod tally;
 mod top;
 
-pub use before::VerifyReport;
 pub use detections::{Detection, Detections};
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record, encode_alone, is_storable};
 pub use headroom::NoRoom;
 pub use log::{
     Backup, Found, Group, Inheritance, Limits, LogReader, PredictionLog, Retention, Standing,
-    Stream, Testimony, Witness, back_up,
+    StoppedLog, Stream, Testimony, Witness, back_up,
 };
 pub use marks::{BatchName, SENDER_BATCHES_MAX, StoredBatch};
 pub use names::Names;
@@ -56,7 +53,7 @@ pub use paths::socket_path;
 pub use query::{Item, PAGE_RECORDS_MAX, Page, Query, Sink};
 pub use record::{Body, Entry, LogRecord, NAME_BYTES_MAX, Predicted, Reported};
 pub use removal::Removal;
+pub use report::{VerifyReport, verify_stopped};
 pub use stats::Stats;
-pub use stopped::{StoppedStore, verify_stopped};
 pub use suspicion::Suspicion;
 pub use top::{TOP_MAX, Top, ranked, top};

@@ -131,14 +131,6 @@ impl Packer {
     }
 }
 
-/// A single record as a chunk.
-pub(crate) fn single(value: &[u8]) -> Result<Vec<u8>, Damage> {
-    let mut packer = Packer::default();
-    packer.add(value)?;
-    let (_, chunk) = packer.finish().expect("it has a record");
-    Ok(chunk)
-}
-
 fn extend(bytes: &mut Vec<u8>, integers: &impl Serialize) {
     let mut room = [0; HEAD_BYTES_MAX];
     let integers = postcard::to_slice(integers, &mut room).expect("a few integers take less");

@@ -1,50 +1,18 @@
-//! The log of 0.1, on sled and a journal: what `open` leads to is read once more and taken over. It knows
-//! nothing of the log that came behind it.
+//! What version 0.1 left: a store of sled, a journal, and stores that it had set aside. It is read as bytes:
+//! nothing is opened that sled knows, and nothing is written. It knows nothing of the log that came behind it.
 //!
-//! - `position` is where the log stands; `journal` and `high_water` keep it through a power cut.
-//! - `store` is the open log, which `append` and `retire` change within the limits of `retention`;
-//!   `removal` is what limits would take, `scan` what it knows of its store.
-//! - `open` leads from a directory to an open log, by `recovery`, the ladder that `climb` limits:
-//!   `quarantine` sets a store aside, `salvage` reads raw bytes, `restore` puts them back.
-//! - `heritage` is what it leaves to the log of today.
-//! - `chunk` are records in the store, `keys` their names; `reader` gives pages, `verify` the proof.
+//! - `bytes` finds the values in files; `journal` and `high_water` say where the store stood, as a `position`.
+//! - `heritage` is what the store leaves to the log of today.
+//! - `set_aside` names the damaged stores beside it.
 
-mod append;
-mod chunk;
-mod climb;
+mod bytes;
 mod heritage;
 mod high_water;
 mod journal;
-mod keys;
-mod open;
 mod position;
-mod quarantine;
-mod reader;
-mod recovery;
-mod removal;
-mod restore;
-mod retention;
-mod retire;
-mod salvage;
-mod scan;
-mod segment;
-mod store;
+mod set_aside;
 #[cfg(test)]
-mod tests;
-mod verify;
-#[cfg(test)]
-mod versions;
+pub(crate) mod tests;
 
-pub use append::Group;
-pub use climb::{Climb, RecoveryStep};
 pub(crate) use heritage::Heritage;
-pub(crate) use quarantine::names as quarantined;
-pub use reader::LogReader;
-pub use retention::Retention;
-pub use store::PredictionLog;
-pub(crate) use verify::AnchorReport;
-pub use verify::{Store, VerifyReport, verify};
-
-#[cfg(test)]
-use crate::top;
-use crate::{error, format, handle, headroom, marks, origin, packed, paths, query, record, stats};
+pub(crate) use set_aside::set_aside;

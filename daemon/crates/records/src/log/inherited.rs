@@ -97,7 +97,7 @@ impl Inherited {
         let Some((_, ids)) = self.files().into_iter().find(|(of, _)| of == name) else {
             return Ok(None);
         };
-        let records = self.heritage.records(&ids).map_err(io::Error::other)?;
+        let records = self.heritage.records(&ids)?;
         let bytes = Arc::new(self.to_file(name, &ids, &records)?);
         *last = Some((name.to_string(), bytes.clone()));
         Ok(Some(bytes))
@@ -108,7 +108,7 @@ impl Inherited {
         if id == lane.first {
             return Ok(lane.anchor);
         }
-        let before = self.heritage.records(&(id - 1..id)).map_err(io::Error::other)?;
+        let before = self.heritage.records(&(id - 1..id))?;
         let link = before.first().and_then(|(_, value)| format::identify(value).ok());
         Ok(link.map_or(UNKNOWN, |(_, link, _)| link))
     }

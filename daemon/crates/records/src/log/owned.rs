@@ -175,7 +175,7 @@ impl PredictionLog {
 
     /// Returns how many damaged stores version 0.1 has set aside beside it.
     pub fn quarantines(&self) -> usize {
-        crate::before::quarantined(&self.dir).map_or(0, |names| names.len())
+        crate::before::set_aside(&self.dir).map_or(0, |names| names.len())
     }
 
     /// Returns how many records can't be read.

@@ -22,12 +22,12 @@ use crate::removal::Removal;
 const ATTEMPTS: usize = 20;
 
 /// The files of a log, as they were when it was opened.
-pub(crate) struct StoppedLog {
+pub struct StoppedLog {
     path: PathBuf,
     log: Snapshot,
 }
 
-/// Whether there is a log of this layout in a directory.
+/// Whether there is a log in a directory, or what one goes on from.
 pub(crate) fn is_log(dir: &Path) -> bool {
     let names = Disk::open(dir).and_then(|medium| medium.names()).unwrap_or_default();
     has_log(&names)
@@ -35,7 +35,7 @@ pub(crate) fn is_log(dir: &Path) -> bool {
 
 fn has_log(names: &[String]) -> bool {
     let sealed = Stream::ALL.iter().any(|stream| !segment::of_stream(*stream, names).is_empty());
-    sealed || names.iter().any(|name| name == witness::FILE_NAME)
+    sealed || takeover::is_old(names) || names.iter().any(|name| name == witness::FILE_NAME)
 }
 
 impl StoppedLog {
@@ -43,7 +43,7 @@ impl StoppedLog {
     ///
     /// # Errors
     /// `Directory` where there is no log, or it can't be read, `Newer` where a newer version has written it.
-    pub(crate) fn open(dir: &Path) -> Result<StoppedLog, LogError> {
+    pub fn open(dir: &Path) -> Result<StoppedLog, LogError> {
         let broken = |source| LogError::Directory { path: dir.to_path_buf(), source };
         let medium = Disk::open(dir).map_err(broken)?;
         if !has_log(&medium.names().map_err(broken)?) {
@@ -56,7 +56,7 @@ impl StoppedLog {
     }
 
     /// Returns the number of the oldest record that is kept, and the one that the log gives next.
-    pub(crate) fn extent(&self) -> (u64, u64) {
+    pub fn extent(&self) -> (u64, u64) {
         (self.log.first(), self.log.position.next)
     }
 
@@ -64,7 +64,7 @@ impl StoppedLog {
     ///
     /// # Errors
     /// `Directory` where a file can't be opened.
-    pub(crate) fn step(&self, from: u64) -> Result<Vec<Item>, LogError> {
+    pub fn step(&self, from: u64) -> Result<Vec<Item>, LogError> {
         let mut step = Vec::new();
         self.log.step(from, &Alone, &mut step).map_err(|error| self.broken(error))?;
         Ok(step)
@@ -74,7 +74,7 @@ impl StoppedLog {
     ///
     /// # Errors
     /// As `step`.
-    pub(crate) fn query(&self, query: &Query) -> Result<Page, LogError> {
+    pub fn query(&self, query: &Query) -> Result<Page, LogError> {
         let mut page = Page { records: Vec::new(), next: None, damaged: Vec::new() };
         let given = self.log.page((query, None), &Alone, &mut page);
         page.next = given.map_err(|error| self.broken(error))?.next;
@@ -95,7 +95,7 @@ impl StoppedLog {
     ///
     /// # Errors
     /// As `step`.
-    pub(crate) fn removal(&self, retention: &Retention) -> Result<Removal, LogError> {
+    pub fn removal(&self, retention: &Retention) -> Result<Removal, LogError> {
         removal(&self.log, retention).map_err(|error| self.broken(error))
     }
 

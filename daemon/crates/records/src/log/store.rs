@@ -352,6 +352,7 @@ impl Log {
     }
 
     /// Returns what the records of the log come to.
+    #[cfg(test)]
     pub(crate) fn tally(&self) -> Tally {
         let stats = self.known.stats();
         let (records, defects) = (stats.total, stats.defects);

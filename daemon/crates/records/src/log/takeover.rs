@@ -38,8 +38,6 @@ const BARRED: &str = "written-by-a-newer-picket";
 pub struct Inheritance {
     /// The numbers of the records.
     pub ids: Range<u64>,
-    /// What had to be done to open the old store.
-    pub recovered: Vec<String>,
     /// Why they are read from the old store still.
     pub no_room: Option<String>,
 }
@@ -80,28 +78,22 @@ pub(super) fn prepare(
     let dir = &disk.path().to_path_buf();
     let folder = dir.join(FOLDER);
     // Where a log is expected that is not there, nothing takes its place.
+    let lock = lock_of_before(dir)?;
     if is_old(&names) && expected.is_none() {
-        Heritage::check(dir).map_err(|error| Trouble::Before(Box::new(error)))?;
-        let lock = lock_of_before(dir)?;
-        bar(dir);
-        drop(lock);
-        // Looking at it may have made files.
-        set_apart(dir, &disk.names()?)?;
-    } else {
-        drop(lock_of_before(dir)?);
-        bar(dir);
-        if !is_unfinished(&folder) {
-            return Ok(Prepared { medium: Arc::new(disk), inheritance: None, named: Vec::new() });
+        if let Some(found) = Heritage::newer_version(dir) {
+            return Err(Trouble::Newer(found));
         }
+        set_apart(dir, &names)?;
     }
-    let inherited = inherit(dir, disk, drawn)?;
+    bar(dir);
+    drop(lock);
+    if !is_unfinished(&folder) {
+        return Ok(Prepared { medium: Arc::new(disk), inheritance: None, named: Vec::new() });
+    }
+    let inherited = inherit(Heritage::open(&folder)?, disk, drawn)?;
     let stood = inherited.heritage().position();
-    let mut inheritance = Inheritance {
-        ids: stood.first_id..stood.next_id,
-        recovered: inherited.heritage().steps(),
-        no_room: None,
-    };
-    let named = inherited.heritage().named().map_err(io::Error::other)?;
+    let mut inheritance = Inheritance { ids: stood.first_id..stood.next_id, no_room: None };
+    let named = inherited.heritage().named();
     inheritance.no_room = copy(dir, &inherited)?;
     let medium: Arc<dyn Medium> = match inheritance.no_room {
         Some(_) => Arc::new(inherited),
@@ -115,12 +107,18 @@ pub(super) fn prepare(
 /// # Errors
 /// As `prepare`.
 pub(super) fn to_read(dir: &Path, disk: Disk) -> Result<Arc<dyn Medium>, Trouble> {
-    if !is_unfinished(&dir.join(FOLDER)) {
+    let old = if is_unfinished(&dir.join(FOLDER)) {
+        dir.join(FOLDER)
+    } else if is_old(&disk.names()?) {
+        dir.to_path_buf()
+    } else {
         return Ok(Arc::new(disk));
+    };
+    if let Some(found) = Heritage::newer_version(&old) {
+        return Err(Trouble::Newer(found));
     }
-    // Without a file of its own it has nothing to go on from yet.
-    let Some(author) = author(&disk)? else { return Ok(Arc::new(disk)) };
-    Ok(Arc::new(Inherited::new(disk, old_store(dir)?, author)))
+    let author = author(&disk)?.unwrap_or(Author { store: 0, epoch: 1 });
+    Ok(Arc::new(Inherited::new(disk, Heritage::open(&old)?, author)))
 }
 
 /// Says that nothing is to be taken over any more.
@@ -129,9 +127,6 @@ pub(super) fn to_read(dir: &Path, disk: Disk) -> Result<Arc<dyn Medium>, Trouble
 /// When the disk refuses.
 pub(super) fn finish(dir: &Path) -> io::Result<()> {
     let folder = dir.join(FOLDER);
-    // Opening the old store has taken room aside, and a lock.
-    let _ = std::fs::remove_file(folder.join(RESERVE));
-    let _ = std::fs::remove_file(lock_path(&folder));
     File::create(folder.join(DONE))?.sync_all()?;
     disk::sync_dir(&folder)
 }
@@ -215,9 +210,8 @@ fn set_apart(dir: &Path, names: &[String]) -> io::Result<()> {
     disk::sync_dir(dir)
 }
 
-/// Opens the old store; where the log has no files yet, they begin behind it.
-fn inherit(dir: &Path, disk: Disk, drawn: u64) -> Result<Inherited, Trouble> {
-    let heritage = old_store(dir)?;
+/// Puts the old store before the log; where that has no files yet, they begin behind it.
+fn inherit(heritage: Heritage, disk: Disk, drawn: u64) -> Result<Inherited, Trouble> {
     let author = match author(&disk)? {
         Some(author) => author,
         None => {
@@ -236,10 +230,6 @@ fn inherit(dir: &Path, disk: Disk, drawn: u64) -> Result<Inherited, Trouble> {
         }
     };
     Ok(Inherited::new(disk, heritage, author))
-}
-
-fn old_store(dir: &Path) -> Result<Heritage, Trouble> {
-    Heritage::open(&dir.join(FOLDER)).map_err(|error| Trouble::Before(Box::new(error)))
 }
 
 /// Returns who has written the log, as far as that is known without the old store.

@@ -10,69 +10,17 @@ use super::sizes::Limits;
 use super::staged::Group;
 use super::store::Log;
 use super::trouble::Trouble;
-use crate::LogError;
-use crate::before::{self, Climb, LogReader, PredictionLog, Retention};
+use crate::before::tests::{HEAD_3, Written, format_3, make_newer, records};
+use crate::format::GENESIS;
 use crate::marks::BatchName;
 use crate::record::LogRecord;
-use crate::record::tests::{origin, predicted, reported};
+use crate::record::tests::{origin, predicted};
+use crate::{VerifyReport, verify_stopped};
 use picket_base::clock::Stamp;
 
-const RECORDS: u64 = 9_000;
-
-/// The batch of the newest three records.
+/// The newest batch of the old store.
 fn batch_name() -> BatchName {
-    BatchName::new(Some("cam-07"), "41")
-}
-
-fn open_before(dir: &Path, max_records: u64) -> PredictionLog {
-    let retention = Retention { max_records, max_bytes: u64::MAX, max_age: None };
-    PredictionLog::open(dir, retention, &LogReader::new(), Climb::Quarantine).unwrap()
-}
-
-/// An old store whose retention has taken the oldest records, and whose newest are in its journal.
-fn old_store(dir: &Path) -> (Vec<LogRecord>, before::VerifyReport) {
-    let mut log = open_before(dir, RECORDS - 500);
-    for round in 0..RECORDS / 100 {
-        let own: Vec<_> = (0..60).map(|c| predicted(&origin("edge-01"), c % 10, c > 8)).collect();
-        let others: Vec<_> = (0..40).map(|_| reported(&origin("cam-07"), "a note")).collect();
-        log.append(&[&own, &others]).unwrap();
-        log.commit().unwrap();
-        if round % 20 == 0 {
-            log.checkpoint().unwrap();
-        }
-    }
-    let others: Vec<_> = (0..3).map(|_| reported(&origin("cam-07"), "a note")).collect();
-    log.append_named(&[before::Group { entries: &others, name: Some(batch_name()) }]).unwrap();
-    log.commit().unwrap();
-    drop(log);
-    let report = before::verify(dir).unwrap();
-    assert!(report.is_sound() && report.anchor.id > 0, "{report:?}");
-    (shown_before(dir), report)
-}
-
-fn shown_before(dir: &Path) -> Vec<LogRecord> {
-    let store = before::Store::open(dir).unwrap();
-    let mut records = Vec::new();
-    store
-        .reader
-        .export(0, |_, record| -> Result<(), LogError> {
-            records.push(record.unwrap());
-            Ok(())
-        })
-        .unwrap();
-    records
-}
-
-fn shown(dir: &Path) -> Vec<LogRecord> {
-    let log = StoppedLog::open(dir).unwrap();
-    let mut records: Vec<LogRecord> = Vec::new();
-    loop {
-        let step = log.step(records.last().map_or(0, |last| last.id + 1)).unwrap();
-        if step.is_empty() {
-            return records;
-        }
-        records.extend(step.into_iter().map(|(_, record)| record.unwrap()));
-    }
+    BatchName::new(Some("cam-07"), "b17")
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -97,14 +45,16 @@ fn copy(from: &Path, to: &Path) {
 struct Old {
     state: tempfile::TempDir,
     records: Vec<LogRecord>,
-    report: before::VerifyReport,
+    report: VerifyReport,
     copies: usize,
 }
 
 impl Old {
     fn new() -> Old {
         let state = tempfile::tempdir().unwrap();
-        let (records, report) = old_store(&state.path().join("old"));
+        let (dir, _) = format_3(state.path());
+        let (records, report) = (records(&dir), verify_stopped(&dir, None).unwrap());
+        assert!(report.is_sound() && report.head == HEAD_3, "{report:?}");
         Old { state, records, report, copies: 0 }
     }
 
@@ -112,7 +62,7 @@ impl Old {
         self.copies += 1;
         let state = self.state.path().join(self.copies.to_string());
         std::fs::create_dir(&state).unwrap();
-        copy(&self.state.path().join("old"), &state.join("log"));
+        copy(&self.state.path().join("log"), &state.join("log"));
         state.join("log")
     }
 
@@ -126,11 +76,11 @@ impl Old {
         let marks = log.marks.lock().unwrap();
         let batch = marks.get(&batch_name()).unwrap();
         drop(marks);
-        assert_eq!((batch.first_id, batch.records), (self.report.last - 2, 3));
+        assert_eq!((batch.first_id, batch.records), (self.report.last - 25, 25));
         let entries = [predicted(&origin("edge-01"), 3, false)];
         log.commit(&[Group { stream: Stream::Own, entries: &entries, name: None }]).unwrap();
         drop(log);
-        let shown = shown(dir);
+        let shown = records(dir);
         assert_eq!(shown.len(), self.records.len() + 1);
         assert!(shown.iter().zip(&self.records).all(|(new, old)| new == old));
         let witness = Witness { id: self.report.last, head: self.report.head.clone() };
@@ -165,7 +115,7 @@ fn a_store_of_before_goes_on_under_the_same_numbers_and_links() {
     assert_eq!((found.count, found.gaps), (old.report.count + 1, vec![]));
     // The operator removes the old one.
     std::fs::remove_dir_all(dir.join("before-0.2")).unwrap();
-    assert_eq!(shown(&dir).len() as u64, old.report.count + 1);
+    assert_eq!(records(&dir).len() as u64, old.report.count + 1);
 }
 
 #[test]
@@ -176,7 +126,6 @@ fn an_old_store_that_was_put_back_is_taken_over_again() {
     std::fs::rename(&dir, dir.with_file_name("log.new")).unwrap();
     std::fs::rename(dir.with_file_name("log.new").join("before-0.2"), &dir).unwrap();
     std::fs::remove_dir_all(dir.with_file_name("log.lock")).unwrap();
-    drop(open_before(&dir, u64::MAX));
     old.assert_taken_over(&dir);
 }
 
@@ -211,7 +160,7 @@ fn killed_while_records_are_copied_it_is_readable_and_goes_on() {
     let mut files = names(&whole);
     files.retain(|name| name.starts_with("own-"));
     files.sort();
-    assert_eq!(files.len(), 3, "{files:?}");
+    assert_eq!(files.len(), 2, "{files:?}");
     for count in 0..=files.len() {
         let dir = old.copy();
         std::fs::remove_dir_all(&dir).unwrap();
@@ -224,7 +173,7 @@ fn killed_while_records_are_copied_it_is_readable_and_goes_on() {
                 std::fs::write(dir.join(format!("{name}.new")), &bytes[..bytes.len() / 2]).unwrap();
             }
         }
-        assert!(shown(&dir) == old.records, "{count} of them");
+        assert!(records(&dir) == old.records, "{count} of them");
         old.assert_taken_over(&dir);
     }
 }
@@ -234,20 +183,17 @@ fn what_the_old_store_lacks_stays_a_gap_and_the_rest_is_proven() {
     let state = tempfile::tempdir().unwrap();
     let dir = state.path().join("log");
     let entries: Vec<_> = (0..90).map(|c| predicted(&origin("edge-01"), c % 10, false)).collect();
-    let mut log = open_before(&dir, u64::MAX);
-    for _ in 0..2 {
-        log.append(&[&entries]).unwrap();
-        log.commit().unwrap();
-        // Numbers of records that a broken disk never took.
-        log.resume_at(log.next_id() + 20);
-    }
-    log.append(&[&entries]).unwrap();
-    log.commit().unwrap();
-    drop(log);
-    let had = shown_before(&dir);
+    let mut written = Written::default();
+    written.origin(0, &entries[0]);
+    // Between them are numbers of records that a broken disk never took.
+    let link = written.records((1, GENESIS), 0, &entries, false);
+    let link = written.records((111, link), 0, &entries, false);
+    written.records((221, link), 0, &entries, false);
+    written.save(&dir);
+    let had = records(&dir);
     let (_, opened) = Log::open_in(&dir).unwrap();
     assert_eq!(opened.losses.iter().map(|loss| loss.records).collect::<Vec<_>>(), [20, 20]);
-    assert!(shown(&dir) == had && had.len() == 270);
+    assert!(records(&dir) == had && had.len() == 270);
     let found = StoppedLog::open(&dir).unwrap().verify(None).unwrap();
     assert_eq!(found.gaps, [[91, 110], [201, 220]]);
     assert!(found.altered.is_empty() && found.corrupt.is_empty());
@@ -258,11 +204,11 @@ fn retention_goes_on_where_the_old_one_stood() {
     let mut old = Old::new();
     let dir = old.copy();
     let (mut log, _) = Log::open_in(&dir).unwrap();
-    log.set_limits([Limits { max_records: 1_000, ..Limits::NONE }, Limits::NONE]);
+    log.set_limits([Limits { max_records: 300, ..Limits::NONE }, Limits::NONE]);
     while log.retire(0, &Stamp::now()).unwrap() > 0 {}
     drop(log);
     let found = StoppedLog::open(&dir).unwrap().verify(None).unwrap();
-    assert!(found.count <= 1_000 && found.gaps.is_empty() && found.altered.is_empty());
+    assert!(found.count <= 300 && found.gaps.is_empty() && found.altered.is_empty());
     assert_eq!(found.retired + found.count, old.report.last);
 }
 
@@ -270,9 +216,20 @@ fn retention_goes_on_where_the_old_one_stood() {
 fn a_store_that_0_1_has_open_is_in_use() {
     let mut old = Old::new();
     let dir = old.copy();
-    let log = open_before(&dir, u64::MAX);
-    let Err(Trouble::Before(error)) = Log::open_in(&dir) else { panic!("it is in use") };
-    assert!(matches!(*error, LogError::Locked { .. }), "{error:?}");
-    drop(log);
+    let lock = std::fs::File::create(dir.with_file_name("log.lock")).unwrap();
+    lock.lock().unwrap();
+    assert!(matches!(Log::open_in(&dir), Err(Trouble::Locked)));
+    drop(lock);
     old.assert_taken_over(&dir);
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_left_as_it_is() {
+    let mut old = Old::new();
+    let dir = old.copy();
+    make_newer(&dir);
+    let left = names(&dir);
+    assert!(matches!(Log::open_in(&dir), Err(Trouble::Newer(4))));
+    assert_eq!(names(&dir), left);
+    assert!(std::fs::File::create(dir.with_file_name("log.lock")).is_ok(), "it is not barred");
 }

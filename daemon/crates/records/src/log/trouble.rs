@@ -16,9 +16,6 @@ pub(crate) enum Trouble {
     Locked,
     #[error("its directory or a file in it was removed, renamed, replaced or mounted over")]
     Gone,
-    /// The store of 0.1 that it goes on from can't be opened.
-    #[error(transparent)]
-    Before(Box<LogError>),
 }
 
 impl Trouble {
@@ -30,7 +27,6 @@ impl Trouble {
             Trouble::Newer(found) => LogError::Newer { path, found },
             Trouble::Locked => LogError::Locked { path },
             Trouble::Gone => LogError::Gone { path },
-            Trouble::Before(error) => *error,
         }
     }
 }
