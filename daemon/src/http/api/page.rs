@@ -270,9 +270,10 @@ mod tests {
             (of(9 << 20).0, of(9 << 20).memory()),
             (PAGE_BYTES_MAX, (1 << 20) + RECORD_BYTES)
         );
-        assert_eq!((of(384 << 10).0, of(384 << 10).memory()), (128 << 10, 384 << 10));
+        let little = RECORD_BYTES + (128 << 10);
+        assert_eq!((of(little).0, of(little).memory()), (128 << 10, little));
         assert_eq!(of(0).0, PAGE_BYTES_MIN);
-        let mut listing = Listing::new(of(352 << 10));
+        let mut listing = Listing::new(of(RECORD_BYTES + (96 << 10)));
         let item = "x".repeat(30_000);
         assert_eq!((0..9).take_while(|_| listing.push(&item, 0)).count(), 3);
     }

@@ -9,7 +9,7 @@ use super::format::{self, Kind, VERSION};
 use super::keys::{ANCHOR_KEY, RECORD_PREFIX};
 use super::record::tests::{origin, predicted, reported};
 use super::*;
-use crate::{Body, Damage, LogError, LogRecord};
+use crate::{Body, Damage, Detection, LogError, LogRecord};
 
 const KEEP_ALL: Retention = Retention { max_records: u64::MAX, max_bytes: u64::MAX, max_age: None };
 

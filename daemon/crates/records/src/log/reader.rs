@@ -48,10 +48,10 @@ impl<'a> StreamReader<'a> {
             spot = files[file].summary.spots.len().saturating_sub(1);
         }
         let (ordinal, number, link) = (lane.kept_from, lane.first - 1, lane.anchor);
-        let start = files.get(file).map_or(0, |file| {
-            file.summary.spots.get(spot).map_or(file.summary.ordinal, |spot| spot.ordinal)
-        });
-        let at = (start <= ordinal).then_some(Mark { ordinal, number, link });
+        let start = files.get(file).and_then(|file| file.summary.spots.get(spot));
+        // Before the first piece of all there may be a hole as well.
+        let is_first = (file, spot) == (0, 0) || start.is_some_and(|start| start.ordinal <= ordinal);
+        let at = is_first.then_some(Mark { ordinal, number, link });
         StreamReader { log, stream, file, spot, open: None, recent: 0, at }
     }
 

@@ -42,7 +42,8 @@ fn old_store(dir: &Path) -> (Vec<LogRecord>, before::VerifyReport) {
         }
     }
     let others: Vec<_> = (0..3).map(|_| reported(&origin("cam-07"), "a note")).collect();
-    log.append_named(&[before::Group { entries: &others, name: Some(batch_name()) }]).unwrap();
+    let batch = before::Group { entries: &others, name: Some(batch_name()) };
+    log.append_named(&[batch], &mut || ()).unwrap();
     log.commit().unwrap();
     drop(log);
     let report = before::verify(dir).unwrap();
