@@ -23,8 +23,8 @@ const PAGE_BYTES_MIN: usize = 32 << 10;
 const PAGE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A record at its limits as it is stored, as it is read and as JSON, and the two chunks of records that it is
-/// looked for in, bytes.
-const RECORD_BYTES: usize = (256 << 10) + 2 * (256 << 10);
+/// looked for in, which end with the first record behind 4 KiB, bytes.
+const RECORD_BYTES: usize = (256 << 10) + 2 * (72 << 10);
 
 /// How long a page may be.
 #[derive(Clone, Copy, Debug)]
