@@ -441,9 +441,9 @@ fn throw_away(dir: &Path) {
         std::fs::rename(&view, &old)?;
         std::fs::remove_dir_all(&old)
     };
-    if let Err(error) = remove() {
-        if error.kind() != std::io::ErrorKind::NotFound {
-            tracing::warn!(%error, "the log's old view can't be removed");
-        }
+    if let Err(error) = remove()
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "the log's old view can't be removed");
     }
 }
