@@ -227,6 +227,7 @@ mod tests {
             commit_interval: Duration::from_millis(1),
             retention: Retention::NONE,
             recreate: false,
+            drain_timeout: Duration::from_secs(1),
             budget: Budget::new(1 << 20),
         };
         let log_metrics = Arc::new(LogMetrics::new(&registry));

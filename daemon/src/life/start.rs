@@ -277,6 +277,7 @@ impl Start<'_> {
             commit_interval: self.config.log.commit_interval.0,
             retention: self.config.retention(),
             recreate: self.config.log.recreate,
+            drain_timeout: self.config.api.drain_timeout.0,
             budget: budget.clone(),
         };
         let metrics = self.admin.log.clone();

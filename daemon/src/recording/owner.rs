@@ -31,6 +31,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// The owner beats at least this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// At its end the log waits for its view so long at most, and leaves so much of the drain's time to the rest.
+const VIEW_TIME_MAX: Duration = Duration::from_secs(3);
+const DRAIN_REST: Duration = Duration::from_millis(250);
+
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
     pub dir: PathBuf,
@@ -38,6 +42,8 @@ pub struct WriterConfig {
     pub retention: Retention,
     /// Whether a log that is gone while the daemon runs is made anew.
     pub recreate: bool,
+    /// How long the daemon may take to end.
+    pub drain_timeout: Duration,
     /// What the records that wait are taken from.
     pub budget: Budget,
 }
@@ -157,7 +163,9 @@ impl Owner {
         }
         // Closing the store may take a while, and nobody is to mistake that for a hang.
         heartbeat.retire();
-        if let Some(Err(error)) = self.log.take().map(PredictionLog::close) {
+        let drain_left = self.config.drain_timeout.saturating_sub(self.health.drained_for());
+        let view_time = drain_left.saturating_sub(DRAIN_REST).min(VIEW_TIME_MAX);
+        if let Some(Err(error)) = self.log.take().map(|log| log.close(view_time)) {
             tracing::error!(error = picket_base::chain(&error), "log could not be closed properly");
         }
     }
@@ -247,8 +255,8 @@ impl Owner {
             entries: &bundle.entries,
             name: bundle.name(),
         });
-        let refused = log.commit(&groups.collect::<Vec<Group>>())?;
-        heartbeat.busy(Work::Commit);
+        let groups: Vec<Group> = groups.collect();
+        let refused = log.commit_in_steps(&groups, &mut || heartbeat.busy(Work::Commit))?;
         let mut backlog = self.shared.lock();
         backlog.records -= records_of(&self.unacknowledged);
         for bundle in &self.unacknowledged {

@@ -110,10 +110,9 @@ fn a_damaged_log_fails_and_a_running_daemon_is_asked() {
     assert_eq!(elsewhere.status("log"), "unknown", "{}", elsewhere.fact("log"));
     assert!(daemon.stop().success());
 
-    let names =
+    let mut names =
         std::fs::read_dir(state.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
-    let segment =
-        names.filter(|path| path.extension().is_some_and(|end| end == "seg")).next().unwrap();
+    let segment = names.find(|path| path.extension().is_some_and(|end| end == "seg")).unwrap();
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes.iter_mut().skip(16).for_each(|byte| *byte ^= 0x5a);
     std::fs::write(&segment, bytes).unwrap();

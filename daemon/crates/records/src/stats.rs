@@ -30,6 +30,9 @@ impl Stats {
 
     /// Counts records of one origin.
     pub(crate) fn count(&mut self, stream: Stream, origin: &Origin, tally: Tally) {
+        if tally.records == 0 {
+            return;
+        }
         self.total += tally.records;
         self.defects += tally.defects;
         self.inference_us = self.inference_us.saturating_add(tally.inference_us);

@@ -2,7 +2,8 @@
 //! takes no lock and changes nothing of the log.
 //!
 //! The witness is read first, for it must not claim more than the copy holds; then the journal, and the
-//! sealed files last: what a checkpoint has taken out of the journal meanwhile is in them.
+//! sealed files last, as long as they are then. A checkpoint that ends meanwhile makes all of that be read
+//! again.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,10 +33,10 @@ pub struct Backup {
     pub next: u64,
 }
 
-/// The content of a file, or the file itself, as it was opened.
+/// The content of a file, or the file itself and how long it was when it was opened.
 enum Source {
     Held(Vec<u8>),
-    Open(Box<dyn Bytes>),
+    Open(Box<dyn Bytes>, u64),
 }
 
 /// Copies the log in `dir` to `target`, which must not be there or be empty.
@@ -69,33 +70,31 @@ fn gather(medium: &dyn Medium) -> io::Result<Vec<(String, Source)>> {
     for _ in 0..ATTEMPTS {
         let stood = Standing::of(medium);
         let mut files = Vec::new();
-        for name in [witness::FILE_NAME, journal::FILE_NAME] {
-            match medium.open(name, Access::Read) {
-                Ok(file) => {
-                    let content = read_what_can_be_read(&*file, 0, usize::MAX)?;
-                    files.push((name.to_string(), Source::Held(content)));
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+        match medium.open(witness::FILE_NAME, Access::Read) {
+            Ok(file) => {
+                let content = read_what_can_be_read(&*file, 0, usize::MAX)?;
+                files.push((witness::FILE_NAME.to_string(), Source::Held(content)));
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
-        // The journal has not begun again while it was read: what is in it follows each other.
-        if Standing::of(medium).turn != stood.turn {
-            continue;
-        }
+        files.push((journal::FILE_NAME.to_string(), Source::Held(journal::read(medium)?)));
         let names = medium.names()?;
         let sealed = Stream::ALL.iter().flat_map(|stream| segment::of_stream(*stream, &names));
         let cursors = names.iter().filter(|name| cursor::is_name(name)).cloned();
         let mut gone = false;
         for name in sealed.chain(cursors) {
             match medium.open(&name, Access::Read) {
-                Ok(file) => files.push((name, Source::Open(file))),
+                Ok(file) => {
+                    let length = file.length()?;
+                    files.push((name, Source::Open(file, length)));
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => gone = true,
                 Err(error) => return Err(error),
             }
         }
-        // Retention says so before it removes the first file.
-        if !gone && Standing::of(medium).kept_from == stood.kept_from {
+        // The journal has not begun again meanwhile, and retention says so before it removes the first file.
+        if !gone && Standing::of(medium) == stood {
             return Ok(files);
         }
     }
@@ -103,6 +102,7 @@ fn gather(medium: &dyn Medium) -> io::Result<Vec<(String, Source)>> {
 }
 
 /// What the witness says of checkpoints and of retention.
+#[derive(PartialEq, Eq)]
 struct Standing {
     turn: Option<u64>,
     kept_from: Option<[u64; 2]>,
@@ -145,7 +145,7 @@ fn write(dir: &Path, files: &[(String, Source)]) -> io::Result<()> {
         let file = copy.open(name, Access::Create)?;
         match source {
             Source::Held(content) => file.write_at(content, 0)?,
-            Source::Open(source) => copy_all(&**source, &*file)?,
+            Source::Open(source, length) => copy_all(&**source, *length, &*file)?,
         }
         file.sync()?;
     }
@@ -153,11 +153,11 @@ fn write(dir: &Path, files: &[(String, Source)]) -> io::Result<()> {
 }
 
 /// What can't be read is copied as zeros, which is damage there as well.
-fn copy_all(from: &dyn Bytes, to: &dyn Bytes) -> io::Result<()> {
-    let length = from.length()?;
+fn copy_all(from: &dyn Bytes, length: u64, to: &dyn Bytes) -> io::Result<()> {
     let mut at = 0;
     while at < length {
-        let piece = read_what_can_be_read(from, at, PIECE_BYTES)?;
+        let most = (length - at).min(PIECE_BYTES as u64) as usize;
+        let piece = read_what_can_be_read(from, at, most)?;
         if piece.is_empty() {
             break;
         }

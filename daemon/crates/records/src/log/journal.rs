@@ -96,16 +96,24 @@ impl Journal {
     }
 }
 
-/// Returns the content of the journal; empty where there is none.
+/// Returns the content of the journal; empty where there is none. Its owner may be at work: the last block is
+/// read first, so that before each commit that is seen all earlier ones are seen as well.
 ///
 /// # Errors
 /// When the disk can't say how long it is.
 pub(crate) fn read(medium: &dyn Medium) -> io::Result<Vec<u8>> {
-    match medium.open(FILE_NAME, Access::Read) {
-        Ok(file) => read_what_can_be_read(&*file, 0, FILE_BYTES),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+    let file = match medium.open(FILE_NAME, Access::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let length = usize::try_from(file.length()?).unwrap_or(FILE_BYTES).min(FILE_BYTES);
+    let mut content = vec![0; length];
+    for (index, block) in content.chunks_mut(BLOCK_BYTES).enumerate().rev() {
+        let at = index * BLOCK_BYTES;
+        let read = read_what_can_be_read(&*file, at as u64, block.len())?;
+        block[..read.len()].copy_from_slice(&read);
     }
+    Ok(content)
 }
 
 /// Returns the frames that count, oldest first. Where some are missing, damage took them: the numbers of

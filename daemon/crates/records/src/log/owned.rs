@@ -27,6 +27,9 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(30);
 /// Between two looks at the size and the age of what is kept.
 const RETIRE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The view has this long to take in what is left where the log ends early.
+const VIEW_END_MAX: Duration = Duration::from_millis(400);
+
 /// Steps of retention in one go at most; the next go takes the rest.
 const RETIRE_STEPS: usize = 8;
 
@@ -217,9 +220,22 @@ impl PredictionLog {
     /// # Errors
     /// `Write` and `Gone`; none of these groups is promised then, and the log is to be dropped.
     pub fn commit(&mut self, groups: &[Group]) -> Result<Vec<u64>, LogError> {
-        let committed = self.log.commit(groups);
+        self.commit_in_steps(groups, &mut || ())
+    }
+
+    /// Does the same, and calls `progress` after each step: a large batch on a slow disk takes long, and its
+    /// thread is to show that it goes on.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub fn commit_in_steps(
+        &mut self,
+        groups: &[Group],
+        progress: &mut dyn FnMut(),
+    ) -> Result<Vec<u64>, LogError> {
+        let committed = self.log.commit_in_steps(groups, progress);
         self.unsealed_since.get_or_insert_with(Instant::now);
-        let retired = committed.and_then(|refused| self.retire().map(|()| refused));
+        let retired = committed.and_then(|refused| self.retire(progress).map(|()| refused));
         self.show(retired)
     }
 
@@ -249,7 +265,7 @@ impl PredictionLog {
         if self.unsealed_since.is_some_and(|at| at.elapsed() >= CHECKPOINT_INTERVAL) {
             done = self.seal();
         }
-        let done = done.and_then(|()| self.retire());
+        let done = done.and_then(|()| self.retire(&mut || ()));
         self.show(done)
     }
 
@@ -262,18 +278,20 @@ impl PredictionLog {
         self.show(sealed)
     }
 
-    /// Puts all that was committed into sealed files and into the view: who closes the log gives up what is
-    /// in memory.
+    /// Puts all that was committed into sealed files, and into the view as far as `view_time` allows: who
+    /// closes the log gives up what is in memory.
     ///
     /// # Errors
     /// As `commit`.
-    pub fn close(mut self) -> Result<(), LogError> {
-        self.checkpoint()
+    pub fn close(mut self, view_time: Duration) -> Result<(), LogError> {
+        self.checkpoint()?;
+        self.viewer.end(Instant::now() + view_time);
+        Ok(())
     }
 
     /// Goes on without the view, as a disk does that is all that is to be measured.
     pub fn end_view(&mut self) {
-        self.viewer.end();
+        self.viewer.end(Instant::now() + VIEW_END_MAX);
     }
 
     fn seal(&mut self) -> Result<(), Trouble> {
@@ -283,7 +301,7 @@ impl PredictionLog {
         Ok(())
     }
 
-    fn retire(&mut self) -> Result<(), Trouble> {
+    fn retire(&mut self, progress: &mut dyn FnMut()) -> Result<(), Trouble> {
         let due = self.retired_at.elapsed() >= RETIRE_INTERVAL;
         if !due && !self.log.is_over_count() && !self.log.is_far_over() {
             return Ok(());
@@ -293,6 +311,7 @@ impl PredictionLog {
             self.beside = beside(&self.dir);
         }
         for _ in 0..RETIRE_STEPS {
+            progress();
             if self.log.retire(self.beside, &Stamp::now())? > 0 {
                 continue;
             }
@@ -352,7 +371,7 @@ impl PredictionLog {
 
 impl Drop for PredictionLog {
     fn drop(&mut self) {
-        self.viewer.end();
+        self.viewer.end(Instant::now() + VIEW_END_MAX);
         self.shelf.put(None);
         // A reader may have a page to finish, or the view's thread hang: the next opening does not wait.
         self.lock.unlock();

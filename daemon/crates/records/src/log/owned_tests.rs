@@ -137,7 +137,7 @@ fn damage_in_one_copy_is_read_from_the_other_and_healed() {
     ];
     for harm in harm {
         let bench = Bench::new();
-        filled(&bench).close().unwrap();
+        filled(&bench).close(PATIENCE).unwrap();
         harm(&bench);
         let mut log = bench.open();
         assert_eq!(log.next_id(), 2_001);
@@ -150,7 +150,7 @@ fn damage_in_one_copy_is_read_from_the_other_and_healed() {
         let repaired = log.repaired();
         heal(&mut log, repaired);
         assert!(repaired > 0);
-        log.close().unwrap();
+        log.close(PATIENCE).unwrap();
         let report = crate::verify_stopped(&bench.dir(), None).unwrap();
         assert!(report.is_sound() && report.count == 2_000, "{report:?}");
     }
@@ -169,7 +169,7 @@ fn a_view_that_is_missing_or_damaged_is_made_anew_while_pages_come() {
     ];
     for harm in harm {
         let bench = Bench::new();
-        filled(&bench).close().unwrap();
+        filled(&bench).close(PATIENCE).unwrap();
         harm(&bench.dir().join("view"));
         let mut log = bench.open();
         assert_eq!(bench.numbers(), (all.clone(), all.clone()));
@@ -183,7 +183,7 @@ fn a_view_that_is_missing_or_damaged_is_made_anew_while_pages_come() {
         }
         assert!(viewed() >= 1_000);
         assert_eq!(bench.numbers(), (all.clone(), all.clone()));
-        log.close().unwrap();
+        log.close(PATIENCE).unwrap();
     }
 }
 
@@ -238,7 +238,7 @@ fn readers_see_what_is_committed_and_nothing_when_it_is_closed() {
     assert_eq!((removal.records, removal.of), (1, 5));
     let report = bench.reader.verify(None, || true).unwrap();
     assert!(report.is_sound() && report.count == 5);
-    log.close().unwrap();
+    log.close(PATIENCE).unwrap();
     assert!(matches!(bench.reader.query(&Query::default()), Err(LogError::Closed)));
 }
 
@@ -267,7 +267,7 @@ fn names_of_batches_outlive_their_records_and_a_restart() {
         assert_eq!(stored(400), None);
         let report = bench.reader.verify(None, || true).unwrap();
         assert!(report.is_sound() && report.count <= 180, "{report:?}");
-        log.close().unwrap();
+        log.close(PATIENCE).unwrap();
         log = bench.open();
     }
     // One that takes a file of its own, whole or not at all, has its name in it.

@@ -193,11 +193,7 @@ impl<'a> Lane<'a> {
         Ok(None)
     }
 
-    fn next_chunk(
-        &mut self,
-        view: &Lookup,
-        asked: &Asked,
-    ) -> Result<Option<Vec<(u64, Vec<u8>)>>, StoreError> {
+    fn next_chunk(&mut self, view: &Lookup, asked: &Asked) -> Result<Option<Records>, StoreError> {
         let end = match self.chunks {
             Some(end) => end,
             None => view.end_before(self.stream, self.before)?,

@@ -48,10 +48,11 @@ impl<'a> StreamReader<'a> {
             spot = files[file].summary.spots.len().saturating_sub(1);
         }
         let (ordinal, number, link) = (lane.kept_from, lane.first - 1, lane.anchor);
-        let start = files.get(file).map_or(0, |file| {
-            file.summary.spots.get(spot).map_or(file.summary.ordinal, |spot| spot.ordinal)
-        });
-        let at = (start <= ordinal).then_some(Mark { ordinal, number, link });
+        let start = files.get(file).and_then(|file| file.summary.spots.get(spot));
+        // Before the first piece of all there may be a hole as well.
+        let is_first =
+            (file, spot) == (0, 0) || start.is_some_and(|start| start.ordinal <= ordinal);
+        let at = is_first.then_some(Mark { ordinal, number, link });
         StreamReader { log, stream, file, spot, open: None, recent: 0, at }
     }
 
@@ -172,7 +173,7 @@ impl<'a> Reader<'a> {
             };
             self.ended[at] = piece.is_none();
             let hole = self.streams[at].go(piece.as_ref());
-            for piece in hole.and_then(|hole| self.from_view(stream, &hole)).unwrap_or_default() {
+            for piece in hole.and_then(|hole| self.viewed(stream, &hole)).unwrap_or_default() {
                 self.take(stream, &piece);
             }
             if let Some(piece) = piece {
@@ -183,7 +184,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What the view has in place of a hole.
-    fn from_view(&mut self, stream: Stream, hole: &Hole) -> Option<Vec<Piece>> {
+    fn viewed(&mut self, stream: Stream, hole: &Hole) -> Option<Vec<Piece>> {
         let filled = fill(hole, stream, &self.beside.view()?, &self.log.known).ok()??;
         let inside = |spot: &Spot| spot.ordinal >= hole.from && spot.ordinal < hole.to;
         self.damaged.retain(|(of, spot)| *of != stream || !inside(spot));

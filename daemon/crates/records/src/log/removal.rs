@@ -8,6 +8,7 @@ use super::pieces::each_piece;
 use super::position::Stream;
 use super::sizes::Retention;
 use super::snapshot::Snapshot;
+use crate::format;
 use crate::removal::Removal;
 use picket_base::clock::{Stamp, micros};
 
@@ -40,8 +41,10 @@ fn expired(log: &Snapshot, stream: Stream, max_age: Duration) -> io::Result<u64>
     let mut expired = 0;
     let mut take = |piece: &Piece| {
         for (ordinal, (id, value)) in (piece.ordinal..).zip(piece.records()) {
-            let made_us = log.known.reckoned_us(id, &value);
-            if made_us.is_some_and(|made_us| made_us >= oldest_us) {
+            let Ok(stored) = format::decode(id, &value) else { continue };
+            // Where nobody knows the time yet, the clock's own word is the best guess.
+            let made_us = log.known.reckoned_us(id, &value).unwrap_or(stored.at.wall_us);
+            if made_us >= oldest_us {
                 return false;
             }
             expired = (ordinal + 1).saturating_sub(lane.kept_from);

@@ -13,6 +13,9 @@ use super::segment::{self, Segment};
 use super::sizes::{Limits, Sizes};
 use crate::format::Damage;
 
+/// A long batch is written in steps of so many bytes, or one frame more.
+const STEP_BYTES: usize = 256 << 10;
+
 /// Pieces with as many records are sealed as they are; smaller ones are packed together.
 const FULL_RECORDS: u32 = 32;
 
@@ -22,6 +25,16 @@ pub(crate) struct Sealed {
     pub(crate) files: Vec<Arc<Segment>>,
     /// The last of them, while it is appended to.
     open: Option<Open>,
+}
+
+/// What a stream is appended to with.
+pub(crate) struct Appending<'a> {
+    pub(crate) medium: &'a dyn Medium,
+    pub(crate) limits: (Sizes, Limits),
+    pub(crate) known: &'a Known,
+    pub(crate) author: Author,
+    /// Called after each step.
+    pub(crate) progress: &'a mut dyn FnMut(),
 }
 
 struct Open {
@@ -58,13 +71,8 @@ impl Sealed {
     ///
     /// # Errors
     /// When the disk refuses; then the files are as the next opening finds them.
-    pub(crate) fn append(
-        &mut self,
-        medium: &dyn Medium,
-        items: &[&Item],
-        (sizes, limits): (Sizes, &Limits),
-        (known, author): (&Known, Author),
-    ) -> io::Result<()> {
+    pub(crate) fn append(&mut self, items: &[&Item], with: Appending) -> io::Result<()> {
+        let Appending { medium, limits: (sizes, limits), known, author, progress } = with;
         let items = packed_together(items).expect("they were read or made by this log");
         let full = |file: &Segment| {
             file.end >= sizes.segment_bytes || limits.fills(file.end, file.summary.records())
@@ -77,7 +85,7 @@ impl Sealed {
             }
             let open = self.open.as_mut().expect("it was opened just now");
             let segment = Arc::make_mut(self.files.last_mut().expect("it has the open one"));
-            let (mut bytes, start) = (Vec::new(), segment.end);
+            let (mut bytes, mut written) = (Vec::new(), segment.end);
             while let Some((item, behind)) = rest.split_first() {
                 let payload = item.payload(known, &mut open.stored);
                 let head = item.head(author, segment.tail);
@@ -85,13 +93,20 @@ impl Sealed {
                 let checksum = head.seal(&payload, &mut bytes);
                 segment.take(bytes.len() - before, checksum, item);
                 rest = behind;
-                if segment.unfinished.is_none() && full(segment) {
+                let ends = segment.unfinished.is_none() && full(segment);
+                if ends || rest.is_empty() || bytes.len() >= STEP_BYTES {
+                    open.file.write_at(&bytes, written)?;
+                    written = segment.end;
+                    bytes.clear();
+                    progress();
+                }
+                if ends {
                     break;
                 }
             }
             let full = full(segment);
-            open.file.write_at(&bytes, start)?;
             open.file.sync()?;
+            progress();
             if created {
                 medium.sync_names()?;
             }

@@ -155,8 +155,7 @@ impl LogReader {
     /// Returns what was stored of the batch of this name, if it is one of those that are remembered.
     pub fn stored_batch(&self, name: &BatchName) -> Option<StoredBatch> {
         let marks = self.shelf.marks.lock().expect("nobody panics with the shelf in hand").clone();
-        let stored = marks.lock().expect("no holder of the marks panics").get(name);
-        stored
+        marks.lock().expect("no holder of the marks panics").get(name)
     }
 
     /// Returns the record of this number; none where there is none.

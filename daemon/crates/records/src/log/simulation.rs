@@ -193,7 +193,7 @@ impl Life {
         for stream in Stream::ALL {
             let held = self.model.count(stream);
             let Limits { max_records, max_age, .. } = self.limits[stream as usize];
-            let by_count = held.min(max_records - max_records / 32);
+            let by_count = held.min(max_records - max_records / 16);
             let young = match max_age {
                 // While nobody knows the time nothing is old.
                 Some(max_age) if self.clock.synchronised => {

@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::known::Known;
 use super::medium::Medium;
 use super::position::{Position, Stream};
-use super::sealed::Sealed;
+use super::sealed::{Appending, Sealed};
 use super::sizes::{Limits, Sizes};
 use super::snapshot::Snapshot;
 use super::staged::{Encoded, Group, Staged, to_commit};
@@ -19,7 +19,6 @@ use super::takeover::Inheritance;
 use super::trouble::Trouble;
 use super::witness::{Statement, Witness};
 use crate::marks::{BatchName, Marks, StoredBatch};
-use crate::tally::Tally;
 
 /// A stream is far over its limit once it exceeds that by this share.
 const FAR_SHARE: u64 = 16;
@@ -155,7 +154,20 @@ impl Log {
     ///
     /// # Errors
     /// `Io` and `Gone`; none of these groups is promised then, and the log is to be dropped.
+    #[cfg(test)]
     pub(crate) fn commit(&mut self, groups: &[Group]) -> Result<Vec<u64>, Trouble> {
+        self.commit_in_steps(groups, &mut || ())
+    }
+
+    /// Does the same, and calls `progress` after each step: a large batch on a slow disk takes long.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub(crate) fn commit_in_steps(
+        &mut self,
+        groups: &[Group],
+        progress: &mut dyn FnMut(),
+    ) -> Result<Vec<u64>, Trouble> {
         let mut refused = Vec::new();
         let mut position = self.position;
         let mut staged = Staged::new(&position);
@@ -170,11 +182,13 @@ impl Log {
             if bytes + more > self.sizes.commit_bytes {
                 if !empty {
                     self.write(staged.into_items(&before), before)?;
+                    progress();
                 }
                 (staged, bytes, empty) = (Staged::new(&before), 0, true);
             }
             if more > self.sizes.commit_bytes {
-                self.write_batch(group.stream, encoded.into_batch(&position), position)?;
+                let batch = encoded.into_batch(&position);
+                self.write_batch((group.stream, batch), position, progress)?;
                 staged = Staged::new(&position);
                 continue;
             }
@@ -226,15 +240,13 @@ impl Log {
     /// `position`. A part of it that a power cut leaves there is taken back by the next opening.
     fn write_batch(
         &mut self,
-        stream: Stream,
-        items: Vec<Item>,
+        (stream, items): (Stream, Vec<Item>),
         position: Position,
+        progress: &mut dyn FnMut(),
     ) -> Result<(), Trouble> {
         self.settle()?;
-        let batch: Vec<&Item> = items.iter().collect();
-        let limits = (self.sizes, &self.limits[stream as usize]);
-        let sealed = &mut self.sealed[stream as usize];
-        sealed.append(&*self.medium, &batch, limits, (&self.known, self.author))?;
+        progress();
+        self.append(stream, &items.iter().collect::<Vec<_>>(), progress)?;
         self.count(&items);
         self.position = position;
         self.settle()
@@ -250,11 +262,9 @@ impl Log {
 
     fn settle(&mut self) -> Result<(), Trouble> {
         for stream in Stream::ALL {
-            let items: Vec<&Item> =
-                self.recent.iter().filter(|i| i.stream() == stream).map(|i| &**i).collect();
-            let limits = (self.sizes, &self.limits[stream as usize]);
-            let sealed = &mut self.sealed[stream as usize];
-            sealed.append(&*self.medium, &items, limits, (&self.known, self.author))?;
+            let recent = self.recent.clone();
+            let items = recent.iter().map(|item| &**item).filter(|item| item.stream() == stream);
+            self.append(stream, &items.collect::<Vec<_>>(), &mut || ())?;
         }
         self.check_place()?;
         self.turn += 1;
@@ -264,6 +274,22 @@ impl Log {
         self.recent.clear();
         self.journaled = StoredOrigins::default();
         self.check_place()
+    }
+
+    fn append(
+        &mut self,
+        stream: Stream,
+        items: &[&Item],
+        progress: &mut dyn FnMut(),
+    ) -> Result<(), Trouble> {
+        let with = Appending {
+            medium: &*self.medium,
+            limits: (self.sizes, self.limits[stream as usize]),
+            known: &self.known,
+            author: self.author,
+            progress,
+        };
+        Ok(self.sealed[stream as usize].append(items, with)?)
     }
 
     fn statement(&self, position: Position) -> Statement {
@@ -353,9 +379,9 @@ impl Log {
 
     /// Returns what the records of the log come to.
     #[cfg(test)]
-    pub(crate) fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> crate::tally::Tally {
         let stats = self.known.stats();
         let (records, defects) = (stats.total, stats.defects);
-        Tally { records, defects, inference_us: stats.inference_us }
+        crate::tally::Tally { records, defects, inference_us: stats.inference_us }
     }
 }

@@ -109,7 +109,7 @@ fn play(sim: &Sim, script: &[Act], progress: &mut Progress) -> Result<(), Troubl
                 for (stream, most) in Stream::ALL.into_iter().zip([own, reported]) {
                     let retired = &mut progress.retired[stream as usize];
                     let had = progress.acknowledged.iter().filter(|(_, of)| *of == stream).count();
-                    let kept = (*most - *most / 32) as usize;
+                    let kept = (*most - *most / 16) as usize;
                     *retired = (*retired).max(had.saturating_sub(kept));
                 }
                 log.retire(0, &Stamp::now())?;
@@ -254,9 +254,9 @@ fn retention_takes_from_one_stream_and_survives_every_fault() {
         let lane = survey.position.lane(stream);
         lane.next - lane.kept_from
     };
-    assert_eq!((kept(Stream::Own), kept(Stream::Reported)), (60, 20));
+    assert_eq!((kept(Stream::Own), kept(Stream::Reported)), (58, 19));
     assert!(proof.is_sound(), "{proof:?}");
-    assert_eq!(survey.retired.map(|retired| retired.by_count), [14, 110]);
+    assert_eq!(survey.retired.map(|retired| retired.by_count), [16, 111]);
     assert!(sim.names().unwrap().len() < 8, "{:?}", sim.names());
 }
 
@@ -314,7 +314,7 @@ fn whatever_one_fault_takes_is_told_by_number() {
     let (whole, progress) = grown();
     assert_eq!(nothing_is_silent(&whole.after_kill(), &progress, "nothing"), 0);
     let names = whole.names().unwrap();
-    assert!(names.iter().filter(|name| name.ends_with(".seg")).count() == 3, "{names:?}");
+    assert!(names.iter().filter(|name| name.ends_with(".seg")).count() == 4, "{names:?}");
     let mut lost = 0;
     for name in &names {
         let content = whole.content(name);

@@ -41,9 +41,6 @@ const WORK_TIME: Duration = Duration::from_millis(20);
 /// A view that fails again is made anew after a pause that doubles up to this.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// At the end of the log it has this long to take in what is left: less than a drain keeps for the log.
-const END_TIME_MAX: Duration = Duration::from_millis(400);
-
 /// It hangs when nothing is heard of it for this long: a step takes milliseconds, also on a slow card.
 const HANG: Duration = Duration::from_secs(180);
 
@@ -52,7 +49,7 @@ pub(crate) struct Viewer {
     dir: PathBuf,
     shelf: Arc<Shelf>,
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<View>>>,
 }
 
 #[derive(Debug)]
@@ -86,6 +83,7 @@ impl Viewer {
             shelf: shelf.clone(),
             shared: shared.clone(),
             worked: Instant::now(),
+            finishes: false,
         };
         let thread = std::thread::Builder::new().name("log-view".into()).spawn(move || work.run());
         if let Err(error) = &thread {
@@ -128,30 +126,37 @@ impl Viewer {
         *self = Viewer::start(&self.dir, &self.shelf);
     }
 
-    /// Lets the thread take in what is left and end.
-    pub(crate) fn end(&mut self) {
+    /// Lets the thread end, and another take in what is left, whose priority is the caller's. What is not done
+    /// by the deadline is left.
+    pub(crate) fn end(&mut self, deadline: Instant) {
         let Some(thread) = self.thread.take() else { return };
-        let deadline = Instant::now() + END_TIME_MAX;
         let mut state = self.shared.lock();
         state.end = Some(deadline);
         state.holes = None;
-        self.shared.changed.notify_all();
-        while !state.ended {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = self.shared.wait(state, left);
-        }
-        let ended = state.ended;
         drop(state);
-        if ended {
-            let _ = thread.join();
-        } else {
-            // What it holds is not needed by anybody.
-            self.shared.abandoned.store(true, Ordering::Release);
+        self.shared.changed.notify_all();
+        if self.shared.wait_for_end(deadline)
+            && let Ok(Some(view)) = thread.join()
+        {
+            self.finish(view, deadline);
         }
         self.shelf.put_view(None, || false);
+    }
+
+    fn finish(&self, view: View, deadline: Instant) {
+        let work = Work {
+            dir: self.dir.clone(),
+            shelf: self.shelf.clone(),
+            shared: self.shared.clone(),
+            worked: Instant::now(),
+            finishes: true,
+        };
+        self.shared.lock().ended = false;
+        let thread = std::thread::Builder::new().name("log-view-end".into());
+        let Ok(thread) = thread.spawn(move || work.finish(view)) else { return };
+        if self.shared.wait_for_end(deadline) {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -163,6 +168,25 @@ impl Shared {
     fn wait<'a>(&self, state: MutexGuard<'a, State>, left: Duration) -> MutexGuard<'a, State> {
         let waited = self.changed.wait_timeout(state, left);
         waited.expect("nobody panics with the view's state in hand").0
+    }
+
+    fn ended(&self) {
+        self.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the thread to end. One that does not is left to itself: what it holds nobody needs.
+    fn wait_for_end(&self, deadline: Instant) -> bool {
+        let mut state = self.lock();
+        while !state.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.abandoned.store(true, Ordering::Release);
+                return false;
+            }
+            state = self.wait(state, left);
+        }
+        true
     }
 
     fn is_over(&self) -> bool {
@@ -203,10 +227,14 @@ struct Work {
     shared: Arc<Shared>,
     /// Since when it has worked without a rest.
     worked: Instant,
+    /// Whether it takes in what is left at the end of the log.
+    finishes: bool,
 }
 
 impl Work {
-    fn run(&mut self) {
+    /// Works until the log ends. Returns the view, if it is fit.
+    fn run(&mut self) -> Option<View> {
+        let mut left = None;
         let mut pause = LOOK_INTERVAL;
         while !self.is_ending() {
             let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
@@ -214,7 +242,10 @@ impl Work {
             self.shelf.set_view_opens(None);
             picket_base::priority::lower();
             let why = match served {
-                Ok(Ok(())) => break,
+                Ok(Ok(view)) => {
+                    left = Some(view);
+                    break;
+                }
                 Ok(Err(Unfit::Gone)) => "the log is gone".to_string(),
                 Ok(Err(error @ Unfit::Log(_))) => error.to_string(),
                 Ok(Err(unfit)) => {
@@ -230,8 +261,23 @@ impl Work {
             self.rest(pause);
             pause = (pause * 2).min(PAUSE_MAX);
         }
-        self.shared.lock().ended = true;
-        self.shared.changed.notify_all();
+        self.shared.ended();
+        left
+    }
+
+    /// Takes in what is left at the end of the log.
+    fn finish(mut self, mut view: View) {
+        let finished = catch_unwind(AssertUnwindSafe(|| {
+            let log = self.log()?;
+            self.feed(&log, &mut view)?;
+            Ok::<(), Unfit>(view.sync()?)
+        }));
+        if !matches!(finished, Ok(Ok(()) | Err(Unfit::Log(_) | Unfit::Gone))) {
+            tracing::warn!("the log's view could not be finished, it will be made anew");
+            self.throw_away();
+        }
+        drop(view);
+        self.shared.ended();
     }
 
     fn throw_away(&self) {
@@ -258,8 +304,8 @@ impl Work {
     }
 
     fn is_out_of_time(&self) -> bool {
-        let end = self.shared.lock().end;
-        self.shared.is_over() || end.is_some_and(|end| Instant::now() >= end)
+        let end = self.shared.lock().end.filter(|end| !self.finishes || Instant::now() >= *end);
+        self.shared.is_over() || end.is_some()
     }
 
     /// Waits until it is to end, or for so long; somebody may wake it earlier.
@@ -284,7 +330,7 @@ impl Work {
     }
 
     /// Opens the view and keeps it up to date until the log ends.
-    fn serve(&mut self) -> Result<(), Unfit> {
+    fn serve(&mut self) -> Result<View, Unfit> {
         let log = self.log()?;
         let store = log.author.ok_or(Unfit::Gone)?.store;
         let opened = View::open(&self.dir.join(DIR_NAME), store, &log.known)?;
@@ -323,14 +369,13 @@ impl Work {
                     view.remove_before(stream, oldest)?;
                 }
             }
-            let ending = self.is_ending();
-            if fed.is_some_and(|at| ending || at.elapsed() >= SYNC_INTERVAL) {
+            if self.is_ending() {
+                return Ok(view);
+            }
+            if fed.is_some_and(|at| at.elapsed() >= SYNC_INTERVAL) {
                 view.sync()?;
                 fed = None;
                 self.put(Some(view.lookup()));
-            }
-            if ending {
-                return Ok(());
             }
             self.rest(LOOK_INTERVAL);
         }
@@ -396,9 +441,9 @@ fn throw_away(dir: &Path) {
         std::fs::rename(&view, &old)?;
         std::fs::remove_dir_all(&old)
     };
-    if let Err(error) = remove() {
-        if error.kind() != std::io::ErrorKind::NotFound {
-            tracing::warn!(%error, "the log's old view can't be removed");
-        }
+    if let Err(error) = remove()
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "the log's old view can't be removed");
     }
 }

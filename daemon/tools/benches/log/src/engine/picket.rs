@@ -2,12 +2,16 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use picket_records::{Group, LogReader, PredictionLog, Retention, Stream};
 
 use super::Engine;
 use crate::records::Records;
+
+/// The view has this long to take in a whole measurement.
+const VIEW_TIME: Duration = Duration::from_secs(600);
 
 pub struct Picket {
     dir: PathBuf,
@@ -52,7 +56,7 @@ impl Engine for Picket {
     /// Closing it waits for the checkpoint and for the view.
     fn settle(&mut self) -> anyhow::Result<()> {
         if let Some(log) = self.log.take() {
-            log.close()?;
+            log.close(VIEW_TIME)?;
         }
         self.log = Some(open(&self.dir, self.view)?);
         Ok(())
