@@ -49,10 +49,10 @@ pub fn run(command: ConfigCommand, global: &Global) -> Result<(), CliError> {
 fn check(settings: Settings, global: &Global) -> Result<(), CliError> {
     let config = load(settings, global)?;
     print_toml(&toml::to_string(&config).expect("a Config has no value that TOML lacks"))?;
-    let removal = source::removal(&config.log_dir(), config.log.retention());
+    let removal = source::removal(&config.log_dir(), &config.retention());
     if let Some(removal) = removal.filter(|removal| removal.is_large()) {
         eprintln!(
-            "picket: the limits of [log] {removal}: at the next restart, or by picket config reload --yes"
+            "picket: the limits of [log] and [reported] {removal}: at the next restart, or by picket config reload --yes"
         );
     }
     if config.api.token_file.is_none() {

@@ -1,4 +1,4 @@
-//! `picket log tail|export|verify`: reading the log, through its daemon where one runs.
+//! `picket log tail|export|verify`: reading the log, through its daemon where one runs; `backup` copies its files.
 
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use picket_base::private;
 use picket_base::rfc3339::{self, Precision};
 use picket_base::{printable, printable_json};
-use picket_records::VerifyReport;
+use picket_records::{Backup, Testimony, VerifyReport, Witness, back_up};
 use serde_json::Value;
 
 use super::csv::{self, Cell};
@@ -33,6 +33,8 @@ pub enum LogCommand {
     Export(ExportArgs),
     /// Read every record and prove that none is missing or damaged
     Verify(VerifyArgs),
+    /// Copy the log, also beside a running daemon: the copy opens as after a power cut at that moment
+    Backup(BackupArgs),
 }
 
 #[derive(Args)]
@@ -44,7 +46,7 @@ struct StoreArgs {
 
 #[derive(Args)]
 pub struct TailArgs {
-    /// Go on with every new record of a running daemon, until interrupted
+    /// Go on with every new record of a running daemon, also of one that starts again, until interrupted
     #[arg(short, long)]
     follow: bool,
     /// Records to print
@@ -71,6 +73,18 @@ pub struct VerifyArgs {
     /// The report as JSON
     #[arg(long)]
     json: bool,
+    /// The newest number and the head that were noted elsewhere: whether the log still holds what it held
+    #[arg(long, value_name = "ID:HEAD", value_parser = parse_witness)]
+    witness: Option<Witness>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args)]
+pub struct BackupArgs {
+    /// Directory for the copy, which is not there yet or empty
+    #[arg(value_name = "DIR")]
+    target: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -87,6 +101,14 @@ const CSV_END: &str = "end";
 const CSV_COLUMNS: &str = "id,timestamp,source,edge_device_id,model_name,model_version,label,\
                            confidence,defect_detected,uncertain,inference_time_ms,image_id\n";
 
+fn parse_witness(text: &str) -> Result<Witness, String> {
+    let expected = "a number, a colon and a head are expected, as in 42:27ba94f088f36c7c9a3262f6";
+    let (id, head) = text.split_once(':').ok_or(expected)?;
+    let id = id.parse().map_err(|_| expected)?;
+    let is_hex = !head.is_empty() && head.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| Witness { id, head: head.to_ascii_lowercase() }).ok_or(expected.into())
+}
+
 pub fn run(command: LogCommand, global: &Global) -> Result<(), CliError> {
     // Opening a store may make files in it.
     private::make_files_private();
@@ -94,6 +116,7 @@ pub fn run(command: LogCommand, global: &Global) -> Result<(), CliError> {
         LogCommand::Tail(args) => tail(&args, global),
         LogCommand::Export(args) => export(&args, global),
         LogCommand::Verify(args) => run_verify(&args, global),
+        LogCommand::Backup(args) => backup(&args, global),
     }
 }
 
@@ -116,14 +139,16 @@ fn tail(args: &TailArgs, global: &Global) -> Result<(), CliError> {
         let text = "no daemon runs on this store, so nothing new will come to follow";
         return Err(CliError::Unsound(text.into()));
     }
-    let records = source.newest(args.lines)?;
+    // One is read in any case, to know what is new.
+    let mut records = source.newest(args.lines.max(1))?;
+    let newest = records.last().and_then(|record| record["id"].as_u64()).unwrap_or(0);
+    records.drain(..records.len().saturating_sub(args.lines));
     match args.format {
         Some(Format::Csv) => print(&format!("{CSV_COLUMNS}{}", lines(&records, Format::Csv)))?,
         Some(Format::Jsonl) => print_data(&lines(&records, Format::Jsonl))?,
         None => print(&table::render(&rows(&records)))?,
     }
     if args.follow {
-        let newest = records.last().and_then(|record| record["id"].as_u64()).unwrap_or(0);
         return follow(&source, newest + 1, args.format);
     }
     Ok(())
@@ -132,7 +157,8 @@ fn tail(args: &TailArgs, global: &Global) -> Result<(), CliError> {
 fn follow(source: &Source, mut from: u64, format: Option<Format>) -> Result<(), CliError> {
     loop {
         std::thread::sleep(FOLLOW_INTERVAL);
-        let step = source.step(from)?;
+        // While the daemon is away nothing is new.
+        let step = source.step_if_there(from)?.unwrap_or_default();
         let Some((last, _)) = step.last() else { continue };
         from = last + 1;
         let records: Vec<Value> = step.into_iter().filter_map(|(_, record)| record.ok()).collect();
@@ -211,25 +237,46 @@ impl Progress {
     }
 }
 
+fn backup(args: &BackupArgs, global: &Global) -> Result<(), CliError> {
+    let Backup { first, next } = back_up(&args.store.dir(global)?, &args.target)?;
+    let target = args.target.display();
+    print(&match next.checked_sub(1).filter(|last| *last >= first) {
+        Some(last) => format!("records {first} to {last} are copied to {target}\n"),
+        None => format!("the log has no records; a copy of it is in {target}\n"),
+    })
+}
+
 fn run_verify(args: &VerifyArgs, global: &Global) -> Result<(), CliError> {
-    let report = verify(&args.store.dir(global)?)?;
+    let report = verify(&args.store.dir(global)?, args.witness.as_ref())?;
     if args.json {
         let text = serde_json::to_string(&report).expect("a report has no value that JSON lacks");
         print_data(&format!("{text}\n"))?;
     } else {
-        let verdict = if report.is_sound() { "nothing missing or damaged" } else { "not sound" };
-        let VerifyReport { first, last, count, gaps, corrupt, altered, quarantined, head, .. } =
-            &report;
-        print(&format!(
-            "records {first} to {last}: {count} readable, {} gaps, {} corrupt, {} altered, {} \
-             quarantined, head {head}: {verdict}\n",
-            gaps.len(),
-            corrupt.len(),
-            altered.len(),
-            quarantined.len(),
-        ))?;
+        print(&summary(&report))?;
     }
     if report.is_sound() { Ok(()) } else { Err(CliError::Unsound("the log is not sound".into())) }
+}
+
+fn summary(report: &VerifyReport) -> String {
+    let verdict = if report.is_sound() { "nothing missing or damaged" } else { "not sound" };
+    let VerifyReport { first, last, count, retired, head, .. } = report;
+    let mut text = format!(
+        "records {first} to {last}: {count} readable, {} gaps, {} corrupt, {} altered, {} \
+         quarantined, {retired} retired, head {head}: {verdict}\n",
+        report.gaps.len(),
+        report.corrupt.len(),
+        report.altered.len(),
+        report.quarantined.len(),
+    );
+    text.push_str(match report.witness {
+        None => "",
+        Some(Testimony::Holds) => "witness: the log holds what it held then\n",
+        Some(Testimony::Differs) => "witness: the log holds other records than it held then\n",
+        Some(Testimony::Ahead) => "witness: the log ends before the number that was noted\n",
+        Some(Testimony::Retired) => "witness: the records of then have gone by retention\n",
+        Some(Testimony::Unreadable) => "witness: the records of then can't be read\n",
+    });
+    text
 }
 
 fn lines(records: &[Value], format: Format) -> String {

@@ -10,8 +10,8 @@ use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use picket_records::{
-    self as prediction_log, LogError, PAGE_RECORDS_MAX, Query, Removal, Retention, Store,
-    VerifyReport,
+    self as prediction_log, Limits, LogError, PAGE_RECORDS_MAX, Query, Removal, Retention,
+    StoppedLog, VerifyReport, Witness,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,14 +32,17 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 pub type Item = (u64, Result<Value, String>);
 
 pub enum Source {
-    Store(Box<Store>),
+    Store(Box<StoppedLog>),
     Daemon(Daemon),
 }
 
 impl Source {
-    /// The store in `dir`, through its daemon where one runs.
+    /// The store in `dir`, through its daemon where one answers.
     pub fn open(dir: &Path) -> Result<Source, CliError> {
-        match Store::open(dir) {
+        if let Some(daemon) = Daemon::that_answers(dir)? {
+            return Ok(Source::Daemon(daemon));
+        }
+        match StoppedLog::open(dir) {
             Ok(store) => Ok(Source::Store(Box::new(store))),
             Err(LogError::Locked { .. }) => Ok(Source::Daemon(Daemon::of(dir)?)),
             Err(error) => Err(error.into()),
@@ -54,12 +57,20 @@ impl Source {
     pub fn step(&self, from: u64) -> Result<Vec<Item>, CliError> {
         match self {
             Source::Store(store) => {
-                let step = store.reader.step(from)?.into_iter();
+                let step = store.step(from)?.into_iter();
                 Ok(step
                     .map(|(id, record)| (id, record.map(to_json).map_err(|e| e.to_string())))
                     .collect())
             }
             Source::Daemon(daemon) => daemon.step(from),
+        }
+    }
+
+    /// The same, or none while the daemon is away, as in a restart.
+    pub fn step_if_there(&self, from: u64) -> Result<Option<Vec<Item>>, CliError> {
+        match self.step(from) {
+            Err(CliError::Io { source, .. }) if is_away(&source) => Ok(None),
+            other => other.map(Some),
         }
     }
 
@@ -90,7 +101,7 @@ impl Source {
     ) -> Result<(Vec<Value>, Option<u64>), CliError> {
         match self {
             Source::Store(store) => {
-                let page = store.reader.query(&Query { limit, after, ..Query::default() })?;
+                let page = store.query(&Query { limit, after, ..Query::default() })?;
                 Ok((page.records.into_iter().map(to_json).collect(), page.next))
             }
             Source::Daemon(daemon) => daemon.page(limit, after),
@@ -104,29 +115,37 @@ fn to_json(record: prediction_log::LogRecord) -> Value {
     serde_json::from_str(&text).expect("what was JSON a moment ago still is")
 }
 
-/// The report on the store in `dir`, from its daemon where one runs.
-pub fn verify(dir: &Path) -> Result<VerifyReport, CliError> {
-    match prediction_log::verify(dir) {
-        Err(LogError::Locked { .. }) => {
-            Daemon::of(dir)?.ask(&Method::GET, "/verify", VERIFY_TIMEOUT)
-        }
+/// The report on the store in `dir`, from its daemon where one answers.
+pub fn verify(dir: &Path, witness: Option<&Witness>) -> Result<VerifyReport, CliError> {
+    let asked = witness.map_or_else(String::new, |witness| {
+        let Witness { id, head } = witness;
+        format!("?witness={id}:{head}")
+    });
+    let path = format!("/verify{asked}");
+    if let Some(daemon) = Daemon::that_answers(dir)? {
+        return daemon.ask(&Method::GET, &path, VERIFY_TIMEOUT);
+    }
+    match prediction_log::verify_stopped(dir, witness) {
+        Err(LogError::Locked { .. }) => Daemon::of(dir)?.ask(&Method::GET, &path, VERIFY_TIMEOUT),
         other => Ok(other?),
     }
 }
 
 /// What these limits would take from the log in `dir`, from its daemon where one runs. None where there is
-/// no log, or it is another user's.
-pub fn removal(dir: &Path, limits: Retention) -> Option<Removal> {
-    let metadata = std::fs::metadata(dir).ok()?;
-    let Retention { max_records, max_bytes, max_age } = limits;
+/// no log, or it can't be read.
+pub fn removal(dir: &Path, retention: &Retention) -> Option<Removal> {
+    let Limits { max_records, max_bytes, max_age } = retention.own;
+    let (reported_records, reported_bytes) =
+        (retention.reported.max_records, retention.reported.max_bytes);
     let age = max_age.map_or_else(String::new, |age| format!("&max_age_secs={}", age.as_secs()));
-    let path = format!("/removal?max_records={max_records}&max_bytes={max_bytes}{age}");
+    let path = format!(
+        "/removal?max_records={max_records}&max_bytes={max_bytes}{age}\
+         &reported_max_records={reported_records}&reported_max_bytes={reported_bytes}"
+    );
     if let Ok(removal) = Daemon::of(dir).and_then(|daemon| daemon.get(&path)) {
         return Some(removal);
     }
-    // Opening a store may make files in it, and they must stay the daemon's.
-    let is_ours = metadata.uid() == os::effective_user();
-    is_ours.then(|| Store::open(dir).ok()?.removal(limits).ok()).flatten()
+    StoppedLog::open(dir).ok()?.removal(*retention).ok()
 }
 
 /// Has the daemon of the log in `dir` read its configuration again. Returns what it says of it.
@@ -134,6 +153,16 @@ pub fn reload(dir: &Path, query: &str) -> Result<Vec<String>, CliError> {
     let Told { lines } =
         Daemon::of(dir)?.ask(&Method::POST, &format!("/reload{query}"), ANSWER_TIMEOUT)?;
     Ok(lines)
+}
+
+/// Whether waiting for the daemon may help; another user's socket stays what it is.
+fn is_away(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::PermissionDenied
+}
+
+/// Whether an error of connecting says that no daemon has the socket.
+fn nobody_is_there(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 /// A running daemon, over its control socket.
@@ -168,7 +197,19 @@ struct Page {
 }
 
 impl Daemon {
+    /// The daemon of the log in `dir`; none where nobody takes a call.
+    fn that_answers(dir: &Path) -> Result<Option<Daemon>, CliError> {
+        let Ok(daemon) = Daemon::of(dir) else { return Ok(None) };
+        match daemon.runtime.block_on(daemon.connect()) {
+            Ok(_) => Ok(Some(daemon)),
+            Err(error) if nobody_is_there(&error) => Ok(None),
+            Err(error) => Err(daemon.cannot_ask(error)),
+        }
+    }
+
     fn of(dir: &Path) -> Result<Daemon, CliError> {
+        // The socket lies beside the directory itself, by whatever name that was given.
+        let dir = &std::fs::canonicalize(dir).map_err(CliError::io("cannot find the daemon"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(CliError::io("cannot start a runtime"))?;
         let metadata = std::fs::metadata(dir).map_err(CliError::io("cannot find the daemon"))?;
@@ -205,7 +246,6 @@ impl Daemon {
         path: &str,
         longest: Duration,
     ) -> Result<T, CliError> {
-        let asking = || format!("cannot ask the daemon at {}", self.socket.display());
         let fetched = self.runtime.block_on(async {
             let fetched = tokio::time::timeout(longest, self.fetch(method, path)).await;
             fetched.unwrap_or_else(|_| {
@@ -213,26 +253,37 @@ impl Daemon {
                 Err(io::Error::new(io::ErrorKind::TimedOut, text))
             })
         });
-        let (status, body) = fetched.map_err(CliError::io(asking()))?;
+        let (status, body) = fetched.map_err(|error| self.cannot_ask(error))?;
         if status != StatusCode::OK {
             let text = String::from_utf8_lossy(&body).into_owned();
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                let text = format!("it answers {status}: {text}");
+                return Err(self.cannot_ask(io::Error::new(io::ErrorKind::WouldBlock, text)));
+            }
             return Err(CliError::Unsound(format!("the daemon answers {status}: {text}")));
         }
-        serde_json::from_slice(&body)
-            .map_err(|error| CliError::io(asking())(io::Error::other(error)))
+        serde_json::from_slice(&body).map_err(|error| self.cannot_ask(io::Error::other(error)))
     }
 
-    async fn fetch(&self, method: &Method, path: &str) -> io::Result<(StatusCode, Bytes)> {
+    fn cannot_ask(&self, error: io::Error) -> CliError {
+        CliError::io(format!("cannot ask the daemon at {}", self.socket.display()))(error)
+    }
+
+    async fn connect(&self) -> io::Result<tokio::net::UnixStream> {
         let near = NearPath::of(&self.socket)?;
         let stream = tokio::net::UnixStream::connect(near.path()).await?;
         // Whoever else may have put a socket there is not believed.
         let peer = stream.peer_cred()?.uid();
         if peer != 0 && peer != self.owner && peer != os::effective_user() {
             let owner = self.owner;
-            return Err(io::Error::other(format!(
-                "user {peer} answers there, not {owner} or root"
-            )));
+            let text = format!("user {peer} answers there, not {owner} or root");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
+        Ok(stream)
+    }
+
+    async fn fetch(&self, method: &Method, path: &str) -> io::Result<(StatusCode, Bytes)> {
+        let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;

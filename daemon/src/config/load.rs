@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use picket_classifier::{ModelSource, stated_name};
-use picket_records::Retention;
+use picket_records::{Limits, Retention};
 
 use super::error::ConfigError;
 use super::file;
@@ -65,6 +66,35 @@ impl Config {
         Ok((config, former))
     }
 
+    /// Of each limit keeps the one of the two that takes less from the log.
+    pub fn widen(&mut self, other: &Config) {
+        let theirs = other.retention().reported;
+        self.log.max_records = self.log.max_records.max(other.log.max_records);
+        self.log.max_bytes = self.log.max_bytes.max(other.log.max_bytes);
+        let ages = self.log.max_age.zip(other.log.max_age);
+        self.log.max_age = ages.map(|(age, other)| if age > other { age } else { other });
+        let reported = self.retention().reported;
+        if theirs.max_records > reported.max_records {
+            self.reported.max_records = Some(theirs.max_records);
+        }
+        if theirs.max_bytes > reported.max_bytes {
+            self.reported.max_bytes = Some(ByteSize(theirs.max_bytes));
+        }
+    }
+
+    /// How much the log keeps of what this box has seen, and of what others have reported.
+    pub fn retention(&self) -> Retention {
+        let LogConfig { max_records, max_bytes, max_age, .. } = self.log;
+        let (max_bytes, max_age) = (max_bytes.as_u64(), max_age.map(|age| age.0));
+        let own = Limits { max_records, max_bytes, max_age };
+        let reported = Limits {
+            max_records: self.reported.max_records.unwrap_or(max_records),
+            max_bytes: self.reported.max_bytes.map_or(max_bytes, |bytes| bytes.as_u64()),
+            max_age,
+        };
+        Retention { own, reported }
+    }
+
     /// Where the prediction log lives.
     pub fn log_dir(&self) -> PathBuf {
         self.state_dir.join("log")
@@ -112,24 +142,6 @@ impl ApiConfig {
 impl ModelConfig {
     pub fn source(&self) -> ModelSource {
         self.path.clone().map_or(ModelSource::Embedded, ModelSource::File)
-    }
-}
-
-impl LogConfig {
-    /// Of each limit keeps the one of the two that takes less from the log.
-    pub fn widen(&mut self, other: &LogConfig) {
-        self.max_records = self.max_records.max(other.max_records);
-        self.max_bytes = self.max_bytes.max(other.max_bytes);
-        let ages = self.max_age.zip(other.max_age);
-        self.max_age = ages.map(|(age, other)| if age > other { age } else { other });
-    }
-
-    pub fn retention(&self) -> Retention {
-        Retention {
-            max_records: self.max_records,
-            max_bytes: self.max_bytes.as_u64(),
-            max_age: self.max_age.map(|age| age.0),
-        }
     }
 }
 

@@ -25,6 +25,7 @@ settings! {
     probe: ProbeSettings ProbeConfig,
     model: ModelSettings ModelConfig,
     log: LogSettings LogConfig,
+    reported: ReportedSettings ReportedConfig,
     verdict: VerdictSettings VerdictConfig,
     health: HealthSettings HealthConfig,
     memory: MemorySettings MemoryConfig,
@@ -166,8 +167,30 @@ settings! {
     max_records: u64 = 200000 { limit: Between("1", "5000000"), live: true },
     /// Size of the log on disk.
     max_bytes: ByteSize = "100MB" { limit: AtLeast("1MB"), live: true },
-    /// Age at which records go.
+    /// Age at which records go, once the clock is synchronised.
     max_age: Option<Span> { example: "30d", live: true },
+    /// Whether a log that is removed or replaced while the daemon runs is made anew.
+    recreate: bool = false {},
+}
+
+// What others report never takes the room of what this box has seen.
+["reported"] ReportedSettings ReportedConfig {} {
+    /// Records kept of those that others report.
+    max_records: Option<u64> {
+        unset: "log.max_records",
+        example: "200000",
+        limit: Between("1", "5000000"),
+        live: true
+    },
+    /// Their size on disk.
+    max_bytes: Option<ByteSize> {
+        unset: "log.max_bytes",
+        example: "100MB",
+        limit: AtLeast("1MB"),
+        live: true
+    },
+    /// Records per second of one sender.
+    max_rate: Option<u64> { example: "1000", limit: AtLeast("1"), unset: "any" },
 }
 
 ["verdict"] VerdictSettings VerdictConfig {} {

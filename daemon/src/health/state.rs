@@ -3,7 +3,7 @@
 
 use std::cell::LazyCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::heartbeat::Heartbeat;
@@ -24,7 +24,7 @@ pub struct Health {
     heartbeats: Mutex<Vec<Arc<Heartbeat>>>,
     model_loaded: AtomicBool,
     serving: AtomicBool,
-    draining: AtomicBool,
+    draining_since: OnceLock<Instant>,
     log: Mutex<LogState>,
     /// What recovery of the log had to do since the start.
     log_history: Mutex<Vec<String>>,
@@ -44,7 +44,7 @@ impl Health {
             heartbeats: Mutex::default(),
             model_loaded: AtomicBool::new(false),
             serving: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
+            draining_since: OnceLock::new(),
             log: Mutex::new(LogState::Opening),
             log_history: Mutex::default(),
             registry: Mutex::new(None),
@@ -77,11 +77,16 @@ impl Health {
     }
 
     pub fn draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining_since.get_or_init(Instant::now);
     }
 
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining_since.get().is_some()
+    }
+
+    /// For how long the daemon has been shutting down.
+    pub fn drained_for(&self) -> Duration {
+        self.draining_since.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 
     pub fn set_log(&self, state: LogState) {

@@ -225,7 +225,9 @@ mod tests {
         let config = WriterConfig {
             dir: dir.path().join("log"),
             commit_interval: Duration::from_millis(1),
-            retention: Retention { max_records: 10, max_bytes: 1 << 20, max_age: None },
+            retention: Retention::NONE,
+            recreate: false,
+            drain_timeout: Duration::from_secs(1),
             budget: Budget::new(1 << 20),
         };
         let log_metrics = Arc::new(LogMetrics::new(&registry));

@@ -17,10 +17,9 @@ pub fn what_starts(config: &Config) {
 
 /// Says that the limits are about to take much of the log: it may not be meant.
 pub fn removal(config: &Config, live: &LiveSettings) {
-    let limits = config.log.retention();
-    let removal = live.reader.removal(limits, live.metrics.budgeted_bytes());
+    let removal = live.reader.removal(&config.retention());
     if let Some(removal) = removal.ok().filter(|removal| removal.is_large()) {
-        tracing::warn!("the limits of [log] {removal}, as new ones come");
+        tracing::warn!("the limits of [log] and [reported] {removal}, as new ones come");
     }
 }
 

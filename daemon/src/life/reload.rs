@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::config::{Config, SETTINGS};
 use crate::http::api::Lowering;
 use crate::inference::Rules;
-use crate::recording::{Durability, LogMetrics, LogWriter};
+use crate::recording::{Durability, LogWriter};
 use picket_base::Live;
 use picket_records::{LogReader, Removal};
 
@@ -21,7 +21,6 @@ pub struct LiveSettings {
     pub reported_durability: Arc<Live<Durability>>,
     pub writer: LogWriter,
     pub reader: LogReader,
-    pub metrics: Arc<LogMetrics>,
 }
 
 /// What a reload led to.
@@ -45,7 +44,7 @@ impl LiveSettings {
         let mut told = Vec::new();
         if let (Lowering::Waits, Some(why)) = (lowering, self.loss(running, &wanted)) {
             let asked = wanted.clone();
-            wanted.log.widen(&running.log);
+            wanted.widen(running);
             let waiting: Vec<String> =
                 changes(&wanted, &asked).iter().map(ToString::to_string).collect();
             let waiting = waiting.join(", ");
@@ -66,7 +65,7 @@ impl LiveSettings {
         self.rules.set(rules);
         self.predict_durability.set(config.log.predict_durability);
         self.reported_durability.set(config.log.reported_durability);
-        self.writer.tune(config.log.commit_interval.0, config.log.retention());
+        self.writer.tune(config.log.commit_interval.0, config.retention());
         let taken: Vec<String> = live.iter().map(ToString::to_string).collect();
         tracing::info!(changed = taken.join(", "), "configuration reloaded");
         told.extend(taken);
@@ -75,13 +74,12 @@ impl LiveSettings {
 
     /// What lowered limits would take from the log, if that is more than a tenth of it, or can't be told.
     fn loss(&self, running: &Config, wanted: &Config) -> Option<String> {
-        let (now, asked) = (running.log.retention(), wanted.log.retention());
+        let (now, asked) = (running.retention(), wanted.retention());
         if asked.wider(now) == asked {
             return None;
         }
-        let bytes = self.metrics.budgeted_bytes();
-        let removal = |limits| self.reader.removal(limits, bytes);
-        match removal(asked).and_then(|asked| Ok((asked, removal(now)?))) {
+        let removal = |limits| self.reader.removal(limits);
+        match removal(&asked).and_then(|asked| Ok((asked, removal(&now)?))) {
             Ok((asked, now)) => {
                 // What the running limits take anyway is not lost to the new ones.
                 let lost = Removal { records: asked.records.saturating_sub(now.records), ..asked };

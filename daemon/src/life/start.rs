@@ -35,7 +35,9 @@ use crate::metrics::{Registry, register_process};
 use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
 use crate::queue::{Limits, QUEUE_WAIT_MAX};
-use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
+use crate::recording::{
+    LogMetrics, LogWriter, Rates, WriterConfig, open_log, watch_standing, watch_wear,
+};
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
 use picket_base::budget::{Budget, Class};
@@ -128,11 +130,12 @@ pub fn start(
     let log = LogSetup {
         writer,
         reader,
-        dir: config.log_dir(),
         durability: live.reported_durability.clone(),
         boot_id,
         bodies: bodies.clone(),
+        device_id: config.device_id.clone(),
         batch_max: config.api.batch_max,
+        rates: Arc::new(Rates::new(config.reported.max_rate)),
         health: health.clone(),
         threads,
     };
@@ -272,10 +275,13 @@ impl Start<'_> {
         let config = WriterConfig {
             dir: self.config.log_dir(),
             commit_interval: self.config.log.commit_interval.0,
-            retention: self.config.log.retention(),
+            retention: self.config.retention(),
+            recreate: self.config.log.recreate,
+            drain_timeout: self.config.api.drain_timeout.0,
             budget: budget.clone(),
         };
         let metrics = self.admin.log.clone();
+        watch_standing(&self.admin.registry, reader.clone());
         let (writer, owner) = open_log(config, self.health.clone(), metrics, reader.clone())?;
         let heartbeat = self.health.heartbeat("log-writer", self.deadlines.log);
         let closed = writer.clone();
@@ -337,7 +343,6 @@ impl Start<'_> {
             reported_durability: Live::new(log.reported_durability),
             writer: writer.clone(),
             reader: reader.clone(),
-            metrics: self.admin.log.clone(),
         }
     }
 
@@ -463,7 +468,6 @@ fn reload(beginning: &Beginning<'_>, live: &LiveSettings) -> ReloadApi {
     ReloadApi {
         wish: Box::new(move |wish| requests.try_send(Request::Reload(Some(wish))).is_ok()),
         reader: live.reader.clone(),
-        metrics: live.metrics.clone(),
     }
 }
 

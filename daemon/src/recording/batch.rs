@@ -359,7 +359,7 @@ fn text(field: &str, text: String, bytes_max: usize) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use picket_base::budget::{Budget, Class};
-    use picket_records::{Climb, LogReader, PredictionLog, Query, Retention};
+    use picket_records::{Group, LogReader, PredictionLog, Query, Retention, Stream};
     use serde_json::{Value, json};
 
     use super::*;
@@ -546,14 +546,13 @@ mod tests {
         let entries = parse_value(&batch(vec![largest; 3])).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (dir, reader) = (dir.path().join("log"), LogReader::new());
-        let keep = Retention { max_records: 10, max_bytes: 100 << 20, max_age: None };
-        let mut log = PredictionLog::open(&dir, keep, &reader, Climb::Derived).unwrap();
-        log.append(&[&entries]).unwrap();
-        log.commit().unwrap();
+        let mut log = PredictionLog::open(&dir, Retention::NONE, &reader, None).unwrap();
+        let group = Group { stream: Stream::Reported, entries: &entries, name: None };
+        log.commit(&[group]).unwrap();
         let kept = reader.query(&Query { limit: 10, ..Query::default() }).unwrap().records;
         assert_eq!(kept.len(), 3);
         assert_eq!(kept[0].entry, entries[2]);
-        assert!(reader.verify(&dir).unwrap().is_sound());
+        assert!(reader.verify(None, || true).unwrap().is_sound());
     }
 
     #[test]

@@ -354,6 +354,11 @@ fn held_bytes(entries: &[Entry]) -> usize {
 }
 
 impl Backlog {
+    /// Forgets a bundle that can't be stored; whoever sent it again meanwhile gets no promise.
+    pub fn refused(&mut self, bundle: &Bundle) {
+        bundle.key.and_then(|key| self.pending.remove(&key));
+    }
+
     /// Notes that a bundle is on the medium, and tells those who sent it again meanwhile.
     pub fn stored(&mut self, bundle: &Bundle) {
         let Some((key, pending)) =

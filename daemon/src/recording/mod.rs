@@ -7,6 +7,7 @@ mod durability;
 mod handle;
 mod metrics;
 mod owner;
+mod rate;
 mod resent;
 mod wear;
 mod weight;
@@ -14,7 +15,8 @@ mod wire;
 
 pub use durability::{Durability, Promise};
 pub use handle::{Appended, LogWriter, Source, Unlogged};
-pub use metrics::LogMetrics;
+pub use metrics::{LogMetrics, watch_standing};
 pub use owner::{Owner, WriterConfig, open_log};
+pub use rate::{Rates, TooFast};
 pub use resent::BatchKey;
 pub use wear::watch_wear;

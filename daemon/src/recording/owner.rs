@@ -2,7 +2,8 @@
 //! tries again after an error. It knows nothing of who hands records over.
 //!
 //! The queue survives the store: after a write error the owner drops the log, opens it again and
-//! writes what was not acknowledged under the numbers that were already given.
+//! writes what was not acknowledged under the numbers that were already given. A log that is not there any
+//! more is made anew only where that was asked for.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -17,24 +18,32 @@ use crate::health::{Health, Heartbeat, LogState, Work};
 use crate::metrics::gauge_value;
 use crate::os::SmallPieces;
 use picket_records::{
-    Climb, Group, LogError, LogReader, PredictionLog, Retention, StoreFault, Suspicion,
+    Body, Entry, Group, LogError, LogReader, PredictionLog, Retention, StoreFault, Stream,
+    Suspicion,
 };
 
 /// The pause between two attempts to write or open a log whose disk is full or failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After so many failed attempts to read a store from a disk that can be written to, the store is set
-/// aside: a bad sector does not heal.
-const UNREADABLE_ATTEMPTS_MAX: u32 = 30;
+/// A log that nothing is written to is looked at this often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The owner beats at least this often while it waits.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// At its end the log waits for its view so long at most, and leaves so much of the drain's time to the rest.
+const VIEW_TIME_MAX: Duration = Duration::from_secs(3);
+const DRAIN_REST: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
     pub dir: PathBuf,
     pub commit_interval: Duration,
     pub retention: Retention,
+    /// Whether a log that is gone while the daemon runs is made anew.
+    pub recreate: bool,
+    /// How long the daemon may take to end.
+    pub drain_timeout: Duration,
     /// What the records that wait are taken from.
     pub budget: Budget,
 }
@@ -51,7 +60,7 @@ pub fn open_log(
     reader: LogReader,
 ) -> Result<(LogWriter, Owner), LogError> {
     metrics.show_retention(config.retention);
-    let opened = PredictionLog::open(&config.dir, config.retention, &reader, Climb::Quarantine);
+    let opened = PredictionLog::open(&config.dir, config.retention, &reader, None);
     let writer = LogWriter::new(metrics, config.budget.clone(), reader.clone());
     let suspicion = Suspicion::of(&config.dir);
     let mut owner = Owner {
@@ -63,7 +72,7 @@ pub fn open_log(
         unacknowledged: VecDeque::new(),
         suspicion,
         was_read_only: false,
-        unreadable_attempts: 0,
+        store: None,
         commit_took: Duration::ZERO,
         pieces: SmallPieces::default(),
     };
@@ -87,7 +96,8 @@ pub struct Owner {
     suspicion: Suspicion,
     /// Whether the disk was read-only when the log was last tried.
     was_read_only: bool,
-    unreadable_attempts: u32,
+    /// The log that was open: no other takes its place unless that was asked for.
+    store: Option<u64>,
     /// How long the last commit took: a relaxed one starts that much before it is due.
     commit_took: Duration,
     /// What the heap holds of records that are committed.
@@ -98,7 +108,8 @@ pub struct Owner {
 enum Next {
     Commit,
     Idle,
-    Tuned,
+    /// Look at the disk again, or at what was tuned.
+    Look,
     End,
 }
 
@@ -117,7 +128,7 @@ impl Owner {
                 continue;
             };
             // Asked before a record is taken in hand, so that a full disk costs none.
-            let room = log.check_room();
+            let room = log.check();
             self.shared.metrics.disk_free_bytes.set(gauge_value(log.free_bytes()));
             // A disk that does not answer will say so to the write itself.
             self.shared.lock().disk_free = match log.free_bytes() {
@@ -126,7 +137,7 @@ impl Owner {
             };
             if let Err(no_room) = room {
                 // A read-only disk is let go of, so that it can be unmounted and repaired.
-                if no_room.fault() == StoreFault::ReadOnly {
+                if no_room.fault() != StoreFault::Full {
                     self.failed(&no_room);
                     continue;
                 }
@@ -143,8 +154,8 @@ impl Owner {
                     heartbeat.busy(Work::Commit);
                     self.commit_group(heartbeat)
                 }
-                Next::Tuned => Ok(()),
-                Next::Idle => self.log.as_mut().map_or(Ok(()), PredictionLog::idle),
+                Next::Look => Ok(()),
+                Next::Idle => self.idle(),
             };
             if let Err(error) = done {
                 self.failed(&error);
@@ -152,6 +163,11 @@ impl Owner {
         }
         // Closing the store may take a while, and nobody is to mistake that for a hang.
         heartbeat.retire();
+        let drain_left = self.config.drain_timeout.saturating_sub(self.health.drained_for());
+        let view_time = drain_left.saturating_sub(DRAIN_REST).min(VIEW_TIME_MAX);
+        if let Some(Err(error)) = self.log.take().map(|log| log.close(view_time)) {
+            tracing::error!(error = picket_base::chain(&error), "log could not be closed properly");
+        }
     }
 
     fn take_tuning(&mut self) {
@@ -166,13 +182,14 @@ impl Owner {
 
     /// Waits until a group is due and takes it, or until the log has something to do by itself.
     fn next(&mut self, heartbeat: &Heartbeat) -> Next {
-        let idle_work_due = self.log.as_ref().and_then(PredictionLog::idle_work_due);
-        let idle_deadline = idle_work_due.map(|left| Instant::now() + left);
+        let now = Instant::now();
+        let idle_deadline = self.log.as_ref().map(|log| now + log.idle_work_due());
+        let look_deadline = now + LOOK_INTERVAL;
         let mut backlog = self.shared.lock();
         loop {
             heartbeat.beat();
-            if backlog.tuning.is_some() {
-                return Next::Tuned;
+            if backlog.tuning.is_some() || Instant::now() >= look_deadline {
+                return Next::Look;
             }
             let mut wait = match backlog.bundles.front() {
                 None if backlog.closing && self.unacknowledged.is_empty() => return Next::End,
@@ -214,29 +231,59 @@ impl Owner {
         Next::Commit
     }
 
+    fn idle(&mut self) -> Result<(), LogError> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        let before = log.repaired();
+        log.idle()?;
+        let repaired = log.repaired() - before;
+        if repaired > 0 {
+            self.shared.metrics.repaired(repaired);
+            self.health.note_recovery([format!("wrote {repaired} damaged records anew")]);
+        }
+        self.shared.metrics.show_size(log);
+        Ok(())
+    }
+
     fn commit_group(&mut self, heartbeat: &Heartbeat) -> Result<(), LogError> {
         let Some(log) = &mut self.log else { return Err(LogError::Closed) };
         let started = Instant::now();
         // After a reopen, what had reached the medium before the error is there already.
         let stored = log.next_id();
-        let groups: Vec<Group> = self
-            .unacknowledged
-            .iter()
-            .filter(|bundle| bundle.first_id >= stored)
-            .map(|bundle| Group { entries: &bundle.entries, name: bundle.name() })
-            .collect();
-        log.append_named(&groups, &mut || heartbeat.busy(Work::Commit))?;
-        heartbeat.busy(Work::Commit);
-        log.commit()?;
+        let waiting = self.unacknowledged.iter().filter(|bundle| bundle.first_id >= stored);
+        let groups = waiting.map(|bundle| Group {
+            stream: stream_of(&bundle.entries),
+            entries: &bundle.entries,
+            name: bundle.name(),
+        });
+        let groups: Vec<Group> = groups.collect();
+        let refused = log.commit_in_steps(&groups, &mut || heartbeat.busy(Work::Commit))?;
         let mut backlog = self.shared.lock();
         backlog.records -= records_of(&self.unacknowledged);
-        self.unacknowledged.iter().for_each(|bundle| backlog.stored(bundle));
+        for bundle in &self.unacknowledged {
+            if refused.contains(&bundle.first_id) {
+                backlog.refused(bundle);
+            } else {
+                backlog.stored(bundle);
+            }
+        }
         drop(backlog);
         self.commit_took = started.elapsed();
         self.shared.metrics.commit.observe(self.commit_took.as_secs_f64());
         self.shared.metrics.show_size(log);
+        self.drop_refused(&refused);
         self.acknowledge();
         Ok(())
+    }
+
+    /// Takes their promises from bundles that can't be stored, and counts them: they are not tried again.
+    fn drop_refused(&mut self, refused: &[u64]) {
+        let bundles = self.unacknowledged.iter_mut();
+        for bundle in bundles.filter(|bundle| refused.contains(&bundle.first_id)) {
+            bundle.committed = None;
+            let records = bundle.entries.len() as u64;
+            self.shared.metrics.errors.inc_by(records);
+            tracing::error!(first = bundle.first_id, records, "records can't be stored, dropped");
+        }
     }
 
     /// Tells who waits for the medium, and gives back the records' memory: to the kernel, then to the
@@ -260,20 +307,34 @@ impl Owner {
             // Somebody mounted it writable again.
             self.suspicion.clear();
         }
-        self.unreadable_attempts = 0;
-        let mut backlog = self.shared.lock();
+        let backlog = self.shared.lock();
         let waiting = self.unacknowledged.front().or(backlog.bundles.front());
-        log.resume_at(waiting.map_or(backlog.next_id, |bundle| bundle.first_id));
+        let next = waiting.map_or(backlog.next_id, |bundle| bundle.first_id);
+        drop(backlog);
+        // Nobody gives numbers meanwhile: no records are taken before `accept`.
+        if let Err(error) = log.resume_at(next) {
+            return self.failed(&error);
+        }
+        let mut backlog = self.shared.lock();
         backlog.next_id = backlog.next_id.max(log.next_id());
         drop(backlog);
-        let (records, bytes) = log.size();
-        tracing::info!(dir = %self.config.dir.display(), records, bytes, "log open");
+        let opened_before = self.store.replace(log.store());
+        let [(own, own_bytes), (reported, reported_bytes)] =
+            [Stream::Own, Stream::Reported].map(|stream| log.size(stream));
+        tracing::info!(
+            dir = %self.config.dir.display(), own, own_bytes, reported, reported_bytes, "log open"
+        );
         let metrics = &self.shared.metrics;
-        for step in log.steps() {
-            metrics.recovered(step);
+        for found in log.found() {
+            // Only the first start may find none without anybody having to look.
+            if found.is_ordinary() && (opened_before.is_none() || opened_before == self.store) {
+                tracing::info!("{found}");
+            } else {
+                tracing::warn!("{found}");
+                self.health.note_recovery([found.to_string()]);
+            }
         }
-        self.health.note_recovery(log.steps().iter().map(ToString::to_string));
-        metrics.show_size(&log);
+        metrics.show_opened(&log);
         self.log = Some(log);
         self.accept();
     }
@@ -315,18 +376,13 @@ impl Owner {
     }
 
     fn reopen(&mut self) {
-        let WriterConfig { dir, retention, .. } = &self.config;
-        let climb = if self.unreadable_attempts < UNREADABLE_ATTEMPTS_MAX {
-            Climb::Quarantine
-        } else {
-            Climb::Unreadable
-        };
-        match PredictionLog::open(dir, *retention, &self.reader, climb) {
+        let WriterConfig { dir, retention, recreate, .. } = &self.config;
+        let expected = self.store.filter(|_| !recreate);
+        match PredictionLog::open(dir, *retention, &self.reader, expected) {
             Ok(log) => self.opened(log),
             Err(error) => {
                 let why = picket_base::chain(&error);
                 if error.fault() == StoreFault::Disk {
-                    self.unreadable_attempts += 1;
                     self.suspicion.raise(&why);
                 }
                 self.was_read_only |= error.fault() == StoreFault::ReadOnly;
@@ -393,4 +449,12 @@ impl Owner {
 
 fn records_of(bundles: &VecDeque<Bundle>) -> usize {
     bundles.iter().map(|bundle| bundle.entries.len()).sum()
+}
+
+/// Records of a bundle are all this box's own, or all of them others'.
+fn stream_of(entries: &[Entry]) -> Stream {
+    match entries.first().map(|entry| &entry.body) {
+        Some(Body::Reported(_)) => Stream::Reported,
+        Some(Body::Predicted(_)) | None => Stream::Own,
+    }
 }

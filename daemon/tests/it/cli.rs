@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use picket_picture::{Colour, Element, JsonRange, Layout, MediaType, Picture, Spec};
 use serde_json::{Value, json};
 
-use crate::support::{cat_png, fixture, picket, run, start, start_with, stderr, stdout};
+use crate::support::{Launch, cat_png, fixture, picket, run, start, start_with, stderr, stdout};
 
 fn json_lines(output: &Output) -> Vec<Value> {
     stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -457,10 +457,79 @@ fn tail_follows_a_running_daemon_and_nothing_else() {
         assert_eq!(daemon.predict("image/png", &cat_png()).status, 200);
         assert_eq!(next_id(), id);
     }
+    // It waits while the daemon is away, and goes on with what is new.
+    assert!(daemon.stop().success());
+    let daemon = Launch::on(state.path()).start();
+    for id in 5..8 {
+        assert_eq!(daemon.post("/predict?durable=true", None, &cat_png()).status, 200);
+        assert_eq!(next_id(), id);
+    }
     tail.kill().unwrap();
     tail.wait().unwrap();
     assert!(daemon.stop().success());
     let output = log("tail", state.path(), &["-f"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("no daemon runs on this store"), "{}", stderr(&output));
+}
+
+#[test]
+fn tail_of_no_lines_follows_only_what_is_new() {
+    let (state, daemon) = start();
+    assert_eq!(daemon.post("/predict?durable=true", None, &cat_png()).status, 200);
+    let mut tail = picket()
+        .args(["log", "tail", "-n", "0", "--follow", "--format", "jsonl", "--store"])
+        .arg(state.path().join("log"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(tail.stdout.take().unwrap()));
+    // It may take a while to have asked where the log stands: until then nothing is new for it.
+    let seen = std::thread::spawn(move || lines.next().unwrap().unwrap());
+    let mut id = 1;
+    while !seen.is_finished() {
+        assert_eq!(daemon.post("/predict?durable=true", None, &cat_png()).status, 200);
+        id += 1;
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let first: Value = serde_json::from_str(&seen.join().unwrap()).unwrap();
+    assert!((2..=id).contains(&first["id"].as_u64().unwrap()), "{first}");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+#[test]
+fn a_log_is_copied_beside_its_daemon_and_proven_by_a_witness() {
+    let (state, daemon) = start();
+    for _ in 0..3 {
+        assert_eq!(daemon.post("/predict?durable=true", None, &cat_png()).status, 200);
+    }
+    let stats = daemon.get("/stats").json();
+    let witness = format!("3:{}", stats["head"].as_str().unwrap());
+    let copy = state.path().join("copy").join("log");
+    std::fs::create_dir(copy.parent().unwrap()).unwrap();
+    let output = log("backup", state.path(), &[copy.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("records 1 to 3 are copied"), "{}", stdout(&output));
+    let again = log("backup", state.path(), &[copy.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(74));
+    assert!(stderr(&again).contains("not empty"), "{}", stderr(&again));
+    assert_eq!(daemon.post("/predict?durable=true", None, &cat_png()).status, 200);
+
+    let witnessed = |dir: &Path, witness: &str| {
+        let output = log("verify", dir, &["--json", "--witness", witness]);
+        (output.status.code(), json_lines(&output)[0]["witness"].clone())
+    };
+    let copied = copy.parent().unwrap();
+    let later = format!("4:{}", daemon.get("/stats").json()["head"].as_str().unwrap());
+    assert_eq!(witnessed(state.path(), &witness), (Some(0), json!("holds")));
+    assert_eq!(witnessed(state.path(), &later), (Some(0), json!("holds")));
+    assert_eq!(witnessed(state.path(), "2:00aa"), (Some(1), json!("differs")));
+    assert!(daemon.stop().success());
+    assert_eq!(witnessed(state.path(), &later), (Some(0), json!("holds")));
+    assert_eq!(witnessed(copied, &witness), (Some(0), json!("holds")));
+    // The copy goes on from where it was made, so it differs from then on.
+    let daemon = Launch::on(copied).start();
+    assert_eq!(daemon.post("/predict?durable=true", None, &cat_png()).json()["id"], 4);
+    assert!(daemon.stop().success());
+    assert_eq!(witnessed(copied, &later), (Some(1), json!("differs")));
 }

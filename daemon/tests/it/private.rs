@@ -51,7 +51,7 @@ fn files_that_were_open_to_others_are_closed_and_told_of() {
     for (path, mode) in [
         (foreign.clone(), 0o644),
         (log.clone(), 0o755),
-        (log.join("db"), 0o666),
+        (log.join("witness"), 0o666),
         (state.path().into(), 0o755),
     ] {
         set_mode(&path, mode);

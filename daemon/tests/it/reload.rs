@@ -218,7 +218,10 @@ fn limits_that_would_take_more_than_a_tenth_of_the_log_wait_for_a_restart() {
     let (code, config, warned) = picket_with(&setting, &["config", "check"]);
     assert_eq!(code, 0, "{warned}");
     assert!(config.contains("max_records = 11"), "{config}");
-    assert!(warned.contains("the limits of [log] remove 89 of 100 records"), "{warned}");
+    assert!(
+        warned.contains("the limits of [log] and [reported] remove 89 of 100 records"),
+        "{warned}"
+    );
     let report = picket_with(&setting, &["doctor"]).1;
     assert!(report.contains("warn     log_limits"), "{report}");
 
@@ -232,7 +235,7 @@ fn limits_that_would_take_more_than_a_tenth_of_the_log_wait_for_a_restart() {
 
     setting.write("[log]\nmax_records = 11\n");
     let mut daemon = setting.launch().start();
-    daemon.wait_for_line("the limits of [log] remove");
+    daemon.wait_for_line("the limits of [log] and [reported] remove");
     assert_eq!(daemon.predict("application/octet-stream", &grey_pixels()).status, 200);
     daemon.wait_until("fewer records", |daemon| daemon.metric("picket_log_records") <= 11.0);
 }

@@ -42,6 +42,7 @@ fn a_store_of_format_2_is_served_on_verified_and_exported() {
 
     let (code, report) = verify(state.path());
     assert_eq!((code, &report["count"]), (0, &46.into()), "{report}");
+    assert!(state.path().join("log/before-0.2/db").exists());
     let store = state.path().join("log");
     let export = |format| {
         let store = store.to_str().unwrap();
@@ -98,10 +99,7 @@ fn a_store_of_a_newer_version_is_refused_unharmed() {
         let output = run(command);
         assert_eq!(output.status.code(), Some(74), "{command:?}: {}", stderr(&output));
         let error = stderr(&output);
-        assert!(
-            error.contains("was written by a newer picket: its records have format 15"),
-            "{error}"
-        );
+        assert!(error.contains("was written by a newer picket: it has format 15"), "{error}");
         assert_eq!(stdout(&output), "");
         assert!(files(&store) == before, "{command:?}");
     }

@@ -64,27 +64,6 @@ pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// What a file system has left and lets us do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskSpace {
-    /// Bytes that an ordinary user may still write.
-    pub free_bytes: u64,
-    /// Whether the file system is mounted read-only.
-    pub read_only: bool,
-}
-
-/// Asks the file system of a directory for its room.
-///
-/// # Errors
-/// When the directory is gone or its disk does not answer.
-pub fn disk_space(dir: &Path) -> std::io::Result<DiskSpace> {
-    let stat = nix::sys::statvfs::statvfs(dir)?;
-    Ok(DiskSpace {
-        free_bytes: stat.blocks_available() as u64 * stat.fragment_size() as u64,
-        read_only: stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY),
-    })
-}
-
 /// Allocates the blocks of a file, so that they are there whatever fills the disk later.
 ///
 /// # Errors

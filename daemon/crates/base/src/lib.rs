@@ -7,12 +7,15 @@
 
 pub mod budget;
 pub mod clock;
+pub mod dir;
 pub mod disk;
 mod error;
 mod live;
 mod printable;
+pub mod priority;
 pub mod private;
 pub mod rfc3339;
+pub mod room;
 
 pub use error::chain;
 pub use live::Live;

@@ -26,7 +26,7 @@ const ONE: f32 = 65_536.0;
 
 /// postcard counts the variants; the packed form knows them by `Variant`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum StoredBody<'a> {
+pub(crate) enum StoredBody<'a> {
     #[serde(skip_serializing)]
     Predicted2(Predicted2<'a>),
     #[serde(skip_serializing)]
@@ -38,10 +38,10 @@ pub(super) enum StoredBody<'a> {
 }
 
 /// Variants of `StoredBody`.
-pub(super) const VARIANTS: u8 = 5;
+pub(crate) const VARIANTS: u8 = 5;
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Predicted2<'a> {
+pub(crate) struct Predicted2<'a> {
     class: u8,
     #[serde(borrow)]
     label: Cow<'a, str>,
@@ -53,7 +53,7 @@ pub(super) struct Predicted2<'a> {
 struct Probabilities2(Vec<f32>);
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Reported2 {
+pub(crate) struct Reported2 {
     image_id: String,
     timestamp: f64,
     inference_time_ms: f64,
@@ -71,7 +71,7 @@ struct Detection2 {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Numbered {
+pub(crate) struct Numbered {
     class: u16,
     classes: u16,
     /// Classes, and their probabilities in 1 / `ONE`.
@@ -79,7 +79,7 @@ pub(super) struct Numbered {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Labelled<'a> {
+pub(crate) struct Labelled<'a> {
     numbered: Numbered,
     /// Of the predicted class.
     #[serde(borrow)]
@@ -91,7 +91,7 @@ pub(super) struct Labelled<'a> {
 
 impl<'a> StoredBody<'a> {
     /// Gives the stored form of a body whose record has these labels in its origin.
-    pub(super) fn of(body: &'a Body, labels: &Labels) -> StoredBody<'a> {
+    pub(crate) fn of(body: &'a Body, labels: &Labels) -> StoredBody<'a> {
         match body {
             Body::Reported(reported) => StoredBody::Reported(Cow::Borrowed(reported)),
             Body::Predicted(predicted) => {
@@ -119,7 +119,7 @@ impl<'a> StoredBody<'a> {
     }
 
     /// Returns the body of a record of this origin.
-    pub(super) fn into_body(self, uncertain: bool, origin: &Origin) -> Body {
+    pub(crate) fn into_body(self, uncertain: bool, origin: &Origin) -> Body {
         match self {
             StoredBody::Predicted2(predicted) => predicted.into_body(uncertain),
             StoredBody::Reported2(reported) => Body::Reported(Box::new(reported.into())),

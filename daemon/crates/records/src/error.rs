@@ -4,7 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use super::format::VERSION;
+use super::format::Damage;
 use super::headroom::NoRoom;
 use picket_base::disk;
 
@@ -28,6 +28,12 @@ pub enum StoreFault {
 pub struct StoreError {
     pub fault: StoreFault,
     pub detail: String,
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> StoreError {
+        StoreError { fault: fault(&error), detail: error.to_string().replace('\n', " ") }
+    }
 }
 
 impl From<sled::Error> for StoreError {
@@ -63,11 +69,13 @@ pub enum LogError {
     Locked { path: PathBuf },
     /// Whatever this version did to it would harm it.
     #[error(
-        "log {} was written by a newer picket: its records have format {found}, this one knows up to {}",
-        path.display(),
-        VERSION
+        "log {} was written by a newer picket: it has format {found}, which this one does not know",
+        path.display()
     )]
     Newer { path: PathBuf, found: u8 },
+    /// What was promised is not in what the next start would open.
+    #[error("log {} was removed, renamed, replaced or mounted over", path.display())]
+    Gone { path: PathBuf },
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
     #[error("log {} cannot be opened: {error}", path.display())]
@@ -76,6 +84,8 @@ pub enum LogError {
     Write(StoreError),
     #[error("log read failed: {0}")]
     Read(StoreError),
+    #[error("record {id} can't be read: {damage}")]
+    Damaged { id: u64, damage: Damage },
     #[error("the log is closed while its disk recovers")]
     Closed,
 }
@@ -94,21 +104,23 @@ impl LogError {
     /// Returns whose fault it is.
     pub fn fault(&self) -> StoreFault {
         match self {
-            LogError::NoRoom(NoRoom::Full { .. }) => StoreFault::Full,
             LogError::NoRoom(NoRoom::ReadOnly) => StoreFault::ReadOnly,
+            LogError::NoRoom(_) => StoreFault::Full,
             LogError::Open { error, .. } | LogError::Write(error) | LogError::Read(error) => {
                 error.fault
             }
             LogError::Directory { source, .. } => fault(source),
-            LogError::Locked { .. } | LogError::Newer { .. } | LogError::Closed => {
-                StoreFault::Store
-            }
+            LogError::Locked { .. }
+            | LogError::Newer { .. }
+            | LogError::Gone { .. }
+            | LogError::Damaged { .. }
+            | LogError::Closed => StoreFault::Store,
         }
     }
 }
 
 /// Runs a store operation; sled panics on some damage where it should fail.
-pub(super) fn guard<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+pub(crate) fn guard<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(operation)) {
         Ok(result) => Ok(result?),
         Err(panic) => {

@@ -10,24 +10,24 @@ use super::record::{Body, Entry};
 use picket_base::clock::Stamp;
 
 /// First byte of every stored value: lets a salvage find values in a file that sled can't open.
-pub(super) const MAGIC: u8 = 0xe7;
+pub(crate) const MAGIC: u8 = 0xe7;
 
 /// Raised whenever a stored form changes its shape; readers keep the decoders of older versions, and a
 /// store with values of a newer one is refused.
-pub(super) const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 3;
 
 /// The oldest version that is read. No release wrote version 1.
 const OLDEST_VERSION: u8 = 2;
 
 /// Magic, kind and version, length of the content (u16), CRC-32 (u32, see `checksum`).
-pub(super) const HEADER_BYTES: usize = 8;
+pub(crate) const HEADER_BYTES: usize = 8;
 
 /// Longest content of one value, bytes; the largest report takes 43 KB.
-pub(super) const CONTENT_BYTES_MAX: usize = u16::MAX as usize;
+pub(crate) const CONTENT_BYTES_MAX: usize = u16::MAX as usize;
 
 /// What a stored value is; the upper half of its second byte, the version is the lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Record = 1,
     Origin = 2,
     Anchor = 3,
@@ -40,7 +40,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Returns the kind of a value with this second byte, of any version that is read.
-    pub(super) fn of(byte: u8) -> Option<Kind> {
+    pub(crate) fn of(byte: u8) -> Option<Kind> {
         let kinds =
             [Kind::Record, Kind::Origin, Kind::Anchor, Kind::BootOffset, Kind::Chunk, Kind::Batch];
         let kind = kinds.into_iter().find(|kind| *kind as u8 == byte >> 4);
@@ -91,9 +91,9 @@ pub struct Anchor {
 
 /// Wall minus monotonic clock of a boot, first noted when the wall clock was synchronised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct BootOffset {
-    pub(super) boot_id: String,
-    pub(super) offset_us: i64,
+pub(crate) struct BootOffset {
+    pub(crate) boot_id: String,
+    pub(crate) offset_us: i64,
 }
 
 /// What a link covers beside the origin. postcard's variable-length integers keep it small.
@@ -114,7 +114,7 @@ const FLAG_SYNCHRONISED: u8 = 4;
 const FLAG_MORE_FOLLOW: u8 = 8;
 
 /// Flags of a payload that are in use.
-pub(super) const FLAGS: u8 = FLAG_DEFECT | FLAG_UNCERTAIN | FLAG_SYNCHRONISED | FLAG_MORE_FOLLOW;
+pub(crate) const FLAGS: u8 = FLAG_DEFECT | FLAG_UNCERTAIN | FLAG_SYNCHRONISED | FLAG_MORE_FOLLOW;
 
 /// An entry as read back, with its origin still by number.
 #[derive(Clone, Debug)]
@@ -163,30 +163,49 @@ pub fn is_storable(entry: &Entry) -> bool {
 }
 
 /// Where an entry goes in the log.
-pub(super) struct Place {
-    pub(super) id: u64,
+pub(crate) struct Place {
+    pub(crate) id: u64,
     /// Link of the record before it.
-    pub(super) previous: Link,
+    pub(crate) previous: Link,
     /// Number of its origin.
-    pub(super) origin: u32,
+    pub(crate) origin: u32,
     /// It is one of a group that is stored all or none, and not the last.
-    pub(super) more_follow: bool,
+    pub(crate) more_follow: bool,
 }
 
 /// Encodes a record: its value, and the link that the next one builds on.
 ///
 /// `origin_content` is the content of the origin's own value: what the record says about who made
 /// it is covered by the chain as well, its number in the store is not.
-pub(super) fn encode(place: &Place, origin_content: &[u8], entry: &Entry) -> (Vec<u8>, Link) {
+///
+/// # Errors
+/// `Content` when it takes more than a value can.
+pub(crate) fn encode(
+    place: &Place,
+    origin_content: &[u8],
+    entry: &Entry,
+) -> Result<(Vec<u8>, Link), Damage> {
     let mut value = header(Kind::Record);
     value.extend(GENESIS);
     value = postcard::to_extend(&place.origin, value).expect("a Vec takes any content");
     let payload_start = value.len();
     let payload = to_payload(place, entry);
     value = postcard::to_extend(&payload, value).expect("a Vec takes any content");
+    if value.len() > HEADER_BYTES + CONTENT_BYTES_MAX {
+        return Err(Damage::Content);
+    }
     let link = link(&place.previous, origin_content, &value[payload_start..]);
     value[HEADER_BYTES..HEADER_BYTES + link.len()].copy_from_slice(&link);
-    (seal(value), link)
+    Ok((seal(value), link))
+}
+
+/// Returns the value of a record that begins a chain, for whoever compares other stores with this one.
+///
+/// # Errors
+/// As `encode`.
+pub fn encode_alone(id: u64, entry: &Entry) -> Result<Vec<u8>, Damage> {
+    let place = Place { id, previous: GENESIS, origin: 0, more_follow: false };
+    encode(&place, &origin::to_content(&entry.origin), entry).map(|(value, _)| value)
 }
 
 fn to_payload<'a>(place: &Place, entry: &'a Entry) -> Payload<'a> {
@@ -223,7 +242,7 @@ pub fn decode(id: u64, value: &[u8]) -> Result<Stored<'_>, Damage> {
 }
 
 /// Returns the link that an intact record of this value has after `previous`.
-pub(super) fn expected_link(
+pub(crate) fn expected_link(
     previous: &Link,
     origin_content: &[u8],
     value: &[u8],
@@ -233,28 +252,28 @@ pub(super) fn expected_link(
 }
 
 /// Returns the number, the link and the origin's number that an intact record's value states.
-pub(super) fn identify(value: &[u8]) -> Result<(u64, Link, u32), Damage> {
+pub(crate) fn identify(value: &[u8]) -> Result<(u64, Link, u32), Damage> {
     let (link, origin, payload) = parts(value)?;
     let (id, _) = postcard::take_from_bytes(payload).map_err(|_| Damage::Content)?;
     Ok((id, link, origin))
 }
 
 /// A record's value taken apart, its body left as it is.
-pub(super) struct Parts<'a> {
-    pub(super) link: Link,
-    pub(super) origin: u32,
-    pub(super) id: u64,
-    pub(super) wall_us: i64,
-    pub(super) monotonic_us: u64,
-    pub(super) inference_us: u64,
-    pub(super) flags: u8,
+pub(crate) struct Parts<'a> {
+    pub(crate) link: Link,
+    pub(crate) origin: u32,
+    pub(crate) id: u64,
+    pub(crate) wall_us: i64,
+    pub(crate) monotonic_us: u64,
+    pub(crate) inference_us: u64,
+    pub(crate) flags: u8,
     /// Which body, as postcard counts the variants of `StoredBody`, and what it holds.
-    pub(super) variant: u8,
-    pub(super) body: &'a [u8],
+    pub(crate) variant: u8,
+    pub(crate) body: &'a [u8],
 }
 
 impl Parts<'_> {
-    pub(super) fn of(value: &[u8]) -> Result<Parts<'_>, Damage> {
+    pub(crate) fn of(value: &[u8]) -> Result<Parts<'_>, Damage> {
         let (link, origin, payload) = parts(value)?;
         let ((id, wall_us, monotonic_us, inference_us, flags, variant), body) =
             postcard::take_from_bytes(payload).map_err(|_| Damage::Content)?;
@@ -262,7 +281,7 @@ impl Parts<'_> {
     }
 
     /// Puts the value together again.
-    pub(super) fn to_value(&self) -> Result<Vec<u8>, Damage> {
+    pub(crate) fn to_value(&self) -> Result<Vec<u8>, Damage> {
         let Parts { link, origin, id, wall_us, monotonic_us, inference_us, flags, variant, body } =
             self;
         let fields = (origin, id, wall_us, monotonic_us, inference_us, flags, variant);
@@ -279,7 +298,7 @@ impl Parts<'_> {
 }
 
 /// Returns the same record under another number of its origin.
-pub(super) fn with_origin(value: &[u8], origin: u32) -> Result<Vec<u8>, Damage> {
+pub(crate) fn with_origin(value: &[u8], origin: u32) -> Result<Vec<u8>, Damage> {
     let (link, _, payload) = parts(value)?;
     let mut moved = header(Kind::Record);
     moved.extend(link);
@@ -309,7 +328,7 @@ fn link(previous: &Link, origin_content: &[u8], payload: &[u8]) -> Link {
 }
 
 /// Encodes a value of any other kind. Its content starts with the number that it is stored under.
-pub(super) fn encode_other(kind: Kind, number: u32, other: &impl Serialize) -> Vec<u8> {
+pub(crate) fn encode_other(kind: Kind, number: u32, other: &impl Serialize) -> Vec<u8> {
     let value = postcard::to_extend(&number, header(kind)).expect("a Vec takes any content");
     seal(postcard::to_extend(other, value).expect("a Vec takes any content"))
 }
@@ -318,7 +337,7 @@ pub(super) fn encode_other(kind: Kind, number: u32, other: &impl Serialize) -> V
 ///
 /// # Errors
 /// What is wrong with the bytes.
-pub(super) fn decode_other<'a, T: Deserialize<'a>>(
+pub(crate) fn decode_other<'a, T: Deserialize<'a>>(
     kind: Kind,
     value: &'a [u8],
 ) -> Result<(u32, T), Damage> {
@@ -326,7 +345,7 @@ pub(super) fn decode_other<'a, T: Deserialize<'a>>(
 }
 
 /// Encodes an origin, stored under this number.
-pub(super) fn encode_origin(number: u32, origin: &Origin) -> Vec<u8> {
+pub(crate) fn encode_origin(number: u32, origin: &Origin) -> Vec<u8> {
     let value =
         postcard::to_extend(&number, header(Kind::Origin)).expect("a Vec takes any content");
     seal([value, origin::to_content(origin)].concat())
@@ -336,20 +355,20 @@ pub(super) fn encode_origin(number: u32, origin: &Origin) -> Vec<u8> {
 ///
 /// # Errors
 /// What is wrong with the bytes.
-pub(super) fn decode_origin(value: &[u8]) -> Result<(u32, Origin), Damage> {
+pub(crate) fn decode_origin(value: &[u8]) -> Result<(u32, Origin), Damage> {
     let content = content(Kind::Origin, value)?;
     let (number, content) = postcard::take_from_bytes(content).map_err(|_| Damage::Content)?;
     Ok((number, origin::from_content(content).ok_or(Damage::Content)?))
 }
 
-pub(super) fn header(kind: Kind) -> Vec<u8> {
+pub(crate) fn header(kind: Kind) -> Vec<u8> {
     let mut value = Vec::with_capacity(128);
     value.extend([MAGIC, kind.tag(), 0, 0, 0, 0, 0, 0]);
     value
 }
 
 /// Fills in length and checksum.
-pub(super) fn seal(mut value: Vec<u8>) -> Vec<u8> {
+pub(crate) fn seal(mut value: Vec<u8>) -> Vec<u8> {
     let content = &value[HEADER_BYTES..];
     let length = u16::try_from(content.len()).expect("names, notes and lists are bounded");
     let checksum = checksum(value[1], content);
@@ -379,7 +398,7 @@ fn content(kind: Kind, value: &[u8]) -> Result<&[u8], Damage> {
 }
 
 /// The value at the start of `bytes`: kind, content, and what follows it.
-pub(super) fn frame(bytes: &[u8]) -> Result<(Kind, &[u8], &[u8]), Damage> {
+pub(crate) fn frame(bytes: &[u8]) -> Result<(Kind, &[u8], &[u8]), Damage> {
     let Some((&[magic, tag, l0, l1, c0, c1, c2, c3], rest)) =
         bytes.split_first_chunk::<HEADER_BYTES>()
     else {
@@ -395,7 +414,7 @@ pub(super) fn frame(bytes: &[u8]) -> Result<(Kind, &[u8], &[u8]), Damage> {
 }
 
 /// Returns the version of the value at the start of `bytes` where it is newer than `VERSION`.
-pub(super) fn newer_version(bytes: &[u8]) -> Option<u8> {
+pub(crate) fn newer_version(bytes: &[u8]) -> Option<u8> {
     let (&[magic, tag, l0, l1, c0, c1, c2, c3], rest) =
         bytes.split_first_chunk::<HEADER_BYTES>()?;
     let content = rest.get(..u16::from_le_bytes([l0, l1]).into())?;
@@ -416,7 +435,7 @@ pub(crate) mod tests {
 
     fn value(id: u64) -> Vec<u8> {
         let origin = origin("edge-01");
-        encode(&place(id, 4), &origin::to_content(&origin), &predicted(&origin, 3, true)).0
+        encode(&place(id, 4), &origin::to_content(&origin), &predicted(&origin, 3, true)).unwrap().0
     }
 
     #[test]
@@ -426,7 +445,10 @@ pub(crate) mod tests {
         let most = (60_000..70_000).rev().find(|notes| is_storable(&with(*notes))).unwrap();
         let content = origin::to_content(&origin);
         let far = Place { id: u64::MAX, origin: u32::MAX, ..place(1, 4) };
-        assert!(encode(&far, &content, &with(most)).0.len() <= HEADER_BYTES + CONTENT_BYTES_MAX);
+        assert!(
+            encode(&far, &content, &with(most)).unwrap().0.len()
+                <= HEADER_BYTES + CONTENT_BYTES_MAX
+        );
         assert!(!is_storable(&with(CONTENT_BYTES_MAX)));
         let mut long = predicted(&origin, 3, true);
         assert!(is_storable(&long));
@@ -469,11 +491,11 @@ pub(crate) mod tests {
         let (here, there) = (origin("edge-01"), origin("edge-02"));
         let entry = predicted(&here, 3, true);
         let content = origin::to_content(&here);
-        let (value, link) = encode(&place(17, 4), &content, &entry);
+        let (value, link) = encode(&place(17, 4), &content, &entry).unwrap();
         assert_eq!(expected_link(&GENESIS, &content, &value), Ok(link));
         assert_ne!(expected_link(&[1; 12], &content, &value), Ok(link));
         assert_ne!(expected_link(&GENESIS, &origin::to_content(&there), &value), Ok(link));
-        let (_, other) = encode(&place(17, 4), &content, &predicted(&here, 3, false));
+        let (_, other) = encode(&place(17, 4), &content, &predicted(&here, 3, false)).unwrap();
         assert_ne!(other, link);
         let moved = with_origin(&value, 5).unwrap();
         assert_eq!(expected_link(&GENESIS, &content, &moved), Ok(link));

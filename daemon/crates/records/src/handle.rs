@@ -1,9 +1,7 @@
 //! A handle on sled's store: opening it while an earlier one still lets go, and dropping it whatever the
 //! disk says. It knows nothing of what the store holds.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::{StoreError, StoreFault, guard};
@@ -14,7 +12,7 @@ const LEFTOVER_PAUSE: Duration = Duration::from_millis(10);
 
 /// sled's store, which may go at any time: when the last of its handles does, sled syncs its file,
 /// and panics where the disk refuses.
-pub(super) struct Handle(Option<sled::Db>);
+pub(crate) struct Handle(Option<sled::Db>);
 
 impl std::ops::Deref for Handle {
     type Target = sled::Db;
@@ -34,7 +32,7 @@ impl Drop for Handle {
 
 /// Opens sled, and waits for its lock. The log's own lock is ours: who else can hold sled's is a handle
 /// of this process that was dropped, whose threads are still ending, or one that a panic has leaked.
-pub(super) fn open_sled(config: &sled::Config) -> Result<Handle, StoreError> {
+pub(crate) fn open_sled(config: &sled::Config) -> Result<Handle, StoreError> {
     let deadline = Instant::now() + LEFTOVER_WAIT_MAX;
     loop {
         match guard(|| config.open()) {
@@ -45,22 +43,6 @@ pub(super) fn open_sled(config: &sled::Config) -> Result<Handle, StoreError> {
                 std::thread::sleep(LEFTOVER_PAUSE);
             }
             other => return other.map(|db| Handle(Some(db))),
-        }
-    }
-}
-
-/// Whether the failed handle has let the store go: until then its threads may still rename
-/// snapshots and write to its file.
-pub(super) fn is_let_go(dir: &Path) -> bool {
-    let deadline = Instant::now() + LEFTOVER_WAIT_MAX;
-    loop {
-        match File::open(dir.join("db")).map(|file| file.try_lock()) {
-            Ok(Err(std::fs::TryLockError::WouldBlock)) if Instant::now() < deadline => {
-                std::thread::sleep(LEFTOVER_PAUSE);
-            }
-            Ok(Err(_)) => return false,
-            // Without a file there is nothing to hold.
-            Ok(Ok(())) | Err(_) => return true,
         }
     }
 }

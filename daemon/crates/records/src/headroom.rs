@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use picket_base::disk;
+use picket_base::room::{Room, room};
 
-const FILE_NAME: &str = "reserve";
+pub(crate) const FILE_NAME: &str = "reserve";
 
 /// Given back when the disk fills: room for sled's snapshot and the segments of one removal.
 const RESERVE_BYTES: u64 = 4 << 20;
@@ -18,6 +19,9 @@ const LOW_WATER_BYTES: u64 = 4 << 20;
 
 /// A store is opened, to be read, with no less: sled writes a snapshot.
 const OPEN_BYTES: u64 = 2 << 20;
+
+/// Writing stops when fewer files can be made: two sealed files, and one that is written anew.
+const FREE_FILES: u64 = 4;
 
 /// Writing goes on when as much is free: the reserve, and some room above low water, so that the
 /// two states do not alternate with every commit.
@@ -31,13 +35,17 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 pub enum NoRoom {
     #[error("disk has {free_bytes} bytes free, {needed_bytes} are needed to log")]
     Full { free_bytes: u64, needed_bytes: u64 },
+    #[error("quota leaves {free_bytes} bytes, {needed_bytes} are needed to log")]
+    Quota { free_bytes: u64, needed_bytes: u64 },
+    #[error("disk has room for {free_files} more files, {} are needed to log", FREE_FILES)]
+    Files { free_files: u64 },
     #[error("disk is mounted read-only")]
     ReadOnly,
 }
 
 /// Watches the free space of one directory's disk.
 #[derive(Debug)]
-pub(super) struct Headroom {
+pub(crate) struct Headroom {
     dir: PathBuf,
     /// Below low water and not yet back above the resume mark.
     low: bool,
@@ -48,18 +56,19 @@ pub(super) struct Headroom {
 }
 
 impl Headroom {
-    pub(super) fn new(dir: &Path) -> Headroom {
+    pub(crate) fn new(dir: &Path) -> Headroom {
         Headroom { dir: dir.to_path_buf(), low: false, had_room: None, free_bytes: 0 }
     }
 
     /// Whether the store may be opened: with the reserve's help, and then only to be read until
     /// `check` allows more.
-    pub(super) fn check_for_open(&mut self) -> Result<(), NoRoom> {
+    pub(crate) fn check_for_open(&mut self) -> Result<(), NoRoom> {
         match self.check() {
-            Err(NoRoom::Full { .. }) => {}
-            other => return other,
+            Err(NoRoom::ReadOnly) => return Err(NoRoom::ReadOnly),
+            Ok(()) => return Ok(()),
+            Err(NoRoom::Full { .. } | NoRoom::Quota { .. } | NoRoom::Files { .. }) => {}
         }
-        let free_bytes = disk::disk_space(&self.dir).map_or(0, |space| space.free_bytes);
+        let free_bytes = room(&self.dir).map_or(0, |room| room.free_bytes);
         if free_bytes < OPEN_BYTES {
             return Err(NoRoom::Full { free_bytes, needed_bytes: OPEN_BYTES });
         }
@@ -68,23 +77,29 @@ impl Headroom {
 
     /// Whether the store may be written to now. Releases the reserve when space runs out and
     /// takes it again when there is plenty.
-    pub(super) fn check(&mut self) -> Result<(), NoRoom> {
+    pub(crate) fn check(&mut self) -> Result<(), NoRoom> {
         if self.had_room.is_some_and(|then| then.elapsed() < CHECK_INTERVAL) {
             return Ok(());
         }
         self.had_room = None;
         // A disk that doesn't answer will say so to the write itself.
-        let Ok(space) = disk::disk_space(&self.dir) else { return Ok(()) };
-        self.free_bytes = space.free_bytes;
-        if space.read_only {
+        let Ok(room) = room(&self.dir) else { return Ok(()) };
+        let Room { free_bytes, free_files, by_quota, read_only } = room;
+        self.free_bytes = free_bytes;
+        if read_only {
             return Err(NoRoom::ReadOnly);
         }
+        if let Some(free_files) = free_files.filter(|free| *free < FREE_FILES) {
+            return Err(NoRoom::Files { free_files });
+        }
         let needed_bytes = if self.low { RESUME_BYTES } else { LOW_WATER_BYTES };
-        let free_bytes = space.free_bytes;
         if free_bytes < needed_bytes {
             if !self.low {
                 self.low = true;
                 self.release();
+            }
+            if by_quota {
+                return Err(NoRoom::Quota { free_bytes, needed_bytes });
             }
             return Err(NoRoom::Full { free_bytes, needed_bytes });
         }
@@ -96,12 +111,12 @@ impl Headroom {
         Ok(())
     }
 
-    pub(super) fn free_bytes(&self) -> u64 {
+    pub(crate) fn free_bytes(&self) -> u64 {
         self.free_bytes
     }
 
     /// The disk has refused a write although there seemed to be room.
-    pub(super) fn exhausted(&mut self) {
+    pub(crate) fn exhausted(&mut self) {
         self.low = true;
         self.had_room = None;
         self.release();

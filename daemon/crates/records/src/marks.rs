@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::format::{Damage, Kind, Link, decode_other, encode_other};
-
 /// Batches that are remembered of one sender.
 pub const SENDER_BATCHES_MAX: usize = 10_000;
 
@@ -53,33 +51,9 @@ pub struct StoredBatch {
     pub taken_at_us: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
-    pub(super) name: BatchName,
-    pub(super) stored: StoredBatch,
-    /// Of the batch's last record: tells the mark of a batch that was taken back from one that counts.
-    pub(super) link: Link,
-}
-
-impl Mark {
-    pub(super) fn to_value(self) -> Vec<u8> {
-        encode_other(Kind::Batch, 0, &self)
-    }
-
-    /// # Errors
-    /// What is wrong with the bytes.
-    pub(super) fn of(value: &[u8]) -> Result<Mark, Damage> {
-        decode_other(Kind::Batch, value).map(|(_, mark)| mark)
-    }
-
-    pub(super) fn last_id(&self) -> u64 {
-        self.stored.first_id.saturating_add(self.stored.records.saturating_sub(1))
-    }
-}
-
 /// The marks of the newest batches.
 #[derive(Default)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     stored: HashMap<BatchName, StoredBatch>,
     /// By the number of the first record, the oldest batch first.
     names: BTreeMap<u64, BatchName>,
@@ -87,16 +61,18 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    pub(super) fn get(&self, name: &BatchName) -> Option<StoredBatch> {
+    pub(crate) fn get(&self, name: &BatchName) -> Option<StoredBatch> {
         self.stored.get(name).copied()
     }
 
     /// Remembers the newest batch. Returns the first numbers of those that are forgotten for it.
-    pub(super) fn add(&mut self, mark: &Mark) -> Vec<u64> {
-        let first_id = mark.stored.first_id;
-        self.stored.insert(mark.name, mark.stored);
-        self.names.insert(first_id, mark.name);
-        let of_sender = self.senders.entry(mark.name.sender).or_default();
+    pub(crate) fn remember(&mut self, name: BatchName, stored: StoredBatch) -> Vec<u64> {
+        let first_id = stored.first_id;
+        if self.names.insert(first_id, name) == Some(name) {
+            return Vec::new();
+        }
+        self.stored.insert(name, stored);
+        let of_sender = self.senders.entry(name.sender).or_default();
         of_sender.push_back(first_id);
         let mut forgotten = Vec::new();
         if of_sender.len() > SENDER_BATCHES_MAX {
@@ -127,14 +103,17 @@ impl Marks {
 mod tests {
     use super::*;
 
-    fn mark(sender: &str, batch: u64, first_id: u64) -> Mark {
-        let name = BatchName::new(Some(sender), &batch.to_string());
-        let stored = StoredBatch { first_id, records: 3, taken_at_us: 7 };
-        Mark { name, stored, link: [5; 12] }
+    fn name(sender: &str, batch: u64) -> BatchName {
+        BatchName::new(Some(sender), &batch.to_string())
+    }
+
+    /// Remembers a batch; returns what is forgotten for it.
+    fn add(marks: &mut Marks, sender: &str, batch: u64, first_id: u64) -> Vec<u64> {
+        marks.remember(name(sender, batch), StoredBatch { first_id, records: 3, taken_at_us: 7 })
     }
 
     #[test]
-    fn a_name_is_of_its_sender_and_a_mark_comes_back() {
+    fn a_name_is_of_its_sender() {
         let one = BatchName::new(Some("line-4"), "1");
         assert_eq!(one, BatchName::new(Some("line-4"), "1"));
         for other in [
@@ -145,30 +124,27 @@ mod tests {
         ] {
             assert_ne!(one, other);
         }
-        let mark = mark("line-4", 1, u64::MAX - 1);
-        assert_eq!(Mark::of(&mark.to_value()), Ok(mark));
-        assert!(mark.to_value().len() <= 80, "{}", mark.to_value().len());
     }
 
     #[test]
     fn the_last_batches_of_each_sender_are_remembered() {
         let mut marks = Marks::default();
-        assert!(marks.add(&mark("other", 0, 1)).is_empty());
+        assert!(add(&mut marks, "other", 0, 1).is_empty());
         let most = SENDER_BATCHES_MAX as u64;
-        assert!((0..most).all(|batch| marks.add(&mark("line-4", batch, 10 + batch)).is_empty()));
-        assert_eq!(marks.add(&mark("line-4", most, 10 + most)), [10]);
-        assert_eq!(marks.get(&mark("line-4", 0, 0).name), None);
-        assert_eq!(marks.get(&mark("line-4", 1, 0).name).unwrap().first_id, 11);
-        assert_eq!(marks.get(&mark("other", 0, 0).name).unwrap().first_id, 1);
+        assert!((0..most).all(|batch| add(&mut marks, "line-4", batch, 10 + batch).is_empty()));
+        assert_eq!(add(&mut marks, "line-4", most, 10 + most), [10]);
+        assert_eq!(marks.get(&name("line-4", 0)), None);
+        assert_eq!(marks.get(&name("line-4", 1)).unwrap().first_id, 11);
+        assert_eq!(marks.get(&name("other", 0)).unwrap().first_id, 1);
     }
 
     #[test]
     fn all_senders_together_are_bounded_and_the_oldest_batch_goes_first() {
         let mut marks = Marks::default();
         for number in 0..BATCHES_MAX as u64 {
-            assert!(marks.add(&mark(&format!("line-{number}"), 0, number)).is_empty());
+            assert!(add(&mut marks, &format!("line-{number}"), 0, number).is_empty());
         }
-        assert_eq!(marks.add(&mark("line-0", 1, 1 << 40)), [0]);
+        assert_eq!(add(&mut marks, "line-0", 1, 1 << 40), [0]);
         assert_eq!((marks.names.len(), marks.stored.len()), (BATCHES_MAX, BATCHES_MAX));
         assert_eq!(marks.senders.len(), BATCHES_MAX);
     }
@@ -176,9 +152,9 @@ mod tests {
     #[test]
     fn one_that_was_sent_again_after_it_was_forgotten_is_remembered_by_its_newer_mark() {
         let mut marks = Marks::default();
-        marks.add(&mark("line-4", 1, 10));
-        marks.add(&mark("line-4", 1, 20));
+        add(&mut marks, "line-4", 1, 10);
+        add(&mut marks, "line-4", 1, 20);
         marks.forget(10);
-        assert_eq!(marks.get(&mark("line-4", 1, 0).name).unwrap().first_id, 20);
+        assert_eq!(marks.get(&name("line-4", 1)).unwrap().first_id, 20);
     }
 }

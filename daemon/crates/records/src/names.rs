@@ -16,23 +16,23 @@ pub struct Names {
 }
 
 impl Names {
-    pub(super) fn add(&mut self, name: &str) {
+    pub(crate) fn add(&mut self, name: &str, records: u64) {
         if let Some(count) = self.counts.get_mut(name) {
-            *count += 1;
+            *count += records;
         } else if self.others > 0 || self.counts.len() >= NAMES_MAX {
             // While there are others, this name may be one of them.
-            self.others += 1;
+            self.others += records;
         } else {
-            self.counts.insert(name.to_string(), 1);
+            self.counts.insert(name.to_string(), records);
         }
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str, records: u64) {
         let Some(count) = self.counts.get_mut(name) else {
-            self.others = self.others.saturating_sub(1);
+            self.others = self.others.saturating_sub(records);
             return;
         };
-        *count = count.saturating_sub(1);
+        *count = count.saturating_sub(records);
         if *count == 0 {
             self.counts.remove(name);
         }
@@ -58,7 +58,7 @@ mod tests {
     fn the_names_with_the_most_records_are_shown_and_all_records_counted() {
         let mut names = Names::default();
         for (name, count) in [("a", 1), ("b", 3), ("c", 2), ("d", 4)] {
-            (0..count).for_each(|_| names.add(name));
+            (0..count).for_each(|_| names.add(name, 1));
         }
         assert_eq!(names.most(2), ([("b", 3), ("d", 4)].into(), 3));
         assert_eq!(names.most(9).1, 0);
@@ -67,20 +67,20 @@ mod tests {
     #[test]
     fn a_flood_of_names_takes_bounded_memory_and_leaves_nothing_behind() {
         let mut names = Names::default();
-        names.add("line-4");
+        names.add("line-4", 1);
         for name in 0..100_000 {
-            names.add(&name.to_string());
+            names.add(&name.to_string(), 1);
         }
-        (0..50_000).for_each(|_| names.add("line-4"));
+        (0..50_000).for_each(|_| names.add("line-4", 1));
         assert_eq!(names.counts.len(), NAMES_MAX);
         assert_eq!(names.most(1), ([("line-4", 50_001)].into(), 100_000));
         // Room is there again, but records of this name may be among the others.
-        names.remove("7");
-        names.add("70000");
+        names.remove("7", 1);
+        names.add("70000", 1);
         assert_eq!(names.counts.len(), NAMES_MAX - 1);
-        names.remove("70000");
-        (0..100_000).filter(|name| *name != 7).for_each(|name| names.remove(&name.to_string()));
-        (0..50_001).for_each(|_| names.remove("line-4"));
+        names.remove("70000", 1);
+        (0..100_000).filter(|name| *name != 7).for_each(|name| names.remove(&name.to_string(), 1));
+        (0..50_001).for_each(|_| names.remove("line-4", 1));
         assert_eq!(names, Names::default());
     }
 }

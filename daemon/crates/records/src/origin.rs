@@ -72,7 +72,7 @@ impl Labels {
 
 /// Returns what is stored of an origin and what the chain covers. Labels follow what format 2 had, and
 /// only where there are any: what it wrote keeps its links.
-pub(super) fn to_content(origin: &Origin) -> Vec<u8> {
+pub(crate) fn to_content(origin: &Origin) -> Vec<u8> {
     let Origin { boot_id, model_name, model_version, device_id, labels } = origin;
     let mut content = Vec::new();
     extend(&mut content, &(boot_id, model_name, model_version, device_id));
@@ -89,7 +89,7 @@ fn extend(content: &mut Vec<u8>, part: &impl Serialize) {
 }
 
 /// Returns the origin of this content, none where it is nonsense.
-pub(super) fn from_content(content: &[u8]) -> Option<Origin> {
+pub(crate) fn from_content(content: &[u8]) -> Option<Origin> {
     let ((boot_id, model_name, model_version, device_id), rest) =
         postcard::take_from_bytes(content).ok()?;
     let labels: Vec<&str> =

@@ -14,7 +14,7 @@ use super::body::VARIANTS;
 use super::format::{self, CONTENT_BYTES_MAX, Damage, FLAGS, HEADER_BYTES, Kind, Parts};
 
 /// Records in a chunk at most, and bytes of records after which it takes no more.
-pub(super) const CHUNK_RECORDS_MAX: usize = 50;
+pub(crate) const CHUNK_RECORDS_MAX: usize = 50;
 const CHUNK_BYTES_MAX: usize = 4096;
 
 /// Longest content of a packed record: clocks far from those of the head take more than they do in
@@ -28,7 +28,7 @@ const LAST_RECORD_BYTES_MAX: usize = 3 + 4 + RECORD_BYTES_MAX;
 const HEAD_BYTES_MAX: usize = 64;
 
 /// Longest chunk.
-pub(super) const BYTES_MAX: usize =
+pub(crate) const BYTES_MAX: usize =
     HEADER_BYTES + HEAD_BYTES_MAX + CHUNK_BYTES_MAX + LAST_RECORD_BYTES_MAX;
 
 /// Beside the flags of the record itself.
@@ -66,8 +66,8 @@ fn offset(wall_us: i64, monotonic_us: u64) -> i64 {
 }
 
 /// Records on their way into one value.
-#[derive(Default)]
-pub(super) struct Packer {
+#[derive(Clone, Default)]
+pub(crate) struct Packer {
     base: Option<(Base, u32)>,
     /// Place in the chunk that the next record may have.
     next: u8,
@@ -81,7 +81,7 @@ impl Packer {
     ///
     /// # Errors
     /// When the value is none of a record, or its number doesn't fit into this chunk.
-    pub(super) fn add(&mut self, value: &[u8]) -> Result<(), Damage> {
+    pub(crate) fn add(&mut self, value: &[u8]) -> Result<(), Damage> {
         debug_assert!(!self.is_full(), "readers bound what they look at");
         let record = Parts::of(value)?;
         let body_flags = FLAGS_OF_BODY.get(usize::from(record.variant)).ok_or(Damage::Content)?;
@@ -116,12 +116,12 @@ impl Packer {
         Ok(())
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         usize::from(self.next) >= CHUNK_RECORDS_MAX || self.records.len() >= CHUNK_BYTES_MAX
     }
 
     /// The chunk and the number of its first record; none when there is no record in it.
-    pub(super) fn finish(self) -> Option<(u64, Vec<u8>)> {
+    pub(crate) fn finish(self) -> Option<(u64, Vec<u8>)> {
         let (base, _) = self.base?;
         let mut head = format::header(Kind::Chunk);
         extend(&mut head, &(base, self.next, self.records.len()));
@@ -129,14 +129,6 @@ impl Packer {
         chunk.extend_from_slice(&self.records);
         Some((base.id, chunk))
     }
-}
-
-/// A single record as a chunk.
-pub(super) fn single(value: &[u8]) -> Result<Vec<u8>, Damage> {
-    let mut packer = Packer::default();
-    packer.add(value)?;
-    let (_, chunk) = packer.finish().expect("it has a record");
-    Ok(chunk)
 }
 
 fn extend(bytes: &mut Vec<u8>, integers: &impl Serialize) {
@@ -152,7 +144,7 @@ fn sum(checksum: u32, content: &[u8]) -> [u8; 4] {
 }
 
 /// A chunk with an intact head.
-pub(super) struct Packed<'a> {
+pub(crate) struct Packed<'a> {
     base: Base,
     checksum: u32,
     count: u8,
@@ -162,17 +154,17 @@ pub(super) struct Packed<'a> {
 }
 
 /// An intact record of a chunk.
-pub(super) struct Unpacked {
-    pub(super) id: u64,
+pub(crate) struct Unpacked {
+    pub(crate) id: u64,
     /// As a record of its own.
-    pub(super) value: Vec<u8>,
+    pub(crate) value: Vec<u8>,
     /// What it takes of the chunk, the first record together with the head.
-    pub(super) extent: Range<usize>,
+    pub(crate) extent: Range<usize>,
 }
 
 impl<'a> Packed<'a> {
     /// The chunk at the start of `bytes`, and what follows it.
-    pub(super) fn at_start(bytes: &'a [u8]) -> Result<(Packed<'a>, &'a [u8]), Damage> {
+    pub(crate) fn at_start(bytes: &'a [u8]) -> Result<(Packed<'a>, &'a [u8]), Damage> {
         let (kind, head, behind) = format::frame(bytes)?;
         if kind != Kind::Chunk {
             return Err(Damage::Kind);
@@ -189,12 +181,12 @@ impl<'a> Packed<'a> {
     }
 
     /// The numbers that it holds or held.
-    pub(super) fn ids(&self) -> Range<u64> {
+    pub(crate) fn ids(&self) -> Range<u64> {
         self.base.id..self.base.id + u64::from(self.count)
     }
 
     /// Its intact records, in the order of their numbers.
-    pub(super) fn records(&self) -> impl Iterator<Item = Unpacked> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = Unpacked> {
         let (mut at, mut next) = (0, 0);
         std::iter::from_fn(move || {
             while at < self.records.len() {
@@ -211,7 +203,7 @@ impl<'a> Packed<'a> {
     }
 
     /// How much of the chunk, from its start on, is intact.
-    pub(super) fn intact_bytes(&self, records: &[Unpacked]) -> usize {
+    pub(crate) fn intact_bytes(&self, records: &[Unpacked]) -> usize {
         let follows = |end, record: &Unpacked| {
             if record.extent.start == end { record.extent.end } else { end }
         };
@@ -308,7 +300,7 @@ mod tests {
         let encode = |((number, more_follow, entry), id): (&(u32, bool, Entry), u64)| {
             let (origin, more_follow) = (*number, *more_follow);
             let place = format::Place { id, previous, origin, more_follow };
-            let (value, link) = format::encode(&place, b"origin", entry);
+            let (value, link) = format::encode(&place, b"origin", entry).unwrap();
             previous = link;
             value
         };

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 /// Returns the path of a file that must outlive the log's directory.
-pub(super) fn beside(dir: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(dir: &Path, suffix: &str) -> PathBuf {
     let mut name = dir.file_name().unwrap_or_default().to_os_string();
     name.push(suffix);
     parent(dir).join(name)
 }
 
 /// Returns the directory that holds the log's directory.
-pub(super) fn parent(dir: &Path) -> &Path {
+pub(crate) fn parent(dir: &Path) -> &Path {
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -23,5 +23,5 @@ pub use memory::Memory;
 pub use nix::sys::signal::Signal;
 pub use probes::{PROBE_PATHS, Probes, Seen};
 pub use raw::{exchange, exchange_and_hang_up};
-pub use store::store_exists;
+pub use store::{StorePart, store_exists};
 pub use wait::{PATIENCE, wait_for};

@@ -42,8 +42,8 @@ fn state_dir(config: &Config) -> Option<Finding> {
 }
 
 fn limits(config: &Config) -> Option<Finding> {
-    let removal = source::removal(&config.log_dir(), config.log.retention())?;
-    let fact = format!("the limits of [log] {removal}");
+    let removal = source::removal(&config.log_dir(), &config.retention())?;
+    let fact = format!("the limits of [log] and [reported] {removal}");
     if !removal.is_large() {
         return Some(Finding::ok("log_limits", fact));
     }

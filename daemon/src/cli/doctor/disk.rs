@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use picket_base::disk;
+use picket_base::{disk, room};
 
 use super::finding::{Finding, size};
 use super::kernel::read;
 
-/// Below this the log does not open reliably: its reserve is 4 MiB, sled's segments 512 kB.
+/// Below this the log does not open reliably: its reserve is 4 MiB, a sealed file as much.
 const FREE_BYTES_MIN: u64 = 16 << 20;
+
+/// Below this no sealed file can be made.
+const FREE_FILES_MIN: u64 = 16;
 
 /// An eMMC should be replaced once it has used so many tenths of its life (JEDEC eMMC 5.0, EXT_CSD 268
 /// and 269).
@@ -135,22 +138,34 @@ fn options(mount: &Mount) -> Option<Finding> {
 }
 
 fn room(config: &Config, dir: &Path) -> Finding {
-    let space = match disk::disk_space(dir) {
-        Ok(space) => space,
+    let room = match room::room(dir) {
+        Ok(room) => room,
         Err(error) => {
             let advice = "the disk does not answer: look into dmesg";
             return Finding::fail("room", format!("{}: {error}", dir.display()), advice);
         }
     };
     let used = used_bytes(&config.log_dir());
-    let growth = config.log.max_bytes.as_u64().saturating_sub(used);
-    let free = space.free_bytes;
-    let fact = format!("{} free, the log may grow by {}", size(free), size(growth));
+    let kept = config.retention();
+    let most = kept.own.max_bytes.saturating_add(kept.reported.max_bytes);
+    let growth = most.saturating_sub(used);
+    let free = room.free_bytes;
+    let by = if room.by_quota { " by quota" } else { "" };
+    let files = room.free_files.map_or_else(String::new, |files| format!(" and {files} files"));
+    let fact = format!("{}{files} free{by}, the log may grow by {}", size(free), size(growth));
+    if room.read_only {
+        let advice = "after an error the kernel writes no more: look into dmesg, check the disk";
+        return Finding::fail("room", format!("{} is read-only", dir.display()), advice);
+    }
+    if room.free_files.is_some_and(|files| files < FREE_FILES_MIN) {
+        return Finding::fail("room", fact, "remove files: without inodes nothing is logged");
+    }
     if free < FREE_BYTES_MIN {
         return Finding::fail("room", fact, "make room: below 16 MiB nothing is logged");
     }
     if free < growth + FREE_BYTES_MIN {
-        return Finding::warn("room", fact, "make room, or lower [log] max_bytes");
+        let advice = "make room, or lower max_bytes of [log] and [reported]";
+        return Finding::warn("room", fact, advice);
     }
     Finding::ok("room", fact)
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -113,7 +114,12 @@ fn log(config: &Config) -> Finding {
             ),
         };
     }
-    match prediction_log::verify(&dir) {
+    if UnixStream::connect(prediction_log::socket_path(&dir)).is_ok() {
+        let answer = ask_ready(config.probe.listen.to_string().parse().ok());
+        let unknown = || Finding::unknown("log", "in use, and no daemon answers");
+        return answer.unwrap_or_else(unknown);
+    }
+    match prediction_log::verify_stopped(&dir, None) {
         Ok(report) => verdict(&report),
         Err(LogError::Locked { .. }) => ask_ready(config.probe.listen.to_string().parse().ok())
             .unwrap_or_else(|| Finding::unknown("log", "in use, and no daemon answers")),

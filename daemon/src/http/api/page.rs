@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use picket_base::rfc3339;
-use picket_records::{Damage, LogRecord, PAGE_RECORDS_MAX, Query, Sink};
+use picket_records::{Damage, LogRecord, PAGE_RECORDS_MAX, Query, Sink, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -22,8 +22,9 @@ const PAGE_BYTES_MIN: usize = 32 << 10;
 /// A page ends with what was found after this time.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A record at its limits as it is stored, as it is read and as JSON, bytes.
-const RECORD_BYTES: usize = 256 << 10;
+/// A record at its limits as it is stored, as it is read and as JSON, and the two chunks of records that it is
+/// looked for in, which end with the first record behind 4 KiB, bytes.
+const RECORD_BYTES: usize = (256 << 10) + 2 * (72 << 10);
 
 /// How long a page may be.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,7 @@ pub(super) struct PageParameters {
     until: Option<String>,
     label: Option<String>,
     after: Option<String>,
+    source: Option<String>,
 }
 
 impl PageParameters {
@@ -77,7 +79,18 @@ impl PageParameters {
             since: moment("since", present(self.since))?,
             until: moment("until", present(self.until))?,
             label: present(self.label),
+            source: source(present(self.source))?,
         })
+    }
+}
+
+/// What this box has seen, or what others have reported, as records call it.
+fn source(text: Option<String>) -> Result<Option<Stream>, Rejected> {
+    match text.as_deref() {
+        None => Ok(None),
+        Some("predict") => Ok(Some(Stream::Own)),
+        Some("log") => Ok(Some(Stream::Reported)),
+        Some(other) => Err(bad_parameter("source", other, "predict or log is needed")),
     }
 }
 
@@ -257,9 +270,10 @@ mod tests {
             (of(9 << 20).0, of(9 << 20).memory()),
             (PAGE_BYTES_MAX, (1 << 20) + RECORD_BYTES)
         );
-        assert_eq!((of(384 << 10).0, of(384 << 10).memory()), (128 << 10, 384 << 10));
+        let little = RECORD_BYTES + (128 << 10);
+        assert_eq!((of(little).0, of(little).memory()), (128 << 10, little));
         assert_eq!(of(0).0, PAGE_BYTES_MIN);
-        let mut listing = Listing::new(of(352 << 10));
+        let mut listing = Listing::new(of(RECORD_BYTES + (96 << 10)));
         let item = "x".repeat(30_000);
         assert_eq!((0..9).take_while(|_| listing.push(&item, 0)).count(), 3);
     }

@@ -1,10 +1,9 @@
 //! POST /reload and GET /removal on the control socket: the configuration read again on request, and what
 //! limits would take from the log. Whoever reloads is behind a channel.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use picket_records::{LogReader, Retention};
+use picket_records::{Limits, LogReader, Retention};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -13,7 +12,6 @@ use warp::reply::{Reply, Response};
 
 use super::query;
 use super::rejected::Rejected;
-use crate::recording::LogMetrics;
 
 /// A reload may read a large log and a slow disk.
 const RELOAD_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -39,7 +37,6 @@ pub struct ReloadApi {
     /// Hands a wish over; false if too many wait.
     pub wish: Box<dyn Fn(ReloadWish) -> bool + Send + Sync>,
     pub reader: LogReader,
-    pub metrics: Arc<LogMetrics>,
 }
 
 #[derive(Deserialize)]
@@ -50,10 +47,12 @@ struct ReloadParameters {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Limits {
+struct Asked {
     max_records: u64,
     max_bytes: u64,
     max_age_secs: Option<u64>,
+    reported_max_records: u64,
+    reported_max_bytes: u64,
 }
 
 impl ReloadApi {
@@ -75,11 +74,14 @@ impl ReloadApi {
     }
 
     pub(super) async fn removal(&self, query: &str) -> Result<Response, Rejected> {
-        let Limits { max_records, max_bytes, max_age_secs } = query::parse(query)?;
-        let max_age = max_age_secs.map(Duration::from_secs);
-        let limits = Retention { max_records, max_bytes, max_age };
-        let (reader, bytes) = (self.reader.clone(), self.metrics.budgeted_bytes());
-        let read = tokio::task::spawn_blocking(move || reader.removal(limits, bytes)).await;
+        let asked: Asked = query::parse(query)?;
+        let max_age = asked.max_age_secs.map(Duration::from_secs);
+        let limits = |max_records, max_bytes| Limits { max_records, max_bytes, max_age };
+        let own = limits(asked.max_records, asked.max_bytes);
+        let reported = limits(asked.reported_max_records, asked.reported_max_bytes);
+        let reader = self.reader.clone();
+        let retention = Retention { own, reported };
+        let read = tokio::task::spawn_blocking(move || reader.removal(&retention)).await;
         match read {
             Ok(Ok(removal)) => Ok(warp::reply::json(&removal).into_response()),
             Ok(Err(error)) => Err(Rejected::unavailable(picket_base::chain(&error))),

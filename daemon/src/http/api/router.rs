@@ -72,7 +72,7 @@ const CONTROL: &[Surface] = &[Surface::Control];
 const READERS: &[Surface] = &[Surface::Api, Surface::Control];
 
 /// Everything that the listeners serve; docs/openapi.yaml says the same of the API's.
-static ROUTES: [Route; 12] = [
+static ROUTES: [Route; 13] = [
     post(
         "/predict",
         API,
@@ -87,6 +87,11 @@ static ROUTES: [Route; 12] = [
         "/predictions",
         READERS,
         Handler::Api(|api, request| Box::pin(async move { api.log.predictions(request).await })),
+    ),
+    get(
+        "/predictions/{id}",
+        API,
+        Handler::Api(|api, request| Box::pin(async move { api.log.record(request).await })),
     ),
     get(
         "/stats",

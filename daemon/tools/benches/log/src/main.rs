@@ -66,7 +66,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     // signals alone.
     let stop = Stop::on_signal()?;
     let plan = if cli.quick { Plan::quick() } else { Plan::full() };
-    let records = Records::through_picket(scratch.path())?;
+    let records = Records::made()?;
     let mut report = Report::new(machine::describe(), disk.describe(), &records);
     for round in 0..plan.rounds {
         for load in plan.loads(round) {

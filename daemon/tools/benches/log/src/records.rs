@@ -1,16 +1,10 @@
 //! What every engine stores: typical predictions as entries for Picket's log, and for the others
 //! the value that Picket's log makes of each before it packs those of one commit.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use picket_base::clock::Stamp;
-use picket_records::{
-    Body, Climb, Entry, Labels, LogReader, Origin, Predicted, PredictionLog, read_chunk, top,
-};
-
-use crate::engine::picket::RETENTION;
+use picket_records::{Body, Entry, Labels, Origin, Predicted, encode_alone, top};
 
 /// Distinct records; longer measurements use them again. As many as a long time of pages takes.
 const DISTINCT: usize = 4_096;
@@ -24,16 +18,12 @@ pub struct Records {
 }
 
 impl Records {
-    /// Writes the entries through the real log in `dir` and reads back what it stored.
-    pub fn through_picket(dir: &Path) -> anyhow::Result<Records> {
-        let dir = dir.join("specimen");
+    /// Makes the entries, and the values that Picket's log makes of them.
+    pub fn made() -> anyhow::Result<Records> {
         let entries = entries();
-        let mut log = PredictionLog::open(&dir, RETENTION, &LogReader::default(), Climb::Derived)?;
-        log.append(&[&entries])?;
-        log.commit()?;
-        drop(log);
-        let values = stored_values(&dir, entries.len());
-        Ok(Records { values: values?, entries })
+        let values = (1..).zip(&entries).map(|(id, entry)| encode_alone(id, entry));
+        let values = values.collect::<Result<_, _>>()?;
+        Ok(Records { entries, values })
     }
 
     /// Bytes of a value, on average.
@@ -49,17 +39,6 @@ impl Records {
     pub fn value(&self, number: u64) -> &[u8] {
         &self.values[number as usize % DISTINCT]
     }
-}
-
-/// The log keeps chunks of records under `r` and the number of the first, big-endian.
-fn stored_values(dir: &Path, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
-    let db = sled::Config::new().path(dir).flush_every_ms(None).open()?;
-    let mut values = Vec::with_capacity(count);
-    for chunk in db.scan_prefix("r").values() {
-        values.extend(read_chunk(&chunk?)?.into_iter().map(|(_, value)| value));
-    }
-    let complete = values.len() == count && values.iter().all(|value| value.len() >= 32);
-    complete.then_some(values).context("the log's store has another form than this bench knows")
 }
 
 /// Ten logits each from a small linear congruential generator, as a trained net spreads them.

@@ -121,14 +121,14 @@ impl Report {
         let load = if row.kind == Kind::ALL[0] { row.load.to_string() } else { String::new() };
         let device_bytes = thousands(row.device_bytes_per_record());
         let range = format!("{rate_min} to {rate_max}");
-        let against = if row.kind == Kind::Picket { self.against(row) } else { String::new() };
+        let against = if row.kind.is_picket() { self.against(row) } else { String::new() };
         vec![load, row.kind.to_string(), rate, range, p50, p99, device_bytes, against]
     }
 
     /// Picket's rate and bytes as multiples of the best other engine's.
     fn against(&self, picket: &Row) -> String {
         let others = || {
-            let same = |row: &&Row| row.load == picket.load && row.kind != Kind::Picket;
+            let same = |row: &&Row| row.load == picket.load && !row.kind.is_picket();
             self.rows.iter().filter(same)
         };
         let rate = others()

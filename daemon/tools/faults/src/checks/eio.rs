@@ -84,6 +84,9 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     if outcome.count("unlogged") == 0 {
         outcome.fail("blind", "no fault ever kept a record out of the log");
     }
+    if outcome.count("judged") == 0 {
+        outcome.fail("skipped", "no store was ever judged");
+    }
     Ok(outcome)
 }
 
@@ -182,7 +185,10 @@ impl Test<'_> {
     fn judge_repaired(&self, acks: &[Ack], outcome: &mut Outcome) -> anyhow::Result<()> {
         let store = self.state_dir.join("log");
         outcome.add("unsound_after_repair", 0);
-        if store_exists(&store) {
+        outcome.add("judged", 0);
+        // Where the disk failed before there was one, nobody was promised anything.
+        if store_exists(&store) || !acks.is_empty() {
+            outcome.add("judged", 1);
             match store::verify(self.rig, &store)? {
                 Verdict::Report(report) => {
                     let missing = report.missing(acks, self.args.log_max_records);
@@ -197,8 +203,9 @@ impl Test<'_> {
                     outcome.add("unsound_after_repair", u64::from(!report.sound));
                 }
                 Verdict::Died(text) => outcome.fail("died", format!("{}: {text}", self.what)),
-                // The daemon below repairs it; what is lost then shows in the second reading.
-                Verdict::Refused(_) => outcome.add("unsound_after_repair", 1),
+                Verdict::Refused(text) => {
+                    outcome.fail("unreadable", format!("{}: {text}", self.what));
+                }
             }
         }
         let (daemon, _) = match self.launch().ready() {

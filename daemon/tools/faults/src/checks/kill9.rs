@@ -72,6 +72,9 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
         }
     }
     outcome.add("acknowledged", tally.acks().iter().map(|ack| ack.last - ack.first + 1).sum());
+    if outcome.count("judged") == 0 {
+        outcome.fail("skipped", "no store was ever judged");
+    }
     outcome.note("open_ms_p50", ms(opens.quantile(0.5)));
     outcome.note("open_ms_max", ms(opens.max()));
     Ok(outcome)
@@ -101,6 +104,7 @@ fn verify(
         return Ok(());
     }
     let what = format!("round {round}");
+    outcome.add("judged", 1);
     let report = store::judge(rig, &store, &acks, args.log_max_records, &what, outcome)?;
     if round + 1 == args.rounds && report.is_some() {
         let export = store::export(rig, &store).context("the store after the last round")?;

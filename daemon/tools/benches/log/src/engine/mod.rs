@@ -1,12 +1,14 @@
 //! The engines that are compared, each as a log of records that are durable when a commit returns.
 
 mod fjall;
-pub mod picket;
+mod picket;
 mod redb;
 pub mod sqlite;
 
 use std::ops::Range;
 use std::path::Path;
+
+use picket::{Picket, View};
 
 use crate::records::Records;
 
@@ -29,6 +31,8 @@ pub trait Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     Picket,
+    /// Journal and sealed files alone.
+    PicketFiles,
     #[value(name = "sqlite")]
     Sqlite,
     Redb,
@@ -36,13 +40,19 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Picket, Kind::Sqlite, Kind::Redb, Kind::Fjall];
+    pub const ALL: [Kind; 5] =
+        [Kind::Picket, Kind::PicketFiles, Kind::Sqlite, Kind::Redb, Kind::Fjall];
+
+    pub fn is_picket(self) -> bool {
+        matches!(self, Kind::Picket | Kind::PicketFiles)
+    }
 
     /// A fresh store in `dir`, which is not there yet.
     pub fn open(self, dir: &Path) -> anyhow::Result<Box<dyn Engine>> {
         std::fs::create_dir(dir)?;
         Ok(match self {
-            Kind::Picket => Box::new(picket::Picket::open(dir)?),
+            Kind::Picket => Box::new(Picket::open(dir, View::With)?),
+            Kind::PicketFiles => Box::new(Picket::open(dir, View::Without)?),
             Kind::Sqlite => Box::new(sqlite::Sqlite::open(dir)?),
             Kind::Redb => Box::new(redb::Redb::open(dir)?),
             Kind::Fjall => Box::new(fjall::Fjall::open(dir)?),
@@ -52,6 +62,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Picket => "picket",
+            Kind::PicketFiles => "without view",
             Kind::Sqlite => "SQLite",
             Kind::Redb => "redb",
             Kind::Fjall => "fjall",
