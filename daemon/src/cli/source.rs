@@ -145,7 +145,7 @@ pub fn removal(dir: &Path, retention: &Retention) -> Option<Removal> {
     if let Ok(removal) = Daemon::of(dir).and_then(|daemon| daemon.get(&path)) {
         return Some(removal);
     }
-    StoppedLog::open(dir).ok()?.removal(*retention).ok()
+    StoppedLog::open(dir).ok()?.removal(retention).ok()
 }
 
 /// Has the daemon of the log in `dir` read its configuration again. Returns what it says of it.
