@@ -8,9 +8,13 @@ use crate::{
     Windows,
 };
 
+/// Under Miri pictures and channels are few, so that a case takes seconds.
+const SIDE_MAX: usize = if cfg!(miri) { 4 } else { 12 };
+const CHANNELS_MAX: usize = if cfg!(miri) { 9 } else { 150 };
+
 /// Windows as networks have them, or any.
 fn windows() -> impl Strategy<Value = Windows> {
-    let side = proptest::array::uniform2(1..=12_usize);
+    let side = proptest::array::uniform2(1..=SIDE_MAX);
     let kernel = prop_oneof![Just(1_usize), Just(3), Just(3), Just(5)];
     let usual = (side, kernel, 1..=2_usize).prop_map(|(input, kernel, stride)| Windows {
         input,
@@ -29,7 +33,7 @@ fn any_windows() -> impl Strategy<Value = Windows> {
         prop_oneof![4 => pair(1..=4), 2 => Just([3, 3]), 2 => Just([1, 1]), 1 => Just([5, 5])];
     let dilation = prop_oneof![4 => Just([1, 1]), 1 => pair(1..=3)];
     let pads = (pair(0..=2), pair(0..=2));
-    (pair(1..=12), kernel, pair(1..=3), dilation, pads).prop_map(
+    (pair(1..=SIDE_MAX), kernel, pair(1..=3), dilation, pads).prop_map(
         |(input, kernel, stride, dilation, (pad_before, pad_after))| {
             let room = [0, 1].map(|axis| input[axis] + pad_before[axis] + pad_after[axis] - 1);
             let kernel = [0, 1].map(|axis| kernel[axis].min(room[axis] / dilation[axis] + 1));
@@ -42,9 +46,13 @@ fn geometry() -> impl Strategy<Value = Geometry> {
     let channels = prop_oneof![1..=9_usize, Just(16), Just(31), Just(32), Just(48), Just(64)];
     let groups = prop_oneof![4 => Just(1_usize), 1 => 2..=3_usize];
     let dense = (windows(), channels.clone(), channels, groups).prop_map(
-        |(windows, into, out_of, groups)| (windows, into * groups, out_of * groups, groups),
+        |(windows, into, out_of, groups)| {
+            let [into, out_of] = [into, out_of].map(|channels| channels.min(CHANNELS_MAX) * groups);
+            (windows, into, out_of, groups)
+        },
     );
     let depthwise = (windows(), prop_oneof![1..=9_usize, Just(16), Just(40), 60..=150_usize])
+        .prop_map(|(windows, channels)| (windows, channels.min(CHANNELS_MAX)))
         .prop_map(|(windows, channels)| (windows, channels, channels, channels));
     prop_oneof![2 => dense, 1 => depthwise].prop_map(
         |(windows, in_channels, out_channels, groups)| Geometry {
