@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::sockets::{
     GET_HEALTH, connect_from, connect_to, dropped, error_in, one_answer, open_connections, post_of,
@@ -128,7 +129,15 @@ fn unread_answers_fail_no_probe() {
             })
             .collect();
         for source in [[127, 0, 1, 1], [127, 0, 0, 1]] {
-            let answer = asked_from(source, daemon.probe);
+            let mut answer = asked_from(source, daemon.probe);
+            // Who shares an address with the flood gets a place once the first of it are seen to stall.
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while source == [127, 0, 0, 1]
+                && answer.starts_with("HTTP/1.1 503")
+                && Instant::now() < deadline
+            {
+                answer = asked_from(source, daemon.probe);
+            }
             assert!(answer.starts_with("HTTP/1.1 200"), "{sources} addresses: {answer}");
         }
         drop(flood);

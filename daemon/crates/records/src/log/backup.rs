@@ -1,9 +1,9 @@
 //! A copy of a log beside its owner at work: it opens as the log would after a power cut at that instant. It
 //! takes no lock and changes nothing of the log.
 //!
-//! The witness is read first, for it must not claim more than the copy holds; then the journal, and the
-//! sealed files last, as long as they are then. A checkpoint that ends meanwhile makes all of that be read
-//! again.
+//! The witness is read first, for it must not claim more than the copy holds; then the sealed files are taken
+//! as long as they are then, and the journal is read last: what a checkpoint had put into one stream's file, and
+//! not yet into the other's, is in it. A checkpoint that ends meanwhile makes all of that be read again.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,6 @@ fn gather(medium: &dyn Medium) -> io::Result<Vec<(String, Source)>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        files.push((journal::FILE_NAME.to_string(), Source::Held(journal::read(medium)?)));
         let names = medium.names()?;
         let sealed = Stream::ALL.iter().flat_map(|stream| segment::of_stream(*stream, &names));
         let cursors = names.iter().filter(|name| cursor::is_name(name)).cloned();
@@ -93,6 +92,7 @@ fn gather(medium: &dyn Medium) -> io::Result<Vec<(String, Source)>> {
                 Err(error) => return Err(error),
             }
         }
+        files.push((journal::FILE_NAME.to_string(), Source::Held(journal::read(medium)?)));
         // The journal has not begun again meanwhile, and retention says so before it removes the first file.
         if !gone && Standing::of(medium) == stood {
             return Ok(files);

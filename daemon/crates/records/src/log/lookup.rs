@@ -11,7 +11,7 @@ use crate::error::{StoreError, guard};
 /// The view as it was when it was last fed.
 #[derive(Clone)]
 pub(crate) struct Lookup {
-    db: sled::Db,
+    pub(super) db: sled::Db,
     fed: [Fed; 2],
 }
 

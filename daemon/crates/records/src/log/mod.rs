@@ -12,9 +12,10 @@
 //! - `store` is the open log, to which `directory` leads; `staged` is a commit on its way, `retention` and
 //!   `age` remove the oldest, `repair` and `healing` mend what can't be read.
 //! - `view` is the same once more in sled, fed by `feeding`; `index` are its keys, `terms` what a record can
-//!   be asked for, `lookup` finds chunks, `pages` are what queries get.
+//!   be asked for, `lookup` finds chunks, `audit` checks them, `pages` are what queries get.
 
 mod age;
+mod audit;
 mod backup;
 mod counting;
 // A reader with a position has no room of the daemon yet; the uplink will be the first.

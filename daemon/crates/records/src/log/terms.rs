@@ -82,6 +82,11 @@ impl Times {
         self.latest = self.latest.max(timestamp);
     }
 
+    /// Whether these include the others.
+    pub(crate) fn covers(&self, others: &Times) -> bool {
+        self.unknown || self.earliest <= others.earliest && self.latest >= others.latest
+    }
+
     /// Whether one of them may have been made in this time.
     pub(crate) fn overlap(&self, since: Option<f64>, until: Option<f64>) -> bool {
         let within = since.is_none_or(|since| self.latest >= since)

@@ -387,4 +387,31 @@ mod tests {
         let view = open(7).unwrap();
         assert_eq!(held(&view), left);
     }
+    #[test]
+    fn an_audit_finds_a_chunk_and_a_word_of_the_index_that_are_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut known = Known::default();
+        let values = values(&mut known, 1..3_001);
+        let mut view = View::open(dir.path(), 7, &known).unwrap().unwrap();
+        feed(&mut view, &known, &values);
+        view.remove_before(Stream::Own, 700).unwrap();
+        let right = |view: &View| view.lookup().is_right(&known, || true).unwrap();
+        assert!(right(&view));
+        let rare = index_key(Stream::Own, &Term::Device("rare".into()), 2);
+        let times = times_key(Stream::Own, 2);
+        let chunk = chunk_key(Stream::Own, 40);
+        for key in [&rare[..], &chunk[..]] {
+            let removed = view.db.remove(key).unwrap().unwrap();
+            assert!(!right(&view), "{key:?} is missing");
+            view.db.insert(key, removed).unwrap();
+        }
+        let right_times = view.db.get(&times).unwrap().unwrap();
+        view.db.insert(&times[..], postcard::to_allocvec(&Times::default()).unwrap()).unwrap();
+        assert!(!right(&view), "times");
+        view.db.insert(&times[..], right_times).unwrap();
+        let other = view.db.get(chunk_key(Stream::Own, 41)).unwrap().unwrap();
+        view.db.insert(chunk, other).unwrap();
+        assert!(!right(&view), "a chunk that is another's");
+        assert!(view.lookup().is_right(&known, || false).unwrap(), "nothing was read");
+    }
 }

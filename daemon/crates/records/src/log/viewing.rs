@@ -203,6 +203,8 @@ enum Unfit {
     Different,
     #[error("a reader could not read it")]
     Distrusted,
+    #[error("it does not hold what it says")]
+    Untrue,
     #[error(transparent)]
     Failed(#[from] StoreError),
     #[error("the log can't be read: {0}")]
@@ -335,8 +337,18 @@ impl Work {
         let store = log.author.ok_or(Unfit::Gone)?.store;
         let opened = View::open(&self.dir.join(DIR_NAME), store, &log.known)?;
         let mut view = opened.ok_or(Unfit::Foreign)?;
+        let kept = self.keep(&log, &mut view);
+        if matches!(kept, Err(Unfit::Different | Unfit::Distrusted | Unfit::Failed(_))) {
+            // Before it goes, the log takes what it lacks itself, where that fits.
+            self.put(Some(view.lookup()));
+            let _ = self.scrub(&view);
+        }
+        kept.map(|()| view)
+    }
+
+    fn keep(&mut self, log: &Snapshot, view: &mut View) -> Result<(), Unfit> {
         for stream in Stream::ALL {
-            if !source(&log, stream).is_seen_by(&view).map_err(Unfit::Log)? {
+            if !source(log, stream).is_seen_by(view).map_err(Unfit::Log)? {
                 return Err(Unfit::Different);
             }
         }
@@ -351,16 +363,11 @@ impl Work {
         let (mut scrubbed, mut fed) = (None::<Instant>, None::<Instant>);
         let mut first = [0; 2];
         loop {
-            let distrusted = self.shelf.take_distrust();
-            if distrusted || scrubbed.is_none_or(|at| at.elapsed() >= SCRUB_INTERVAL) {
-                self.scrub(&view)?;
-                scrubbed = Some(Instant::now());
-            }
-            if distrusted {
+            if self.shelf.take_distrust() {
                 return Err(Unfit::Distrusted);
             }
             let log = self.log()?;
-            if self.feed(&log, &mut view)? {
+            if self.feed(&log, view)? {
                 fed.get_or_insert_with(Instant::now);
             }
             for stream in Stream::ALL {
@@ -370,12 +377,17 @@ impl Work {
                 }
             }
             if self.is_ending() {
-                return Ok(view);
+                return Ok(());
             }
             if fed.is_some_and(|at| at.elapsed() >= SYNC_INTERVAL) {
                 view.sync()?;
                 fed = None;
                 self.put(Some(view.lookup()));
+            }
+            if scrubbed.is_none_or(|at| at.elapsed() >= SCRUB_INTERVAL) {
+                self.scrub(view)?;
+                self.audit(view)?;
+                scrubbed = Some(Instant::now());
             }
             self.rest(LOOK_INTERVAL);
         }
@@ -398,6 +410,16 @@ impl Work {
             self.put(Some(view.lookup()));
         }
         Ok(fed)
+    }
+
+    /// Reads all of the view.
+    fn audit(&mut self, view: &View) -> Result<(), Unfit> {
+        let known = self.log()?.known.clone();
+        let right = view.lookup().is_right(&known, || {
+            self.pace();
+            !self.is_ending()
+        })?;
+        if right { Ok(()) } else { Err(Unfit::Untrue) }
     }
 
     /// Reads all that is sealed, and has the owner mend what can't be read.
