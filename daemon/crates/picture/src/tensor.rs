@@ -53,39 +53,19 @@ fn table(spec: &Spec) -> [[f32; 256]; 3] {
     })
 }
 
-fn arrange<T: Copy + Default>(
-    picture: &Picture,
-    layout: Layout,
-    convert: impl Fn(usize, u8) -> T,
-) -> Vec<T> {
-    // Of a known number of channels, the loops become vectors.
-    match picture.channels {
-        1 => arrange_channels::<T, 1>(&picture.pixels, layout, convert),
-        3 => arrange_channels::<T, 3>(&picture.pixels, layout, convert),
-        channels => unreachable!("a picture has 1 or 3 channels, not {channels}"),
-    }
-}
-
-fn arrange_channels<T: Copy + Default, const CHANNELS: usize>(
-    pixels: &[u8],
-    layout: Layout,
-    convert: impl Fn(usize, u8) -> T,
-) -> Vec<T> {
-    let mut values = vec![T::default(); pixels.len()];
-    let pixels = pixels.as_chunks::<CHANNELS>().0;
+fn arrange<T>(picture: &Picture, layout: Layout, convert: impl Fn(usize, u8) -> T) -> Vec<T> {
+    let (pixels, channels) = (&picture.pixels, picture.channels);
+    let mut values = Vec::with_capacity(pixels.len());
     match layout {
         Layout::Nhwc => {
-            for (to, from) in values.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(pixels) {
-                for at in 0..CHANNELS {
-                    to[at] = convert(at, from[at]);
-                }
+            for pixel in pixels.chunks_exact(channels) {
+                values.extend(pixel.iter().enumerate().map(|(at, &value)| convert(at, value)));
             }
         }
         Layout::Nchw => {
-            for (at, plane) in values.chunks_exact_mut(pixels.len().max(1)).enumerate() {
-                for (to, from) in plane.iter_mut().zip(pixels) {
-                    *to = convert(at, from[at]);
-                }
+            for at in 0..channels {
+                let plane = pixels.iter().skip(at).step_by(channels);
+                values.extend(plane.map(|&value| convert(at, value)));
             }
         }
     }
