@@ -242,7 +242,8 @@ impl Start<'_> {
 
     /// Plans the memory of requests before the model is known.
     fn budget(&self) -> Budget {
-        let needs = Needs { workers: self.config.api.workers, input_values: 0, model_bytes: 0 };
+        let workers = self.config.api.workers;
+        let needs = Needs { workers, input_values: 0, model_bytes: 0, run_bytes: 0 };
         let budget = Budget::new(saturating(self.plan(needs).budget));
         memory::register_budget(&self.admin.registry, budget.clone());
         budget
@@ -254,6 +255,7 @@ impl Start<'_> {
             workers: self.config.api.workers,
             input_values: model.input.values(),
             model_bytes: model.bytes as u64,
+            run_bytes: model.run_bytes as u64,
         });
         budget.lower_to(saturating(plan.budget));
         tracing::info!(budget = plan.budget, margin = plan.margin, "memory of requests");

@@ -17,7 +17,7 @@ const DAEMON_BYTES: u64 = 78 << 20;
 /// A worker beside its model's values, bytes: its stack, and what its heap keeps of a job that is done.
 const WORKER_BYTES: u64 = 1 << 20;
 
-/// What a model's run takes for each value of its input, bytes: sixteen times the value in 32 bits, as
+/// What a model's run takes at least for each value of its input, bytes: sixteen times the value in 32 bits, as
 /// networks widen an image where it is largest.
 const VALUE_BYTES: u64 = 16 * 4;
 
@@ -57,6 +57,8 @@ pub struct Needs {
     pub input_values: usize,
     /// The size of the model's file, bytes.
     pub model_bytes: u64,
+    /// What the model says that one run takes, bytes.
+    pub run_bytes: u64,
 }
 
 /// What requests may take, and whether it fits.
@@ -89,7 +91,7 @@ impl Needs {
     /// Returns what the daemon needs beside requests, bytes; the slack of the limit excepted.
     fn bytes(self) -> u64 {
         let values = (self.input_values as u64).saturating_mul(VALUE_BYTES);
-        let worker = WORKER_BYTES.saturating_add(values);
+        let worker = WORKER_BYTES.saturating_add(values.max(self.run_bytes));
         let workers = (self.workers as u64).saturating_mul(worker);
         let model = self.model_bytes.saturating_mul(MODEL_COPIES);
         DAEMON_BYTES.saturating_add(workers).saturating_add(model)
@@ -140,7 +142,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn embedded(workers: usize) -> Needs {
-        Needs { workers, input_values: 3 * 32 * 32, model_bytes: 0 }
+        Needs { workers, input_values: 3 * 32 * 32, model_bytes: 0, run_bytes: 0 }
     }
 
     #[test]
@@ -174,6 +176,8 @@ mod tests {
         assert_eq!((stated.budget, stated.is_too_large()), (64 * MIB, false));
         let large = Needs { input_values: 3 * 640 * 640, ..embedded(8) };
         assert!(plan(Given::Limit(256 * MIB), large, None).is_too_large());
+        let wide = Needs { run_bytes: 64 * MIB, ..embedded(4) };
+        assert!(plan(Given::Limit(256 * MIB), wide, None).is_too_large());
         let endless = Needs { workers: usize::MAX, model_bytes: u64::MAX, ..large };
         for stated in [None, Some(u64::MAX)] {
             assert!(plan(Given::Limit(1 << 60), endless, stated).is_too_large());

@@ -18,6 +18,8 @@ pub struct Queue<T> {
 struct State<T> {
     lanes: Lanes<T>,
     closed: bool,
+    /// Threads that wait for work. Where there are none nobody is woken, which would be a system call.
+    asleep: usize,
 }
 
 /// What a waiting thread got.
@@ -41,7 +43,7 @@ pub struct Turn<'a, T: Pending> {
 
 impl<T: Pending> Queue<T> {
     pub fn new(limits: Limits) -> Queue<T> {
-        let state = State { lanes: Lanes::new(limits), closed: false };
+        let state = State { lanes: Lanes::new(limits), closed: false, asleep: 0 };
         Queue { state: Mutex::new(state), arrived: Condvar::new() }
     }
 
@@ -55,8 +57,11 @@ impl<T: Pending> Queue<T> {
             return Err(Full(work));
         }
         let evicted = state.lanes.push(work, sender, cost, Instant::now())?;
+        let asleep = state.asleep > 0;
         drop(state);
-        self.arrived.notify_one();
+        if asleep {
+            self.arrived.notify_one();
+        }
         Ok(evicted)
     }
 
@@ -89,8 +94,10 @@ impl<T: Pending> Queue<T> {
             if state.lanes.is_starved() {
                 left = left.min(STARVED_LOOK);
             }
+            state.asleep += 1;
             let waited = self.arrived.wait_timeout(state, left);
             state = waited.expect("nothing that holds a queue panics").0;
+            state.asleep -= 1;
         }
     }
 
@@ -117,9 +124,9 @@ impl<T: Pending> Drop for Turn<'_, T> {
         let mut state = self.queue.lock();
         state.lanes.done(self.charge, self.began.elapsed());
         // What may not keep the last thread, or had no memory, may go on now.
-        let waiting = state.lanes.waiting() > 0;
+        let wake = state.lanes.waiting() > 0 && state.asleep > 0;
         drop(state);
-        if waiting {
+        if wake {
             self.queue.arrived.notify_one();
         }
     }
@@ -181,6 +188,34 @@ mod tests {
             (looks == 3).then_some(())
         });
         assert!(matches!(popped, Popped::Work(Number(1), (), _)));
+    }
+
+    #[test]
+    fn no_work_is_left_lying_while_threads_sleep() {
+        const NUMBERS: u8 = 250;
+        let queue = Queue::new(Limits { capacity: 300, threads: 2 });
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            let work = || {
+                let mut done = 0;
+                while let Popped::Work(..) = queue.pop(Duration::from_secs(60), |_, _| Some(())) {
+                    done += 1;
+                }
+                done
+            };
+            let workers = [scope.spawn(work), scope.spawn(work)];
+            for number in 0..NUMBERS {
+                queue.push(Number(number), Peer::Local, Duration::ZERO).unwrap();
+                // Now and then the threads fall asleep.
+                while number % 7 == 0 && queue.depth() > 0 {
+                    std::thread::yield_now();
+                    assert!(started.elapsed() < Duration::from_secs(50), "work lies in the queue");
+                }
+            }
+            queue.close();
+            let done: usize = workers.map(|worker| worker.join().unwrap()).into_iter().sum();
+            assert_eq!(done, usize::from(NUMBERS));
+        });
     }
 
     #[test]

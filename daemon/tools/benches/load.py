@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Measure picket over HTTP beside a FastAPI service of the same contract, on this machine.
 
-    python3 load.py --picket PATH [--quick] [--json FILE]
+    python3 load.py --picket PATH [--before PATH] [--quick] [--json FILE]
 
 Both run at once on 127.0.0.1 and are loaded in turn (A B A B) by wrk with the same JSON body, so
 that noise of the machine meets both. wrk is a closed loop: each connection waits for its answer.
 The load generator and the probes share the cores with the service they measure. While one is
 loaded, its /health and /ready are asked on new connections, as a kubelet does. The peer is peer.py.
+
+Then picket alone gets raw bytes and JSON in turn, and with it the binary of --before: predictions a
+second, and what the processor spends on one, user and system of the whole process.
 """
 import sys
 from pathlib import Path
@@ -48,11 +51,14 @@ TOP_UP_SECS = 10
 TOP_UPS_MAX = 12
 # Numbers of a body: 3x32x32, in halves from 0 to 255.
 BODY_VALUES = 3072
+RAW, JSON = "application/octet-stream", "application/json"
+# In which /proc states a process' time.
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 LUA = """
 wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-local file = assert(io.open(os.getenv("BODY_FILE")))
+wrk.headers["Content-Type"] = os.getenv("BODY_TYPE")
+local file = assert(io.open(os.getenv("BODY_FILE"), "rb"))
 wrk.body = file:read("*a")
 file:close()
 
@@ -124,6 +130,12 @@ class Contender:
                 if own_start:
                     self.own_start_ms.append(int(self._service.wait_for(own_start)))
 
+    def cpu_us(self) -> list[float]:
+        """What the process has spent so far, in microseconds: user and system."""
+        stat = Path(f"/proc/{self._service.process.pid}/stat").read_text()
+        fields = stat.rpartition(")")[2].split()
+        return [int(field) * 1e6 / TICKS_PER_SECOND for field in fields[11:13]]
+
     def rss_kib(self) -> int:
         status = Path(f"/proc/{self._service.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])
@@ -138,11 +150,15 @@ class Load:
         self._body = directory / "body.json"
         values = [(31 * i * i + 7 * i) % 511 / 2 for i in range(BODY_VALUES)]
         self._body.write_text(json.dumps({"data": values}))
+        raw = directory / "body.raw"
+        raw.write_bytes(bytes(int(value) for value in values))
+        self._bodies = {JSON: self._body, RAW: raw}
 
-    def run(self, contender: Contender, secs: int) -> dict:
+    def run(self, contender: Contender, secs: int, media: str = JSON) -> dict:
         command = ["wrk", "--latency", f"-c{CONNECTIONS}", f"-t{WRK_THREADS}", f"-d{secs}s"]
         command += ["-s", str(self._script), f"http://{contender.api_address}/predict"]
-        environment = os.environ | {"BODY_FILE": str(self._body)}
+        environment = os.environ | {"BODY_FILE": str(self._bodies[media]), "BODY_TYPE": media}
+        spent = contender.cpu_us()
         try:
             done = subprocess.run(
                 command,
@@ -161,6 +177,8 @@ class Load:
         if result["bad_status"] or result["failed"] or not result["requests"]:
             counts = f"{result['bad_status']} refused, {result['failed']} failed"
             raise ServiceError(f"{contender.name}: {counts} of {result['requests']} requests")
+        spent = [now - then for now, then in zip(contender.cpu_us(), spent)]
+        result["user_us"], result["system_us"] = (part / result["requests"] for part in spent)
         contender.predictions += result["requests"]
         return result
 
@@ -253,6 +271,21 @@ def measure(contenders: tuple[Contender, Contender], plan: Plan) -> None:
             contender.rss_end_kib = contender.rss_kib()
 
 
+def measure_alone(contenders: list[Contender], plan: Plan) -> dict[str, dict]:
+    """Rounds of picket, and of the binary before it, by name and type of body."""
+    found: dict[str, dict] = {contender.name: {RAW: [], JSON: []} for contender in contenders}
+    with ExitStack() as stack:
+        load = Load(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        for contender in contenders:
+            contender.start(stack)
+        for number in range(1, plan.rounds + 1):
+            for media in (RAW, JSON):
+                for contender in contenders:
+                    found[contender.name][media].append(load.run(contender, plan.round_secs, media))
+            say(f"round {number} of {plan.rounds} of picket alone")
+    return found
+
+
 def measure_round(load: Load, contender: Contender, secs: int) -> None:
     with ExitStack() as probers:
         # Spread over the interval, so that they do not wait for each other.
@@ -317,6 +350,23 @@ ROWS = (
 )
 
 
+def print_alone(alone: dict[str, dict]) -> None:
+    """Medians over rounds; of the processor's time, the least round as well: a busy machine adds to it."""
+    print(f"\n{'alone':<14}{'body':<6}{'/s':>8}{'p50 ms':>9}{'p99 ms':>9}"
+          f"{'user µs':>9}{'system':>8}{'sum':>8}{'least':>8}")
+    for name, bodies in alone.items():
+        for media, rounds in bodies.items():
+            def middle(key: str) -> float:
+                return statistics.median(part[key] for part in rounds)
+
+            sums = [part["user_us"] + part["system_us"] for part in rounds]
+            rate = statistics.median(map(per_second, rounds))
+            print(f"{name:<14}{'raw' if media == RAW else 'JSON':<6}{rate:>8.0f}"
+                  f"{middle('p50_us') / 1e3:>9.2f}{middle('p99_us') / 1e3:>9.2f}"
+                  f"{middle('user_us'):>9.1f}{middle('system_us'):>8.1f}"
+                  f"{statistics.median(sums):>8.1f}{min(sums):>8.1f}")
+
+
 def machine() -> dict:
     cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     return {
@@ -364,11 +414,15 @@ def results(contenders: tuple[Contender, Contender], plan: Plan, box: dict, bina
     return result
 
 
+def daemon(name: str, picket: Path) -> Contender:
+    return Contender(name, lambda directory: picket_command(picket, directory), "probe", (0,))
+
+
 def contestants(picket: Path) -> tuple[Contender, Contender]:
     peer = [sys.executable, str(HERE / "peer.py"), "--model", str(MODEL), "--state-dir"]
     # uvicorn shuts down and then passes the signal on.
     return (
-        Contender("picket", lambda directory: picket_command(picket, directory), "probe", (0,)),
+        daemon("picket", picket),
         Contender("the peer", lambda directory: [*peer, directory], "api", (0, -signal.SIGTERM)),
     )
 
@@ -380,6 +434,8 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--picket", type=Path, required=True, help="the daemon's binary")
+    parser.add_argument("--before", type=Path, metavar="PATH",
+                        help="an older binary, measured beside it")
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
     args = parser.parse_args()
@@ -392,6 +448,8 @@ def main() -> None:
         contenders = contestants(args.picket)
         measure(contenders, plan)
         result = results(contenders, plan, box, args.picket)
+        binaries = {"picket": args.picket} | ({"before": args.before} if args.before else {})
+        result["alone"] = measure_alone([daemon(*named) for named in binaries.items()], plan)
         if args.json:
             args.json.write_text(json.dumps(result, indent=2) + "\n")
     except (ServiceError, OSError, http.client.HTTPException) as error:
@@ -399,6 +457,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("bench: interrupted")
     print_table(result)
+    print_alone(result["alone"])
 
 
 if __name__ == "__main__":

@@ -8,27 +8,12 @@ use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{ModelProto, NodeProto};
 
+use crate::claims;
 use crate::proto::{attribute, constants, floats, input};
 
 /// Operator sets of ONNX 1.4 to 1.19. The engine is tested with 9 to 18; in those after it nothing
 /// has changed that a classifier of this kind is made of.
 const OPSETS: RangeInclusive<i64> = 9..=24;
-
-/// Which inputs of a quantised operator are its scales.
-const SCALES: [(&str, &[usize]); 12] = [
-    ("QLinearConv", &[1, 4, 6]),
-    ("QLinearMatMul", &[1, 4, 6]),
-    ("QLinearAdd", &[1, 4, 6]),
-    ("QLinearMul", &[1, 4, 6]),
-    ("QLinearSigmoid", &[1, 3]),
-    ("QLinearLeakyRelu", &[1, 3]),
-    ("QLinearSoftmax", &[1, 3]),
-    ("QLinearAveragePool", &[1, 3]),
-    ("QLinearGlobalAveragePool", &[1, 3]),
-    ("QGemm", &[1, 4, 7]),
-    ("QuantizeLinear", &[1]),
-    ("DequantizeLinear", &[1]),
-];
 
 /// How many convolutions the file has of each form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,23 +132,8 @@ pub fn check(file: &ModelProto) -> Result<(), String> {
         let (op, name) = (&wrong.op_type, &wrong.name);
         return Err(format!("its {op} {name:?} is of a form that the engine gets wrong"));
     }
-    let constants = constants(graph);
-    for node in &graph.node {
-        let Some((_, inputs)) = SCALES.iter().find(|(op, _)| *op == node.op_type) else {
-            continue;
-        };
-        let names = inputs.iter().filter_map(|at| node.input.get(*at));
-        for (name, constant) in names.filter_map(|name| constants.get_key_value(&**name)) {
-            if let Some(scale) = floats(constant).find(|scale| !scale.is_finite() || *scale <= 0.0)
-            {
-                return Err(format!(
-                    "the scale {name:?} of its {} {:?} is {scale}, no positive number",
-                    node.op_type, node.name
-                ));
-            }
-        }
-    }
-    for (name, constant) in &constants {
+    claims::check(graph)?;
+    for (name, constant) in constants(graph) {
         if floats(constant).any(f32::is_nan) {
             return Err(format!("its constant {name:?} holds NaN"));
         }

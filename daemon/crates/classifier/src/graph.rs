@@ -45,6 +45,8 @@ pub struct Parsed {
     /// The name of the engine that computes them.
     pub kernel: &'static str,
     pub nodes: Vec<Node>,
+    /// What one run's buffers of parts in integers take, bytes.
+    pub run_bytes: usize,
 }
 
 /// Prepares a file for one engine. Constants in other files are read from beside it.
@@ -101,6 +103,8 @@ pub fn prepare_file(
     let nodes = nodes(&model, &cut.stays)?;
     let own = nodes.iter().find(|node| node.products.is_some());
     let kernel = own.map_or(Engine::Tract.name(), |node| node.kernel);
+    let regions = model.nodes.iter().filter_map(|node| node.op_as::<IntegerRegion>());
+    let run_bytes = regions.map(IntegerRegion::bytes).fold(0, usize::saturating_add);
     let plan = Plan::new(model.into_runnable()?);
     Ok(Parsed {
         plan,
@@ -115,6 +119,7 @@ pub fn prepare_file(
         step,
         kernel,
         nodes,
+        run_bytes,
     })
 }
 

@@ -44,6 +44,8 @@ pub struct ModelInfo {
     pub stock: usize,
     /// Time of one image, at load.
     pub run_time: Duration,
+    /// What the buffers of one run take where it is computed in integers, bytes.
+    pub run_bytes: usize,
     /// The graph in the order in which it runs.
     pub nodes: Vec<Node>,
 }

@@ -1,8 +1,9 @@
 //! A model file becomes a classifier. The only crate that names tract; it knows nothing of requests,
 //! verdicts or the log.
 //!
-//! - `file` checks the file, `external` reads what it keeps beside it, `bounds` what it may ask for;
-//!   `qoperator`, `head`, `tail` and `guard` make of it what tract runs rightly.
+//! - `file` checks the file, `claims` what it says of its constants and windows, `bounds` what it may ask for;
+//!   `external` reads what it keeps beside it; `qoperator`, `head`, `tail` and `guard` make of it what tract runs
+//!   rightly.
 //! - `card` says what is said of it and where, `golden` what is expected of it, `embedded` holds the one
 //!   in the binary.
 //! - `entrance` says what goes in, `integer` makes whole parts of the graph nodes of our own, `graph` says what
@@ -13,6 +14,7 @@
 
 mod bounds;
 mod card;
+mod claims;
 mod describe;
 mod embedded;
 mod engine;
@@ -24,6 +26,8 @@ mod golden;
 mod graph;
 mod guard;
 mod head;
+#[cfg(test)]
+mod hostile_nets;
 mod info;
 mod integer;
 mod model;
@@ -44,5 +48,5 @@ pub use file::Convolutions;
 pub use info::{ModelInfo, VerdictDefaults};
 pub use model::{Model, ModelSource};
 pub use output::{CLASSES_MAX, Kind, Output};
-pub use run::Node;
+pub use run::{Node, Times};
 pub use scores::Scores;

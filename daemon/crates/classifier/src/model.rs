@@ -14,7 +14,7 @@ use crate::golden::Expected;
 use crate::graph::{Parsed, prepare};
 use crate::info::{ModelInfo, VerdictDefaults};
 use crate::output::Kind;
-use crate::run::{Plan, unable};
+use crate::run::{Plan, Times, unable};
 use crate::scores::Scores;
 use crate::{embedded, golden};
 use picket_picture::{DecodeError, JsonRange, MediaType, Picture, Resize, Spec, Tensor};
@@ -134,6 +134,7 @@ impl Model {
             convolutions: parsed.convolutions,
             stock: parsed.stock,
             nodes: parsed.nodes,
+            run_bytes: parsed.run_bytes,
             digest,
         };
         let (sample, proof) = (Sample::Drawn, Scores(Vec::new()));
@@ -270,11 +271,11 @@ impl Model {
         Ok(Scores(scores))
     }
 
-    /// Returns the median time of each node over `runs` images, in the order of `ModelInfo::nodes`.
+    /// Returns where the time of a run goes, over `runs` images.
     ///
     /// # Errors
     /// `Run` when the engine fails.
-    pub fn times(&self, input: &Tensor, runs: usize) -> Result<Vec<Duration>, ModelError> {
+    pub fn times(&self, input: &Tensor, runs: usize) -> Result<Times, ModelError> {
         self.plan.times(&self.info.nodes, input, runs).map_err(ModelError::Run)
     }
 

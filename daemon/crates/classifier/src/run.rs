@@ -27,6 +27,15 @@ pub struct Node {
     pub why: Option<&'static str>,
 }
 
+/// Where the time of a run goes, each as its median over several.
+#[derive(Clone, Debug)]
+pub struct Times {
+    /// Of each of `ModelInfo::nodes`.
+    pub nodes: Vec<Duration>,
+    /// What the stock engine takes around its nodes, with a session that was there before.
+    pub around: Duration,
+}
+
 /// A graph that is ready to run. Threads may share it: each run has a session of its own, which the next one
 /// takes over. There are as many as ever ran at once.
 pub struct Plan {
@@ -73,7 +82,7 @@ impl Plan {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the median time of each of `nodes` over `runs` images.
+    /// Returns where the time of a run goes, over `runs` images.
     ///
     /// # Errors
     /// Whatever the engine fails with, on one line.
@@ -82,12 +91,14 @@ impl Plan {
         nodes: &[Node],
         input: &picket_picture::Tensor,
         runs: usize,
-    ) -> Result<Vec<Duration>, String> {
+    ) -> Result<Times, String> {
         let mut times = BTreeMap::<(usize, Option<usize>), Vec<Duration>>::new();
+        let mut around = Vec::with_capacity(runs);
         let mut run = || {
             let input: TValue = tensor(input)?.into();
             let mut state = self.plan.spawn()?;
             for _ in 0..runs {
+                let (began, mut within) = (Instant::now(), Duration::ZERO);
                 state.run_plan_with_eval(
                     tvec!(input.clone()),
                     |context, mut state, node, inputs| {
@@ -101,20 +112,24 @@ impl Plan {
                             times.entry((node.id, Some(step))).or_default().push(*time);
                         }
                         times.entry((node.id, None)).or_default().push(started.elapsed());
+                        within += started.elapsed();
                         result
                     },
                 )?;
+                around.push(began.elapsed().saturating_sub(within));
             }
             Ok(())
         };
         run().map_err(|error: TractError| one_line(&error))?;
-        times.values_mut().for_each(|times| times.sort_unstable());
-        let median = |node: &Node| {
-            let times = times.get(&node.place)?;
-            times.get(times.len() / 2).copied()
-        };
-        Ok(nodes.iter().map(median).map(Option::unwrap_or_default).collect())
+        let of_node = |node: &Node| times.remove(&node.place).map(median).unwrap_or_default();
+        Ok(Times { nodes: nodes.iter().map(of_node).collect(), around: median(around) })
     }
+}
+
+/// Returns the middle one; none of none.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 /// Returns the state of a part in integers.

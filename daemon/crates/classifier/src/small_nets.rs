@@ -1,5 +1,5 @@
 //! Small nets, each of one form that is easily read wrongly: our kernels and the stock engine must give the
-//! same scores. It knows nothing of how a graph is read.
+//! same scores. `hostile_nets` makes of them what is none. It knows nothing of how a graph is read.
 
 use picket_kernels::Kernel;
 use picket_picture::Tensor;
@@ -18,10 +18,10 @@ use crate::golden;
 use crate::graph::{Parsed, prepare_file};
 use crate::proto::node;
 
-const OWN: Engine = Engine::Own(Kernel::Scalar);
+pub const OWN: Engine = Engine::Own(Kernel::Scalar);
 
 /// A net as it grows: its input x is u8, of which xf are the floats.
-struct Net(GraphProto);
+pub struct Net(pub GraphProto);
 
 fn value(name: &str, kind: DataType, dims: &[i64]) -> ValueInfoProto {
     let axis = |len: &i64| Dimension {
@@ -34,7 +34,7 @@ fn value(name: &str, kind: DataType, dims: &[i64]) -> ValueInfoProto {
     ValueInfoProto { name: name.to_string(), r#type: Some(stated), ..ValueInfoProto::default() }
 }
 
-fn ints(name: &str, numbers: &[i64]) -> AttributeProto {
+pub fn ints(name: &str, numbers: &[i64]) -> AttributeProto {
     use tract_onnx::pb::attribute_proto::AttributeType;
     AttributeProto {
         name: name.to_string(),
@@ -44,7 +44,7 @@ fn ints(name: &str, numbers: &[i64]) -> AttributeProto {
     }
 }
 
-fn int(name: &str, number: i64) -> AttributeProto {
+pub fn int(name: &str, number: i64) -> AttributeProto {
     use tract_onnx::pb::attribute_proto::AttributeType;
     AttributeProto {
         name: name.to_string(),
@@ -62,7 +62,7 @@ fn numbers(count: usize, seed: usize) -> impl Iterator<Item = i8> {
 }
 
 impl Net {
-    fn new(size: [i64; 2], scale: f32, zero: u8) -> Net {
+    pub fn new(size: [i64; 2], scale: f32, zero: u8) -> Net {
         let mut net = Net(GraphProto::default());
         net.0.input.push(value("x", DataType::Uint8, &[1, 3, size[0], size[1]]));
         net.floats("xs", &[], &[scale]);
@@ -71,7 +71,7 @@ impl Net {
         net
     }
 
-    fn tensor(&mut self, name: &str, kind: DataType, dims: &[i64], raw_data: Vec<u8>) {
+    pub fn tensor(&mut self, name: &str, kind: DataType, dims: &[i64], raw_data: Vec<u8>) {
         self.0.initializer.push(TensorProto {
             name: name.to_string(),
             data_type: kind as i32,
@@ -81,18 +81,18 @@ impl Net {
         });
     }
 
-    fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) {
+    pub fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) {
         let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.tensor(name, DataType::Float, dims, raw);
     }
 
-    fn integers(&mut self, name: &str, values: &[i64]) {
+    pub fn integers(&mut self, name: &str, values: &[i64]) {
         let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.tensor(name, DataType::Int64, &[values.len() as i64], raw);
     }
 
     /// Weights of bytes with their floats.
-    fn weights(&mut self, name: &str, dims: &[i64]) {
+    pub fn weights(&mut self, name: &str, dims: &[i64]) {
         let count = dims.iter().product::<i64>() as usize;
         let bytes = numbers(count, name.len()).map(|it| it as u8).collect();
         let [byte, scale, zero] = ["b", "s", "z"].map(|end| format!("{name}.{end}"));
@@ -102,7 +102,7 @@ impl Net {
         self.op("DequantizeLinear", &[&byte, &scale, &zero], name);
     }
 
-    fn op(&mut self, op: &str, inputs: &[&str], output: &str) -> &mut NodeProto {
+    pub fn op(&mut self, op: &str, inputs: &[&str], output: &str) -> &mut NodeProto {
         let mut new = node(op, [], output);
         new.input = inputs.iter().map(ToString::to_string).collect();
         self.0.node.push(new);
@@ -110,7 +110,7 @@ impl Net {
     }
 
     /// Quantises floats, and makes floats of that.
-    fn quantise(&mut self, from: &str, scale: f32, output: &str) {
+    pub fn quantise(&mut self, from: &str, scale: f32, output: &str) {
         let [byte, steps, zero] = ["q", "s", "z"].map(|end| format!("{output}.{end}"));
         self.floats(&steps, &[], &[scale]);
         self.tensor(&zero, DataType::Uint8, &[], vec![100]);
@@ -119,14 +119,14 @@ impl Net {
     }
 
     /// A convolution of single pixels with its weights, not quantised.
-    fn convolve(&mut self, from: &str, channels: [i64; 2], output: &str) {
+    pub fn convolve(&mut self, from: &str, channels: [i64; 2], output: &str) {
         let weights = format!("{output}.w");
         self.weights(&weights, &[channels[1], channels[0], 1, 1]);
         self.op("Conv", &[from, &weights], output);
     }
 
     /// Eight channels, whose floats are "c".
-    fn eight(size: [i64; 2]) -> Net {
+    pub fn eight(size: [i64; 2]) -> Net {
         let mut net = Net::new(size, 0.02, 128);
         net.convolve("xf", [3, 8], "conv");
         net.quantise("conv", 0.05, "c");
@@ -134,7 +134,7 @@ impl Net {
     }
 
     /// Ends in the mean of each of eight channels times a matrix of floats.
-    fn end(mut self, from: &str) -> Net {
+    pub fn end(mut self, from: &str) -> Net {
         self.op("GlobalAveragePool", &[from], "mean");
         self.op("Flatten", &["mean"], "flat");
         self.head("flat", [8, 5], "y");
@@ -152,7 +152,7 @@ impl Net {
         self.op("Gemm", &[from, &weights, &bias], output);
     }
 
-    fn prepare(&self, engine: Engine) -> TractResult<Parsed> {
+    pub fn prepare(&self, engine: Engine) -> TractResult<Parsed> {
         let mut graph = self.0.clone();
         graph.output.push(ValueInfoProto { name: "y".to_string(), ..ValueInfoProto::default() });
         let opset = OperatorSetIdProto { version: 13, ..OperatorSetIdProto::default() };

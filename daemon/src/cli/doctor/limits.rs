@@ -78,7 +78,8 @@ fn needs(config: &Config) -> Needs {
         std::fs::metadata(file).map_or(0, |metadata| metadata.len())
     });
     let input_values = if file.is_some() { VALUES_USUAL } else { VALUES_EMBEDDED };
-    Needs { workers: config.api.workers, input_values, model_bytes: file.unwrap_or(0) }
+    let workers = config.api.workers;
+    Needs { workers, input_values, model_bytes: file.unwrap_or(0), run_bytes: 0 }
 }
 
 fn processor(root: &Path, cgroup: &str, whose: &str) -> Finding {

@@ -9,8 +9,7 @@ use crate::config::ModelSettings;
 use crate::inference::ms;
 use crate::os;
 use clap::Args;
-use picket_classifier::Engine;
-use picket_classifier::Model;
+use picket_classifier::{Engine, Model, Times};
 use picket_picture::{Picture, Tensor};
 use serde_json::{Value, json};
 
@@ -40,7 +39,7 @@ pub struct BenchArgs {
     /// Threads that run at the same time, on one model
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: u32,
-    /// Also the time of each node
+    /// Also the time of each node, and what the stock engine takes around them
     #[arg(long)]
     nodes: bool,
     /// What computes the quantised convolutions, if not the fastest that this CPU has: tract, scalar,
@@ -89,7 +88,7 @@ fn json_report(
     model: &Model,
     threads: usize,
     measured: &Measured,
-    nodes: Option<Vec<Duration>>,
+    nodes: Option<Times>,
 ) -> Result<(), CliError> {
     let info = model.info();
     let mut text = json!({
@@ -103,7 +102,8 @@ fn json_report(
         "kernel": info.kernel,
     });
     if let Some(times) = nodes {
-        let nodes = info.nodes.iter().zip(times).map(|(node, time)| {
+        text["engine_us"] = json!(micros(times.around));
+        let nodes = info.nodes.iter().zip(times.nodes).map(|(node, time)| {
             json!({"kernel": node.kernel, "op": node.op, "name": node.name, "us": micros(time),
                    "products": node.products})
         });
@@ -116,7 +116,7 @@ fn report(
     model: &Model,
     threads: usize,
     measured: &Measured,
-    nodes: Option<Vec<Duration>>,
+    nodes: Option<Times>,
 ) -> Result<(), CliError> {
     let info = model.info();
     let resident = measured
@@ -135,14 +135,18 @@ fn report(
     ))?;
     let Some(times) = nodes else { return Ok(()) };
     let mut rows = vec![["µs", "GMAC/s", "runs on", "op", "node"].map(str::to_string).to_vec()];
-    rows.extend(info.nodes.iter().zip(times).map(|(node, time)| {
+    rows.extend(info.nodes.iter().zip(times.nodes).map(|(node, time)| {
         let us = micros(time);
         let rate = node
             .products
             .map_or("-".into(), |products| format!("{:.1}", products as f64 / us / 1e3));
         vec![format!("{us:.2}"), rate, node.kernel.into(), node.op.clone(), node.name.clone()]
     }));
-    print(&format!("\n{}", table::render(&rows)))
+    let around = micros(times.around);
+    print(&format!(
+        "\n{}\nthe stock engine takes {around:.2} µs around them\n",
+        table::render(&rows)
+    ))
 }
 
 fn micros(time: Duration) -> f64 {

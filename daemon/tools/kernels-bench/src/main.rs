@@ -6,7 +6,7 @@
 //! picket-kernels-bench layers [KERNEL [IMAGES [NETWORK]]]     each convolution of a network
 //! ```
 //!
-//! `./dev bench model` runs the first; docs/kernels.md counts the instructions of the second.
+//! `./dev bench model` runs the first; docs/kernels-measured.md counts the instructions of the second.
 
 mod layers;
 mod operators;

@@ -14,7 +14,7 @@ use picket_picture::Spec;
 const PLACEHOLDER: &str = "PicketIntegerRegion";
 
 /// Most bytes of all tensors of the graph, and most products for one picture: twenty times ResNet-152's.
-const TENSORS_BYTES_MAX: usize = 1 << 30;
+const TENSORS_BYTES_MAX: u64 = 1 << 30;
 const PRODUCTS_MAX: u64 = 1 << 38;
 
 /// A part that has left the graph.
@@ -103,7 +103,7 @@ fn drop_unread(graph: &mut GraphProto) {
 }
 
 fn bound(graph: &Graph) -> Result<(), String> {
-    let bytes: usize = graph.tensors.iter().map(|tensor| tensor.shape.len()).sum();
+    let bytes: u64 = graph.tensors.iter().map(|tensor| tensor.shape.len() as u64).sum();
     if bytes > TENSORS_BYTES_MAX {
         return Err(format!(
             "its tensors take {bytes} bytes for one picture, at most {TENSORS_BYTES_MAX} are given"

@@ -82,6 +82,11 @@ impl IntegerRegion {
     pub fn kernel(&self) -> Kernel {
         self.program.kernel
     }
+
+    /// Returns how long the buffers of a run are together.
+    pub fn bytes(&self) -> usize {
+        self.program.bytes()
+    }
 }
 
 impl PartialEq for IntegerRegion {

@@ -3,6 +3,9 @@
 
 use crate::integer::ir::{Order, Shape};
 
+/// The most axes of a tensor; a shuffle of channels has five.
+pub const AXES_MAX: usize = 16;
+
 /// A length and how many values of the planar order lie from one to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Atom {
@@ -55,6 +58,9 @@ impl Strided {
     /// Returns it with other axes of the same number of values; none where an axis of the new can't be made
     /// of whole parts of the old.
     pub fn reshaped(&self, dims: &[usize]) -> Option<Strided> {
+        if dims.len() > AXES_MAX {
+            return None;
+        }
         let mut atoms: Vec<Atom> = self.axes.iter().flatten().copied().rev().collect();
         let mut axes = Vec::with_capacity(dims.len());
         for len in dims {
@@ -177,5 +183,8 @@ mod tests {
         assert_eq!(Strided::planar(SHAPE).reshaped(&[1, 0]), None);
         assert_eq!(Strided::channel_last(SHAPE).reshaped(&[4, 15]), None);
         assert_eq!(Strided::planar(SHAPE).transposed(&[0, 1, 1, 2]), None);
+        let axes = |ones: usize| [&vec![1; ones][..], &[60]].concat();
+        assert!(Strided::planar(SHAPE).reshaped(&axes(AXES_MAX - 1)).is_some());
+        assert_eq!(Strided::planar(SHAPE).reshaped(&axes(AXES_MAX)), None);
     }
 }

@@ -15,6 +15,9 @@ use crate::integer::read::value::{Layer, Pending, Reals, Value, Work};
 use crate::integer::strided::Strided;
 use crate::proto::{attribute, input, integer};
 
+/// How far a window reaches at most: over the longest side with the widest borders.
+const REACH_MAX: usize = 3 << 16;
+
 /// How far a bias' scale may be off the product of the scales whose sums it is added to.
 const BIAS_SCALE_TOLERANCE: f32 = 1e-3;
 
@@ -280,6 +283,7 @@ pub fn whole_window(shape: Shape) -> Windows {
 }
 
 const NO_BIAS: Stays = Stays("its bias is no constant");
+const TOO_LARGE: Stays = Stays("its bias is larger than its sums can be");
 const NO_WEIGHTS: Stays = Stays("its weights are no constant bytes");
 
 /// Reads weights whose output channels are the first axis. Unsigned ones are lowered by 128, and their zero
@@ -306,9 +310,7 @@ fn whole(bias: &Value, scales: &[f32]) -> Result<Vec<i32>, Stays> {
     const COUNT: Stays = Stays("its bias has another length than its channels");
     let reals = match bias {
         Value::Constant(array) => match array.integers() {
-            Some(whole) if whole.len() == scales.len() => {
-                return Ok(whole.into_iter().map(|bias| bias as i32).collect());
-            }
+            Some(whole) if whole.len() == scales.len() => return words(&whole),
             Some(_) => return Err(COUNT),
             None => array.floats().map(<[f32]>::to_vec).ok_or(NO_BIAS)?,
         },
@@ -319,7 +321,7 @@ fn whole(bias: &Value, scales: &[f32]) -> Result<Vec<i32>, Stays> {
             let whole = weights.array.integers().ok_or(NO_BIAS)?;
             let same = own.iter().zip(scales).all(near) && zeros.iter().all(|zero| *zero == 0);
             if same && whole.len() == scales.len() {
-                return Ok(whole.into_iter().map(|bias| bias as i32).collect());
+                return words(&whole);
             }
             weights.reals().ok_or(NO_BIAS)?
         }
@@ -335,7 +337,12 @@ fn whole(bias: &Value, scales: &[f32]) -> Result<Vec<i32>, Stays> {
             (steps.abs() <= f64::from(i32::MAX)).then_some(steps as i32)
         })
         .collect();
-    whole.ok_or(Stays("its bias is larger than its sums can be"))
+    whole.ok_or(TOO_LARGE)
+}
+
+fn words(whole: &[i64]) -> Result<Vec<i32>, Stays> {
+    let words: Result<Vec<i32>, _> = whole.iter().map(|bias| i32::try_from(*bias)).collect();
+    words.map_err(|_| TOO_LARGE)
 }
 
 /// Reads where windows lie.
@@ -367,7 +374,8 @@ pub fn window(node: &NodeProto, kernel: [usize; 2], from: Shape) -> Result<Windo
         if kernel == 0 || stride == 0 || dilation == 0 {
             return Err(SIZES);
         }
-        let reach = (kernel - 1).checked_mul(dilation).ok_or(SIZES)? + 1;
+        let reach = (kernel - 1).checked_mul(dilation).filter(|reach| *reach < REACH_MAX);
+        let reach = reach.ok_or(SIZES)? + 1;
         let same = |larger_end_behind: bool| {
             let output = input[axis].div_ceil(stride);
             let pad = ((output - 1) * stride + reach).saturating_sub(input[axis]);

@@ -8,7 +8,7 @@ use crate::integer::ir::{Op, TensorId};
 use crate::integer::read::constant::Weights;
 use crate::integer::read::reader::{Reader, Stays, shape};
 use crate::integer::read::value::{Pending, Placed, Reals, Value, Work};
-use crate::integer::strided::Strided;
+use crate::integer::strided::{AXES_MAX, Strided};
 use crate::proto::{attribute, input, integer};
 
 const AXES: Stays = Stays("its axes can't be followed");
@@ -52,10 +52,10 @@ impl Reader {
                 strided.transposed(&order).ok_or(AXES)
             }
             "Flatten" => {
-                let axis = integer(node, "axis", 1);
-                let axis = if axis < 0 { axis + rank } else { axis };
-                let axis =
-                    usize::try_from(axis).ok().filter(|axis| *axis <= dims.len()).ok_or(AXES)?;
+                let axis = match integer(node, "axis", 1) {
+                    axis if axis == rank => dims.len(),
+                    axis => counted(axis, dims.len()).ok_or(AXES)?,
+                };
                 let flat = [dims[..axis].iter().product(), dims[axis..].iter().product()];
                 strided.reshaped(&flat).ok_or(AXES)
             }
@@ -64,9 +64,9 @@ impl Reader {
                 strided.reshaped(&stated_shape(&stated, &dims)?).ok_or(AXES)
             }
             "Squeeze" => {
-                let axes = listed()?;
+                let axes = listed()?.map(|axes| all_counted(&axes, dims.len())).transpose()?;
                 let gone = |at: usize| match &axes {
-                    Some(axes) => axes.iter().any(|axis| (axis + rank) % rank == at as i64),
+                    Some(axes) => axes.contains(&at),
                     None => dims[at] == 1,
                 };
                 let left: Vec<usize> =
@@ -75,11 +75,12 @@ impl Reader {
             }
             _ => {
                 let axes = listed()?.ok_or(AXES)?;
-                let full = rank + axes.len() as i64;
+                let full = dims.len() + axes.len();
+                let axes = all_counted(&axes, full)?;
                 let mut left = dims.into_iter();
-                let is_new = |at: i64| axes.iter().any(|axis| (axis + full) % full == at);
-                let dims: Option<Vec<usize>> =
-                    (0..full).map(|at| if is_new(at) { Some(1) } else { left.next() }).collect();
+                let dims: Option<Vec<usize>> = (0..full)
+                    .map(|at| if axes.contains(&at) { Some(1) } else { left.next() })
+                    .collect();
                 strided.reshaped(&dims.ok_or(AXES)?).ok_or(AXES)
             }
         }
@@ -129,8 +130,8 @@ impl Reader {
                 .map(|at| part.min(channels.saturating_sub(at * part)) as i64)
                 .collect()
         });
-        let whole =
-            sizes.iter().sum::<i64>() == channels as i64 && sizes.len() == node.output.len();
+        let sum = sizes.iter().try_fold(0_i64, |sum, size| sum.checked_add(*size));
+        let whole = sum == Some(channels as i64) && sizes.len() == node.output.len();
         if (axis != 1 && axis != -3) || !whole {
             return Err(Stays("it splits another axis than the channels"));
         }
@@ -263,6 +264,20 @@ fn replaced(value: Value, placed: Placed) -> Value {
         Value::Reals(reals) => Value::Reals(Reals { placed, ..reals }),
         _ => Value::Bytes(placed),
     }
+}
+
+/// Returns the place of an axis, which may be counted from the end.
+fn counted(axis: i64, rank: usize) -> Option<usize> {
+    let rank = i64::try_from(rank).ok()?;
+    let place = if axis < 0 { axis.checked_add(rank)? } else { axis };
+    usize::try_from(place).ok().filter(|_| place < rank)
+}
+
+fn all_counted(axes: &[i64], rank: usize) -> Result<Vec<usize>, Stays> {
+    if rank > AXES_MAX {
+        return Err(AXES);
+    }
+    axes.iter().map(|axis| counted(*axis, rank).ok_or(AXES)).collect()
 }
 
 /// Turns a matrix of weights, as frameworks write it before MatMul.

@@ -28,8 +28,10 @@ impl Reader {
         let zeros = self.constant(node, at + 1).ok_or(NOT_CONSTANT)?;
         let signed = match &zeros.data {
             Data::Bytes { signed, .. } => Some(*signed),
-            Data::Integers(_) => None,
-            Data::Floats(_) => return Err(NOT_CONSTANT),
+            Data::Integers(zeros) if zeros.iter().all(|zero| *zero == 0) => None,
+            Data::Integers(_) | Data::Floats(_) => {
+                return Err(Stays("its zero point is of no byte's type"));
+            }
         };
         let mut zeros: Vec<i32> =
             zeros.integers().ok_or(NOT_CONSTANT)?.into_iter().map(|zero| zero as i32).collect();
