@@ -15,11 +15,9 @@ mod start;
 mod supervisor;
 mod systemd;
 pub mod token_memory;
-mod trial;
 mod watchdog;
 
 pub use error::RunError;
 pub use model::load_pipeline;
 pub use supervisor::run;
 pub use systemd::Sockets;
-pub use trial::{load_model, within_limits};

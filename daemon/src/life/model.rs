@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::error::RunError;
-use super::trial::load_model;
 use crate::config::{Band, Config};
 use crate::inference::{Pipeline, Rules, UnknownLabel, Verdict, VerdictOverrides};
+use crate::models::load_model;
 use picket_base::Live;
 use picket_classifier::{Engine, Output, VerdictDefaults};
 

@@ -1,6 +1,6 @@
 //! The commands about models.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
@@ -10,7 +10,8 @@ use super::inspect::{self, CheckArgs, InspectArgs};
 use super::logits::{self, LogitsArgs};
 use crate::cli::error::CliError;
 use crate::cli::global::Global;
-use crate::life;
+use crate::cli::stdout::print;
+use crate::models;
 
 #[derive(Subcommand)]
 pub enum ModelCommand {
@@ -39,6 +40,20 @@ pub fn run(command: ModelCommand, global: &Global) -> Result<(), CliError> {
         ModelCommand::Stamp(args) => describe::stamp(&args),
         ModelCommand::Bench(args) => bench::run(args, global),
         ModelCommand::Logits(args) => logits::run(args, global),
-        ModelCommand::Trial { path } => Ok(life::within_limits(&path)?),
+        ModelCommand::Trial { path } => trial(&path),
+    }
+}
+
+/// Says what came of a trial in a form for the process that asked for it, and why in one for people.
+fn trial(path: &Path) -> Result<(), CliError> {
+    let say = |outcome| {
+        print(&serde_json::to_string(&outcome).expect("an outcome has only what JSON has"))
+    };
+    match models::within_limits(path) {
+        Ok(outcome) => say(outcome),
+        Err((outcome, error)) => {
+            say(outcome)?;
+            Err(error.into())
+        }
     }
 }

@@ -1,0 +1,147 @@
+//! A foreign model is tried in a process of its own before this one loads it: an engine that asks for
+//! gigabytes, never ends or aborts takes that process down, and nothing else.
+
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use picket_classifier::{Contents, Engine, Model, ModelError, ModelSource, contents};
+use picket_models::Why;
+use serde::{Deserialize, Serialize};
+
+use crate::os;
+
+/// What loading may take of the processor, seconds. The largest nets measured take one on x86-64; the
+/// slowest boards are ten times slower.
+const SECONDS_MAX: u64 = 30;
+
+/// What it may take of memory: this part of what the daemon may have, for the model lives beside its
+/// pictures and its log.
+const SHARE: (u64, u64) = (3, 4);
+
+/// Enough address space for the embedded model, its program and its libraries several times over, bytes.
+const BYTES_MIN: u64 = 128 << 20;
+
+/// More helps no model of the accepted size, bytes.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// The longest explanation that is read, bytes.
+const TEXT_BYTES_MAX: u64 = 4096;
+
+/// The longest list of files that is read, bytes.
+const CONTENTS_BYTES_MAX: u64 = 1 << 20;
+
+/// What the trial's process is called with, before the model's path.
+pub const ARGUMENTS: [&str; 2] = ["model", "trial"];
+
+/// What a trial leads to, as its process says it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Passed(Contents),
+    /// The text that explains it goes to the standard error.
+    Failed(Why),
+}
+
+/// Why a model failed its trial.
+#[derive(Debug)]
+pub struct Failed {
+    pub why: Why,
+    pub error: ModelError,
+}
+
+/// Loads the model that a configuration asks for, a foreign one after its trial.
+///
+/// # Errors
+/// Why it can't serve.
+pub fn load_model(source: &ModelSource, engine: Engine) -> Result<Model, ModelError> {
+    // A pipe gives its bytes once, and a file that is not there says so below.
+    if let ModelSource::File(path) = source
+        && (path.is_file() || path.is_dir())
+    {
+        attempt(path).map_err(|failed| failed.error)?;
+    }
+    Model::load_on(source, engine)
+}
+
+/// The trial itself, in its process: loads the model within the limits and says what it consists of, or
+/// why it can't serve.
+///
+/// # Errors
+/// Why it can't serve, with what else there is to say.
+pub fn within_limits(path: &Path) -> Result<Outcome, (Outcome, ModelError)> {
+    // What a panic says is of the engine's insides; the error says what there is to say.
+    std::panic::set_hook(Box::new(|_| {}));
+    let tried = os::bound_this_process(bytes_given(), SECONDS_MAX)
+        .map_err(|error| unable(&error.to_string()))
+        .and_then(|()| Model::load(&ModelSource::File(path.to_path_buf())).map(drop))
+        .and_then(|()| contents(path));
+    tried.map(Outcome::Passed).map_err(|error| {
+        let why = if matches!(error, ModelError::Golden { .. }) { Why::Golden } else { Why::Model };
+        let error = match error {
+            ModelError::OutOfMemory { .. } => out_of_memory(path),
+            other => other,
+        };
+        (Outcome::Failed(why), error)
+    })
+}
+
+/// Tries a model in a process of its own. Returns what it consists of.
+///
+/// # Errors
+/// Why it can't serve.
+pub fn attempt(path: &Path) -> Result<Contents, Failed> {
+    let failed = |why, error| Failed { why, error };
+    let broken = |text: &str| failed(Why::Model, unable(text));
+    let mut child = Command::new("/proc/self/exe")
+        .args(ARGUMENTS)
+        .arg(path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| broken(&error.to_string()))?;
+    let read = |stream: Option<&mut dyn Read>, most| {
+        let mut text = Vec::new();
+        let _ = stream.map(|stream| stream.take(most).read_to_end(&mut text));
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let said = read(child.stdout.as_mut().map(|it| it as &mut dyn Read), CONTENTS_BYTES_MAX);
+    let text = read(child.stderr.as_mut().map(|it| it as &mut dyn Read), TEXT_BYTES_MAX);
+    let status = child.wait().map_err(|error| broken(&error.to_string()))?;
+    match (status.code(), serde_json::from_str(&said)) {
+        (Some(0), Ok(Outcome::Passed(contents))) => Ok(contents),
+        (Some(_), outcome) => {
+            let why = if let Ok(Outcome::Failed(why)) = outcome { why } else { Why::Model };
+            let text = text.lines().next_back().unwrap_or_default();
+            let text = text.strip_prefix("picket: ").unwrap_or(text).to_string();
+            Err(failed(why, ModelError::Refused(text)))
+        }
+        (None, _) if status.signal() == Some(os::OUT_OF_SECONDS) => {
+            let text = format!(
+                "model {} takes more than {SECONDS_MAX} s of the processor to load, the limit",
+                path.display()
+            );
+            Err(failed(Why::Time, ModelError::Refused(text)))
+        }
+        (None, _) => Err(failed(Why::Memory, out_of_memory(path))),
+    }
+}
+
+fn out_of_memory(path: &Path) -> ModelError {
+    ModelError::Refused(format!(
+        "model {} takes more than {} MiB of memory to load, the limit here",
+        path.display(),
+        bytes_given() >> 20
+    ))
+}
+
+fn bytes_given() -> u64 {
+    let given = os::memory_given().map_or(BYTES_MAX, |bytes| bytes / SHARE.1 * SHARE.0);
+    given.clamp(BYTES_MIN, BYTES_MAX)
+}
+
+fn unable(reason: &str) -> ModelError {
+    ModelError::Refused(format!("the model can't be tried: {reason}"))
+}
