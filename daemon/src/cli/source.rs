@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use picket_models::Listed;
 use picket_records::{
     self as prediction_log, LogError, PAGE_RECORDS_MAX, Query, Removal, Retention, Store,
     VerifyReport,
@@ -152,13 +153,18 @@ struct Told {
 }
 
 #[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}
+
+#[derive(Deserialize)]
 struct Page {
     predictions: Vec<Value>,
     next: Option<u64>,
 }
 
 impl Daemon {
-    fn of(dir: &Path) -> Result<Daemon, CliError> {
+    pub fn of(dir: &Path) -> Result<Daemon, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(CliError::io("cannot start a runtime"))?;
         let metadata = std::fs::metadata(dir).map_err(CliError::io("cannot find the daemon"))?;
@@ -185,6 +191,17 @@ impl Daemon {
         Ok((page.predictions, page.next))
     }
 
+    /// What the daemon says of its models.
+    pub fn list_of_models(&self) -> Result<Vec<Listed>, CliError> {
+        self.get("/models")
+    }
+
+    /// Has the daemon do something with its models. Returns what it says of it.
+    pub fn wish_of_models(&self, path: &str) -> Result<Vec<String>, CliError> {
+        let Told { lines } = self.ask(&Method::POST, path)?;
+        Ok(lines)
+    }
+
     fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, CliError> {
         self.ask(&Method::GET, path)
     }
@@ -197,6 +214,12 @@ impl Daemon {
         let asking = || format!("cannot ask the daemon at {}", self.socket.display());
         let (status, body) =
             self.runtime.block_on(self.fetch(method, path)).map_err(CliError::io(asking()))?;
+        if status == StatusCode::UNPROCESSABLE_ENTITY {
+            let error = serde_json::from_slice::<Refusal>(&body);
+            return Err(CliError::Refused(
+                error.map_or_else(|_| status.to_string(), |it| it.error),
+            ));
+        }
         if status != StatusCode::OK {
             let text = String::from_utf8_lossy(&body).into_owned();
             return Err(CliError::Unsound(format!("the daemon answers {status}: {text}")));

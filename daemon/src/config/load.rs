@@ -65,6 +65,11 @@ impl Config {
         Ok((config, former))
     }
 
+    /// Where installed models live.
+    pub fn models_dir(&self) -> PathBuf {
+        self.state_dir.join("models")
+    }
+
     /// Where the prediction log lives.
     pub fn log_dir(&self) -> PathBuf {
         self.state_dir.join("log")

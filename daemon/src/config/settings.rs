@@ -152,6 +152,18 @@ settings! {
     },
     /// Whether /ready fails while the registry does not answer.
     registry_required: bool = false {},
+    /// File of minisign public keys, a line each: models that none of them has signed are refused.
+    trusted_keys: Option<PathBuf> { example: "/etc/picket/model-keys.pub" },
+    /// How long a new model is watched beside the one before it, and left if it is worse; 0s for not at all.
+    probation: Span = "1h" { limit: Between("0s", "30days") },
+    /// Installed versions that are kept beside the one that serves and the one before it.
+    keep: usize = 3 { limit: Between("0", "100") },
+    /// Size of all installed versions together.
+    max_bytes: ByteSize = "500MB" { limit: AtLeast("1MB") },
+    /// Longest time for a picture that a new model may take on this box.
+    max_time: Span = "1s" { limit: Between("1ms", "1min") },
+    /// Directory into which new models are dropped: a file or a bundle's directory, renamed into it.
+    inbox: Option<PathBuf> { example: "/var/lib/picket/inbox" },
 }
 
 ["log"] LogSettings LogConfig {} {

@@ -6,6 +6,7 @@ mod control;
 mod error;
 pub mod file_modes;
 mod model;
+mod models;
 mod part;
 mod reload;
 mod request;
@@ -19,5 +20,6 @@ mod watchdog;
 
 pub use error::RunError;
 pub use model::load_pipeline;
+pub use models::{Workshop, WorkshopError};
 pub use supervisor::run;
 pub use systemd::Sockets;

@@ -9,7 +9,8 @@ use super::certificate;
 use super::control::{CONTROL_CONNECTIONS_MAX, Control, ControlSetup};
 use super::error::RunError;
 use super::file_modes;
-use super::model;
+use super::model::Makings;
+use super::models::{self as installed, Chosen};
 use super::part::Parts;
 use super::reload::LiveSettings;
 use super::request::{Request, Requests};
@@ -23,14 +24,15 @@ use crate::endpoint::Endpoint;
 use crate::health::{Deadlines, Health, HealthMetrics, Heartbeat, Work};
 use crate::http::HttpMetrics;
 use crate::http::api::{
-    self, Admin, Api, Bodies, Doors, LogApi, LogSetup, LogThreads, PredictApi, ReloadApi,
+    self, Admin, Api, Bodies, Doors, LogApi, LogSetup, LogThreads, ModelsApi, PredictApi, ReloadApi,
 };
 use crate::http::listener::{
     LEAVING_MAX, Listener, Opened, Patience, Server, Stop, TURNED_AWAY_MAX,
 };
-use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
+use crate::inference::{Beside, InferenceMetrics, Serving, WorkerSetup, Workers};
 use crate::memory::{self, Needs};
 use crate::metrics::{Registry, register_process};
+use crate::models::{Keeper, ModelMetrics, Surroundings};
 use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
 use crate::queue::Limits;
@@ -40,7 +42,8 @@ use picket_base::Live;
 use picket_base::budget::{Budget, Class};
 use picket_base::clock;
 use picket_classifier::ModelInfo;
-use picket_records::{self as prediction_log, Labels, LogReader, Origin};
+use picket_models::Store;
+use picket_records::{self as prediction_log, LogReader};
 
 /// Connections that the probes may open; how many the API may is a setting. Each listener has its own,
 /// so that a flood on one never starves another.
@@ -115,12 +118,15 @@ pub fn start(
     start.registry()?;
     let budget = start.budget();
     let (writer, reader) = start.log(&budget)?;
-    let pipeline = start.model()?;
-    let model = pipeline.model.info().clone();
-    start.leave_room(&model, &budget);
-    let live = start.live(&pipeline, &writer, &reader);
+    let makings = Makings { config: Live::new(config.clone()), boot_id: boot_id.clone() };
+    let Chosen { serving, store } = start.model(&makings)?;
+    start.leave_room(serving.pipeline.model.info(), &budget);
+    let serving = Live::new(serving);
+    let live = start.live(serving.clone(), makings.config.clone(), &writer, &reader);
     warn_of_removal(config, &live);
-    let workers = start.workers(pipeline, &boot_id, writer.clone(), &budget)?;
+    let beside = start.beside(&budget)?;
+    let workers = start.workers(serving.clone(), beside.clone(), writer.clone(), &budget)?;
+    let models = start.keeper(store, serving.clone(), makings, beside)?;
     let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
     let threads = start.log_threads(&budget)?;
     let ingest = threads.ingest.clone();
@@ -138,8 +144,7 @@ pub fn start(
     };
     let predict = PredictApi {
         workers,
-        model_name: config.model.name.clone(),
-        model,
+        serving,
         durability: live.predict_durability.clone(),
         bodies,
         ingest,
@@ -150,6 +155,7 @@ pub fn start(
         predict,
         log: LogApi::new(log),
         reload,
+        models,
         doors: Arc::new(doors(&config.api)),
         token: secrets.token.clone(),
     });
@@ -291,12 +297,12 @@ impl Start<'_> {
         Ok((writer, reader))
     }
 
-    fn model(&self) -> Result<Pipeline, RunError> {
+    fn model(&self, makings: &Makings) -> Result<Chosen, RunError> {
         Notifier.status("loading the model");
         self.heartbeat.busy(Work::LoadModel);
-        let pipeline = model::load_pipeline(self.config)?;
+        let chosen = installed::choose(self.config, makings)?;
         self.heartbeat.beat();
-        let info = pipeline.model.info();
+        let info = chosen.serving.pipeline.model.info();
         let load_ms = info.load_time.as_millis();
         tracing::info!(version = %info.version, digest = %info.digest, load_ms, "model loaded");
         for warning in info.stock_warning().iter().chain(&info.card_warnings) {
@@ -304,26 +310,62 @@ impl Start<'_> {
         }
         self.admin.inference.model_loaded(&info.version, &info.digest);
         self.health.model_loaded();
-        Ok(pipeline)
+        Ok(chosen)
+    }
+
+    /// Starts the thread of a second model; there is none at first.
+    fn beside(&mut self, budget: &Budget) -> Result<Beside, RunError> {
+        let beside = Beside::new(budget.clone());
+        let heartbeat = self.health.heartbeat("second-model", self.deadlines.worker);
+        let (working, closed) = (beside.clone(), beside.clone());
+        let work = move |heartbeat: &Heartbeat| working.run(heartbeat);
+        self.parts.start(heartbeat, work, move || closed.close())?;
+        Ok(beside)
+    }
+
+    /// Starts the keeper of the models, where there is a store for it.
+    fn keeper(
+        &mut self,
+        store: Option<Store>,
+        serving: Arc<Live<Serving>>,
+        makings: Makings,
+        beside: Beside,
+    ) -> Result<ModelsApi, RunError> {
+        let metrics = ModelMetrics::new(&self.admin.registry);
+        let list = Live::new(Vec::new());
+        let Some(store) = store else { return Ok(ModelsApi { wishes: None, list }) };
+        let gate = installed::gate(self.config, &makings)?;
+        let inference = self.admin.inference.clone();
+        let around = Surroundings {
+            serving,
+            make: installed::maker(makings),
+            announce: Box::new(move |serving| {
+                let info = serving.pipeline.model.info();
+                inference.model_loaded(&info.version, &info.digest);
+            }),
+            base: self.config.model.source(),
+            beside,
+            metrics,
+            list: list.clone(),
+        };
+        let (keeper, wishes) =
+            Keeper::new(store, gate, around, installed::terms(&self.config.model));
+        let heartbeat = self.health.heartbeat("models", self.deadlines.runtime);
+        let stop = wishes.clone();
+        self.parts.start(heartbeat, |heartbeat| keeper.run(heartbeat), move || stop.end())?;
+        Ok(ModelsApi { wishes: Some(wishes), list })
     }
 
     fn workers(
         &mut self,
-        pipeline: Pipeline,
-        boot_id: &str,
+        serving: Arc<Live<Serving>>,
+        beside: Beside,
         writer: LogWriter,
         budget: &Budget,
     ) -> Result<Workers, RunError> {
-        let Config { api, model, device_id, health, .. } = self.config;
-        let origin = Arc::new(Origin {
-            boot_id: boot_id.to_string(),
-            model_name: model.name.clone(),
-            model_version: pipeline.model.info().version.clone(),
-            device_id: Some(device_id.clone()),
-            labels: Labels::new(&pipeline.model.info().output.labels),
-        });
+        let Config { api, health, .. } = self.config;
         let sample_interval = health.sample_interval.0;
-        let setup = WorkerSetup { pipeline, origin, writer, sample_interval };
+        let setup = WorkerSetup { serving, beside, writer, sample_interval };
         let limits = Limits { capacity: api.queue, threads: api.workers };
         let workers = Workers::new(limits, budget.clone(), self.admin.inference.clone());
         for index in 0..api.workers {
@@ -337,10 +379,17 @@ impl Start<'_> {
     }
 
     /// What a reload may change.
-    fn live(&self, pipeline: &Pipeline, writer: &LogWriter, reader: &LogReader) -> LiveSettings {
+    fn live(
+        &self,
+        serving: Arc<Live<Serving>>,
+        config: Arc<Live<Config>>,
+        writer: &LogWriter,
+        reader: &LogReader,
+    ) -> LiveSettings {
         let log = &self.config.log;
         LiveSettings {
-            rules: pipeline.rules.clone(),
+            serving,
+            config,
             predict_durability: Live::new(log.predict_durability),
             reported_durability: Live::new(log.reported_durability),
             writer: writer.clone(),

@@ -138,7 +138,8 @@ impl Supervisor {
     fn reload(&mut self, sources: &Sources, lowering: Lowering) -> Result<Vec<String>, String> {
         Notifier.reloading();
         let Started { live, secrets, .. } = &self.started;
-        let rules = live.rules.get();
+        let serving = live.serving.get();
+        let rules = serving.pipeline.rules.get();
         let (output, defaults) = (rules.verdict.output().clone(), rules.verdict.defaults().clone());
         let read = sources.load().map_err(|error| picket_base::chain(&error)).and_then(|wanted| {
             let rules = model::rules(&wanted, output, defaults);
@@ -146,7 +147,7 @@ impl Supervisor {
         });
         let outcome = match read {
             Ok((wanted, rules)) => {
-                let reloaded = live.take_over(&self.config, wanted, rules, lowering);
+                let reloaded = live.take_over(&self.config, wanted, (&serving, rules), lowering);
                 self.config = reloaded.config;
                 secrets.renew(&self.config.api);
                 Ok(reloaded.told)

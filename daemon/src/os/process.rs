@@ -53,6 +53,15 @@ pub fn bound_this_process(bytes: u64, seconds: u64) -> std::io::Result<()> {
     Ok(set(Resource::RLIMIT_CPU, seconds)?)
 }
 
+/// Has every other thread go before this one where there is not enough of the processor.
+pub fn step_back() {
+    // Without it the thread is as good as the others.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE_MAX);
+}
+
+/// The least favoured of all priorities.
+const NICE_MAX: i32 = 19;
+
 /// The signal that ends a process whose seconds are over.
 pub const OUT_OF_SECONDS: i32 = nix::libc::SIGXCPU;
 

@@ -21,6 +21,8 @@ pub struct Contents {
     pub version: String,
     /// SHA-256 of all of it, as the loaded model has it.
     pub digest: String,
+    /// SHA-256 of the ONNX file alone.
+    pub onnx_sha256: String,
     /// The number that only grows.
     pub counter: Option<u64>,
     /// Files that count, and whose sums its model.toml does not state.
@@ -55,6 +57,7 @@ pub fn contents(path: &Path) -> Result<Contents, ModelError> {
         name: said.name.map(|stated| stated.value),
         version: said.version.map_or_else(|| digest[..12].to_string(), |stated| stated.value),
         counter: said.counter.map(|stated| stated.value),
+        onnx_sha256: bundle.onnx_sha256().to_string(),
         digest,
     })
 }

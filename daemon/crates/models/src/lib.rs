@@ -21,4 +21,4 @@ pub use limits::{Limits, REFUSED_MAX, VERSION_FILES_MAX};
 pub use signature::{SIGNATURE, SignatureError, TrustedKeys};
 pub use state::{Choice, Listed, Probation, Refused, Standing, State, Version, Why};
 pub use store::{Begun, Store};
-pub use versions::{SourceFile, Staged};
+pub use versions::{GIVEN, SourceFile, Staged};

@@ -28,6 +28,8 @@ pub struct Version {
     pub digest: String,
     /// The number that only grows, if it states one.
     pub counter: Option<u64>,
+    /// The ONNX file among its files.
+    pub file: String,
     /// What the registry calls it: name, version, creation time and source. None if a person brought it.
     pub identity: Option<String>,
     /// Bytes of its files.
@@ -471,6 +473,7 @@ pub(crate) mod tests {
             version: format!("{number}"),
             digest: format!("{number:064x}"),
             counter: Some(number),
+            file: "model.onnx".into(),
             identity: None,
             bytes: 100,
             installed: number,

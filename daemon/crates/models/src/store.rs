@@ -62,6 +62,7 @@ impl Store {
         let dir = dir.to_path_buf();
         let mut store = Store { dir, limits, reserve, ledger, state, _lock: lock };
         versions::clear_arriving(&store.dir)?;
+        versions::clear_given(&store.dir)?;
         let was_lost = if was_read { store.tidy()? } else { store.adopt(&mut said)? };
         if was_lost || is_damaged {
             store.ledger.write(&store.state)?;
@@ -105,11 +106,11 @@ impl Store {
         &self.state
     }
 
-    /// Returns where a version's files are; none for the base.
+    /// Returns where a version's ONNX file is, with its other files beside it; none for the base.
     pub fn path(&self, choice: &Choice) -> Option<PathBuf> {
         let Choice::Installed(digest) = choice else { return None };
         let version = self.state.installed(digest)?;
-        Some(self.dir.join(versions::place(version)))
+        Some(self.dir.join(versions::place(version)).join(&version.file))
     }
 
     /// Notes that the daemon starts, with this base model, in this boot of the machine. A version that made
@@ -128,6 +129,20 @@ impl Store {
                 state.roll_back(Why::Crash, reason, now())?;
             }
             Ok(Begun { choice: state.serving.clone(), rolled_back: why })
+        })
+    }
+
+    /// Notes a base model where none is known: whoever is not the daemon may have another.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn meet(&mut self, base: Version) -> Result<(), StoreError> {
+        if self.state.base.is_some() {
+            return Ok(());
+        }
+        self.change(|state| {
+            state.take_base(base, now());
+            Ok(())
         })
     }
 
@@ -340,7 +355,10 @@ mod tests {
         for number in 1..=4 {
             let choice = files.install(&mut store, number);
             let path = store.path(&choice).unwrap();
-            assert_eq!(fs::read(path.join("golden/a.png")).unwrap(), vec![number as u8; 50]);
+            assert_eq!(
+                fs::read(path.with_file_name("golden/a.png")).unwrap(),
+                vec![number as u8; 50]
+            );
             store.serve(choice, number == 4).unwrap();
         }
         let listed = [

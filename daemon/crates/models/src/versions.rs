@@ -13,6 +13,9 @@ use crate::state::{Version, short};
 /// Where a version is while it arrives.
 const ARRIVING: &str = ".arriving";
 
+/// The beginning of the names of directories in which versions are given to the store.
+pub const GIVEN: &str = ".given-";
+
 /// What a version is known by, in its own directory: with it a lost state can be made again.
 const LABEL: &str = ".version.json";
 
@@ -147,6 +150,16 @@ fn remove_dir(dir: &Path) -> Result<(), StoreError> {
 /// Removes what an interrupted installation has left.
 pub(crate) fn clear_arriving(store: &Path) -> Result<(), StoreError> {
     remove_dir(&store.join(ARRIVING))
+}
+
+/// Removes what was given by somebody who was interrupted.
+pub(crate) fn clear_given(store: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(store).map_err(StoreError::io(store))?.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(GIVEN.as_bytes()) {
+            remove_dir(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the versions whose directories are there, each with what it says of itself.

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use super::bench::{self, BenchArgs};
 use super::describe::{self, DescribeArgs, StampArgs};
 use super::inspect::{self, CheckArgs, InspectArgs};
+use super::installed::{self, InstallArgs, ListArgs, PinArgs, StateArgs};
 use super::logits::{self, LogitsArgs};
 use crate::cli::error::CliError;
 use crate::cli::global::Global;
@@ -27,6 +28,16 @@ pub enum ModelCommand {
     Bench(BenchArgs),
     /// Print the logits of raw images, to compare with another runtime
     Logits(LogitsArgs),
+    /// Install a model: try it on this box, and have it serve
+    Install(InstallArgs),
+    /// List the models of this box: which serves, and which were refused why
+    List(ListArgs),
+    /// Go back to the model before
+    Rollback(StateArgs),
+    /// Have an installed version serve, whatever registry and inbox offer
+    Pin(PinArgs),
+    /// Let registry and inbox change the model again
+    Unpin(StateArgs),
     /// Load a model within the limits of a trial; the daemon's own use
     #[command(hide = true)]
     Trial { path: PathBuf },
@@ -40,6 +51,11 @@ pub fn run(command: ModelCommand, global: &Global) -> Result<(), CliError> {
         ModelCommand::Stamp(args) => describe::stamp(&args),
         ModelCommand::Bench(args) => bench::run(args, global),
         ModelCommand::Logits(args) => logits::run(args, global),
+        ModelCommand::Install(args) => installed::install(args, global),
+        ModelCommand::List(args) => installed::list(args, global),
+        ModelCommand::Rollback(args) => installed::rollback(args, global),
+        ModelCommand::Pin(args) => installed::pin(args, global),
+        ModelCommand::Unpin(args) => installed::unpin(args, global),
         ModelCommand::Trial { path } => trial(&path),
     }
 }

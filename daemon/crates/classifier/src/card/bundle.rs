@@ -115,6 +115,11 @@ impl Bundle {
         self.digests.keys().map(String::as_str)
     }
 
+    /// Returns the SHA-256 of the ONNX file.
+    pub fn onnx_sha256(&self) -> &str {
+        &self.digests[MODEL]
+    }
+
     /// Whether model.toml states a file's sum.
     pub fn is_summed(&self, name: &str) -> bool {
         self.summed.iter().any(|summed| summed == name)

@@ -173,7 +173,8 @@ impl Comparison {
     fn mix(&self) -> Option<Fault> {
         let labels = self.judged.labels.keys().chain(self.other.labels.keys());
         let far = |label: &String| {
-            let (p, q) = (ratio(self.judged.of(label), self.both), ratio(self.other.of(label), self.both));
+            let (p, q) =
+                (ratio(self.judged.of(label), self.both), ratio(self.other.of(label), self.both));
             let chance = ((p * (1.0 - p) + q * (1.0 - q)) / self.both as f64).sqrt();
             let difference = (p - q).abs();
             (difference >= SHARE_MIN && difference >= SIGMAS * chance).then_some((p, q))
@@ -206,8 +207,7 @@ impl Comparison {
     fn slowness(&self, pace: Pace) -> Option<Fault> {
         let count = u32::try_from(self.both).ok().filter(|count| *count > 0)?;
         let (mine, theirs) = (self.judged.time / count, self.other.time / count);
-        let is_slower =
-            mine > pace.at_gate * SLOWER_THAN_GATE && mine > theirs * SLOWER_THAN_OTHER;
+        let is_slower = mine > pace.at_gate * SLOWER_THAN_GATE && mine > theirs * SLOWER_THAN_OTHER;
         (mine > pace.most || is_slower).then(|| Fault {
             why: Why::Slow,
             reason: format!(
@@ -234,8 +234,7 @@ fn ms(time: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    const PACE: Pace =
-        Pace { at_gate: Duration::from_millis(1), most: Duration::from_millis(100) };
+    const PACE: Pace = Pace { at_gate: Duration::from_millis(1), most: Duration::from_millis(100) };
 
     /// A small generator, so that what it draws is the same everywhere.
     struct Draws(u64);
@@ -311,12 +310,15 @@ mod tests {
             let pair = |at| Pair { judged: judged(at), other: answer((at % 4) as usize, 0.9) };
             run(5_000, pair).map(|(_, fault)| (fault.why, fault.reason))
         };
-        let (why, reason) = found(&mut |at| (at % 20 > 0).then(|| answer((at % 4) as usize, 0.9)).flatten()).unwrap();
-        assert_eq!((why, reason), (
-            Why::Errors,
-            "it failed on 11 of 225 pictures, the one before on 0".to_string()
-        ));
-        let (why, _) = found(&mut |at| answer((at % 4) as usize, 0.5 + draws.next() / 5.0)).unwrap();
+        let (why, reason) =
+            found(&mut |at| (at % 20 > 0).then(|| answer((at % 4) as usize, 0.9)).flatten())
+                .unwrap();
+        assert_eq!(
+            (why, reason),
+            (Why::Errors, "it failed on 11 of 225 pictures, the one before on 0".to_string())
+        );
+        let (why, _) =
+            found(&mut |at| answer((at % 4) as usize, 0.5 + draws.next() / 5.0)).unwrap();
         assert_eq!(why, Why::Confidence);
         let skewed = |at| if at % 4 == 3 { 3 } else { 0 };
         let (why, reason) = found(&mut |at| answer(skewed(at), 0.9)).unwrap();
@@ -327,7 +329,8 @@ mod tests {
             answer.clone().map(|answer| Answer { label, ..answer })
         };
         assert_eq!(found(&mut |at| label(at, &slow)).unwrap().0, Why::Slow);
-        let like_before = Some(Answer { time: Duration::from_millis(2), ..answer(0, 0.9).unwrap() });
+        let like_before =
+            Some(Answer { time: Duration::from_millis(2), ..answer(0, 0.9).unwrap() });
         assert_eq!(found(&mut |at| label(at, &like_before)), None);
     }
 }

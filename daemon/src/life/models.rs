@@ -1,0 +1,223 @@
+//! The models at the start: which of them serves, and what its keeper is made of.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::error::RunError;
+use super::model::{Makings, load_pipeline, rules};
+use crate::config::{Config, ModelConfig};
+use crate::health::{Health, START_STEP_MAX};
+use crate::inference::{Beside, Serving};
+use crate::memory::{self, Needs};
+use crate::metrics::Registry;
+use crate::models::{Gate, Granted, Inbox, Keeper, ModelMetrics, Surroundings, Terms, Wish};
+use picket_base::Live;
+use picket_base::budget::Budget;
+use picket_classifier::{Engine, Model, ModelInfo, ModelSource};
+use picket_models::{Begun, Choice, Limits, Listed, Store, StoreError, TrustedKeys, Version, Why};
+
+/// What serves at first, and the store where there is one.
+pub struct Chosen {
+    pub serving: Serving,
+    /// None where it can't be opened or changed: then the base serves, and nothing is installed.
+    pub store: Option<Store>,
+}
+
+/// Loads the base model, and instead of it the installed one that is to serve.
+///
+/// # Errors
+/// The base model can't serve.
+pub fn choose(config: &Config, makings: &Makings) -> Result<Chosen, RunError> {
+    let base = load_pipeline(config)?;
+    let version = version_of(base.model.info(), &config.model.name);
+    let base = Arc::into_inner(base.model).expect("nobody else has it yet");
+    let mut store = match open(config) {
+        Ok(store) => store,
+        Err(error) => {
+            let error = picket_base::chain(&error);
+            tracing::error!(error, "the models' store can't be opened, none can be installed");
+            let serving = makings.make(base, &config.model.name)?;
+            return Ok(Chosen { serving, store: None });
+        }
+    };
+    let begun = store.begin(version, &makings.boot_id).unwrap_or_else(|error| {
+        let error = picket_base::chain(&error);
+        tracing::error!(error, "the models' store can't be changed");
+        Begun { choice: store.state().serving().clone(), rolled_back: None }
+    });
+    if let Some(why) = &begun.rolled_back {
+        tracing::error!(why, "the model that served last is left, going back to the one before");
+    }
+    let serving = installed(&mut store, &begun.choice, makings);
+    let serving = serving.map_or_else(|| makings.make(base, &config.model.name), Ok)?;
+    Ok(Chosen { serving, store: Some(store) })
+}
+
+/// Loads the installed version that is to serve; where that fails, those before it. None for the base.
+fn installed(store: &mut Store, choice: &Choice, makings: &Makings) -> Option<Serving> {
+    let mut choice = choice.clone();
+    while let Some(path) = store.path(&choice) {
+        let version = store.state().version(&choice)?.clone();
+        let loaded = Model::load_on(&ModelSource::File(path), Engine::best());
+        let made = loaded.map_err(|error| picket_base::chain(&error)).and_then(|model| {
+            if model.info().digest != version.digest {
+                return Err("its files are not what they were".to_string());
+            }
+            makings.make(model, &version.name).map_err(|error| error.to_string())
+        });
+        let error = match made {
+            Ok(serving) => return Some(serving),
+            Err(error) => error,
+        };
+        tracing::error!(version = version.version, error, "the installed model can't serve");
+        choice = store.roll_back(Why::Model, &error).unwrap_or(Choice::Base);
+    }
+    None
+}
+
+/// What is known of a base model.
+fn version_of(info: &ModelInfo, name: &str) -> Version {
+    let installed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Version {
+        name: name.to_string(),
+        version: info.version.clone(),
+        digest: info.digest.clone(),
+        counter: None,
+        file: String::new(),
+        identity: None,
+        bytes: info.bytes as u64,
+        installed,
+    }
+}
+
+/// Opens the store of models, and says what it has found there.
+///
+/// # Errors
+/// As `Store::open`.
+pub fn open(config: &Config) -> Result<Store, StoreError> {
+    let ModelConfig { keep, max_bytes, .. } = &config.model;
+    let limits = Limits { keep: *keep, max_bytes: max_bytes.as_u64() };
+    let log = config.log.max_bytes.as_u64().saturating_sub(bytes_in(&config.log_dir()));
+    let (store, said) = Store::open(&config.models_dir(), limits, log)?;
+    for line in said {
+        tracing::warn!("models: {line}");
+    }
+    Ok(store)
+}
+
+/// The bytes that the files of a directory have; what can't be read has none.
+fn bytes_in(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    let bytes = |path: &Path| match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => bytes_in(path),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(|entry| bytes(&entry.path())).sum()
+}
+
+/// What a version is asked for, by the configuration as it is at the moment of asking.
+///
+/// # Errors
+/// Keys that can't be read.
+pub fn gate(config: &Config, makings: &Makings) -> Result<Gate, RunError> {
+    let keys = config.model.trusted_keys.as_deref().map(TrustedKeys::read).transpose()?;
+    let now = makings.config.clone();
+    let (workers, stated) = (config.api.workers, config.memory.budget.map(|size| size.as_u64()));
+    let room = move |candidate: &ModelInfo, serving: &ModelInfo| {
+        let needs = Needs {
+            workers,
+            input_values: candidate.input.values().max(serving.input.values()),
+            model_bytes: (candidate.bytes + serving.bytes) as u64,
+        };
+        let plan = memory::plan(memory::Given::here(), needs, stated);
+        if plan.is_too_large() { Err(format!("with both models {plan}")) } else { Ok(()) }
+    };
+    Ok(Gate {
+        keys,
+        time_max: config.model.max_time.0,
+        name: config.model.name.clone(),
+        rules: Box::new(move |info| {
+            let rules = rules(&now.get(), info.output.clone(), info.verdict.clone());
+            rules.map(drop).map_err(|error| error.to_string())
+        }),
+        room: Box::new(room),
+    })
+}
+
+/// What an operator has set.
+pub fn terms(model: &ModelConfig) -> Terms {
+    Terms {
+        probation: model.probation.0,
+        time_max: model.max_time.0,
+        inbox: model.inbox.clone().map(Inbox::new),
+    }
+}
+
+/// The models of a box whose daemon does not run, for the command line.
+pub struct Workshop {
+    store: Store,
+    config: Config,
+}
+
+/// What keeps the command line from the models.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkshopError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl Workshop {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// As `Store::open`: in use where the daemon runs.
+    pub fn open(config: &Config) -> Result<Workshop, WorkshopError> {
+        Ok(Workshop { store: open(config)?, config: config.clone() })
+    }
+
+    pub fn list(&self) -> Vec<Listed> {
+        self.store.state().list()
+    }
+
+    /// Grants a wish as the daemon would; what serves is loaded by its next start.
+    ///
+    /// # Errors
+    /// The model that serves now can't be loaded, or the keys can't be read.
+    pub fn grant(self, wish: Wish) -> Result<Granted, WorkshopError> {
+        let Workshop { mut store, config } = self;
+        let health = Health::new();
+        let heartbeat = health.heartbeat("models", START_STEP_MAX);
+        let makings = Makings { config: Live::new(config.clone()), boot_id: String::new() };
+        let base = load_pipeline(&config)?;
+        store.meet(version_of(base.model.info(), &config.model.name))?;
+        let base = Arc::into_inner(base.model).expect("nobody else has it yet");
+        let choice = store.state().serving().clone();
+        let serving = match installed(&mut store, &choice, &makings) {
+            Some(serving) => serving,
+            None => makings.make(base, &config.model.name).map_err(RunError::from)?,
+        };
+        let gate = gate(&config, &makings)?;
+        let around = Surroundings {
+            serving: Live::new(serving),
+            make: maker(makings),
+            announce: Box::new(|_| {}),
+            base: config.model.source(),
+            beside: Beside::new(Budget::new(0)),
+            metrics: ModelMetrics::new(&Registry::new()),
+            list: Live::new(Vec::new()),
+        };
+        let (mut keeper, _) = Keeper::new(store, gate, around, terms(&config.model));
+        Ok(keeper.grant(wish, &heartbeat))
+    }
+}
+
+/// Makes of a version's model what serves, by the configuration as it is then.
+pub fn maker(makings: Makings) -> Box<dyn Fn(Model, &Version) -> Result<Serving, String> + Send> {
+    Box::new(move |model, version| {
+        makings.make(model, &version.name).map_err(|error| error.to_string())
+    })
+}

@@ -1,0 +1,322 @@
+//! The owner of the models: the one thread that changes which of them serves. It tries what is offered,
+//! lets it take over, watches it in its probation and goes back where it is worse.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use picket_base::Live;
+use picket_classifier::{Engine, Model, ModelError, ModelSource};
+use picket_models::{Choice, Listed, Store, StoreError, Version, Why};
+
+use super::gate::{Admitted, Gate, NotAdmitted};
+use super::inbox::Inbox;
+use super::metrics::ModelMetrics;
+use super::offer::{Offer, Way};
+use super::wish::{Asked, Denied, Granted, Wish, Wishes};
+use crate::health::{Heartbeat, Work};
+use crate::inference::{Beside, Pace, Serving, Sight};
+use crate::metrics::gauge_value;
+
+/// The keeper beats, and looks at the probation and the inbox, this often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a version in probation has served is noted this often.
+const NOTE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What the keeper needs of the rest of the daemon.
+pub struct Surroundings {
+    pub serving: Arc<Live<Serving>>,
+    /// Makes of a model what serves, by the configuration as it is at the moment.
+    pub make: Box<dyn Fn(Model, &Version) -> Result<Serving, String> + Send>,
+    /// Tells everybody who has to know that another model serves.
+    pub announce: Box<dyn Fn(&Serving) + Send>,
+    /// Where the base model comes from.
+    pub base: ModelSource,
+    pub beside: Beside,
+    pub metrics: ModelMetrics,
+    /// What there is, for whoever asks.
+    pub list: Arc<Live<Vec<Listed>>>,
+}
+
+/// What an operator has set.
+pub struct Terms {
+    /// How long a version is watched after it took over; zero for not at all.
+    pub probation: Duration,
+    /// What a picture may take.
+    pub time_max: Duration,
+    pub inbox: Option<Inbox>,
+}
+
+/// The owner of the models.
+pub struct Keeper {
+    store: Store,
+    gate: Gate,
+    around: Surroundings,
+    terms: Terms,
+    watch: Option<Watch>,
+    asked: Receiver<Asked>,
+}
+
+/// A probation as it goes on.
+struct Watch {
+    /// Served in it before this run of the daemon.
+    before: Duration,
+    since: Instant,
+    noted: Instant,
+    pace: Pace,
+    /// The model that it would go back to.
+    other: Arc<Serving>,
+}
+
+impl Keeper {
+    /// Takes over a store that has begun; what it says serves already.
+    pub fn new(store: Store, gate: Gate, around: Surroundings, terms: Terms) -> (Keeper, Wishes) {
+        let (wishes, asked) = Wishes::new();
+        let mut keeper = Keeper { store, gate, around, terms, watch: None, asked };
+        keeper.resume();
+        keeper.show();
+        (keeper, wishes)
+    }
+
+    /// Takes up a probation that was interrupted.
+    fn resume(&mut self) {
+        let Some(probation) = self.store.state().probation() else { return };
+        let previous = self.store.state().previous().cloned().unwrap_or_default();
+        let other = match self.load(&previous) {
+            Ok(other) => Arc::new(other),
+            Err(error) => {
+                tracing::warn!(
+                    error,
+                    "the model before can't be loaded, nothing is compared with it"
+                );
+                return;
+            }
+        };
+        let at_gate = self.around.serving.get().pipeline.model.info().run_time;
+        self.watch(Duration::from_secs(probation.served), at_gate, other);
+    }
+
+    fn watch(&mut self, before: Duration, at_gate: Duration, other: Arc<Serving>) {
+        let now = Instant::now();
+        let pace = Pace { at_gate, most: self.terms.time_max };
+        self.around.beside.set(Some((other.clone(), Sight::Some)));
+        self.watch = Some(Watch { before, since: now, noted: now, pace, other });
+    }
+
+    /// Works until it is asked to end.
+    pub fn run(mut self, heartbeat: &Heartbeat) {
+        loop {
+            heartbeat.beat();
+            match self.asked.recv_timeout(LOOK_INTERVAL) {
+                Ok(Asked::Wish(wish, told)) => {
+                    let granted = self.grant(wish, heartbeat);
+                    // Whoever wished may have given up.
+                    let _ = told.send(granted);
+                }
+                Err(RecvTimeoutError::Timeout) => self.look(heartbeat),
+                Ok(Asked::End) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.show();
+        }
+        if let Err(error) = self.store.end() {
+            self.complain(&error);
+        }
+    }
+
+    /// Does what an operator wishes. Returns lines for a person.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn grant(&mut self, wish: Wish, heartbeat: &Heartbeat) -> Granted {
+        match wish {
+            Wish::Install(path) => {
+                let called = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let way = Way::Operator;
+                let offer = Offer { path, way, called, identity: None, sha256: None };
+                self.install(&offer, heartbeat)
+            }
+            Wish::RollBack => {
+                let why = (Why::Operator, "an operator went back to the version before");
+                self.roll_back(why.0, why.1).map(|line| vec![line])
+            }
+            Wish::Pin(version) => self.pin(&version, heartbeat),
+            Wish::Unpin => {
+                self.store.pin(false).map_err(failed)?;
+                Ok(vec!["registry and inbox may change the model again".to_string()])
+            }
+        }
+    }
+
+    /// Tries a version, and lets it take over where it may.
+    fn install(&mut self, offer: &Offer, heartbeat: &Heartbeat) -> Granted {
+        let serving = self.around.serving.get();
+        let info = serving.pipeline.model.info();
+        let admitted = self.gate.admit(&mut self.store, offer, info, heartbeat);
+        let admitted = admitted.map_err(|error| self.not_admitted(&error))?;
+        let Admitted { choice, version, model, time, mut told } = admitted;
+        if self.store.state().is_pinned() && offer.way != Way::Operator {
+            told.push("it is kept and does not serve, for another is pinned".to_string());
+            return Ok(told);
+        }
+        let next = (self.around.make)(model, &version).map_err(Denied::Refused)?;
+        let has_probation = !self.terms.probation.is_zero();
+        self.store.serve(choice, has_probation).map_err(failed)?;
+        self.swap(next);
+        if has_probation {
+            self.watch(Duration::ZERO, time, serving);
+            let minutes = self.terms.probation.as_secs() / 60;
+            told.push(format!("it serves, and is watched for {minutes} min"));
+        } else {
+            self.end_watch();
+            told.push("it serves".to_string());
+        }
+        Ok(told)
+    }
+
+    fn not_admitted(&self, error: &NotAdmitted) -> Denied {
+        match error {
+            NotAdmitted::Refused(refused) => {
+                self.around.metrics.refused(refused.why);
+                tracing::warn!(
+                    name = refused.name,
+                    version = refused.version,
+                    why = refused.why.name(),
+                    reason = refused.reason,
+                    "model refused"
+                );
+                Denied::Refused(error.to_string())
+            }
+            NotAdmitted::Serves(_) => Denied::Refused(error.to_string()),
+            NotAdmitted::Store(error) => {
+                self.complain(error);
+                Denied::Failed(picket_base::chain(error))
+            }
+        }
+    }
+
+    /// Has an installed version serve, and keeps it whatever registry and inbox say.
+    fn pin(&mut self, asked: &str, heartbeat: &Heartbeat) -> Granted {
+        let choice = self.store.state().find(asked);
+        let choice = choice.map_err(|error| Denied::Refused(error.to_string()))?;
+        if choice != *self.store.state().serving() {
+            heartbeat.busy(Work::LoadModel);
+            let next = self.load(&choice).map_err(Denied::Refused)?;
+            self.store.serve(choice, false).map_err(failed)?;
+            self.swap(next);
+            self.end_watch();
+        }
+        self.store.pin(true).map_err(failed)?;
+        Ok(vec![format!("{asked} serves until picket model unpin")])
+    }
+
+    /// Goes back to the version before.
+    fn roll_back(&mut self, why: Why, reason: &str) -> Result<String, Denied> {
+        let to = self.store.state().previous().cloned();
+        let to = to.ok_or_else(|| Denied::Refused(StoreError::NothingBefore.to_string()))?;
+        // In a probation it is in memory still.
+        let kept = self.watch.as_ref().map(|watch| watch.other.clone());
+        let loaded =
+            if kept.is_none() { Some(self.load(&to).map_err(Denied::Failed)?) } else { None };
+        self.store.roll_back(why, reason).map_err(failed)?;
+        match (kept, loaded) {
+            (Some(kept), _) => self.swap_to(kept),
+            (None, Some(loaded)) => self.swap(loaded),
+            (None, None) => unreachable!("one of them is there"),
+        }
+        self.end_watch();
+        let serving = self.around.serving.get();
+        Ok(format!("{} {} serves", serving.name, serving.pipeline.model.info().version))
+    }
+
+    /// Loads a model that is there.
+    fn load(&self, choice: &Choice) -> Result<Serving, String> {
+        let state = self.store.state();
+        let version = state.version(choice).ok_or("it is not installed any more")?;
+        let source =
+            self.store.path(choice).map_or_else(|| self.around.base.clone(), ModelSource::File);
+        let model = Model::load_on(&source, Engine::best())
+            .map_err(|error: ModelError| picket_base::chain(&error))?;
+        if model.info().digest != version.digest {
+            return Err(format!("{} {} is not what it was", version.name, version.version));
+        }
+        (self.around.make)(model, version)
+    }
+
+    fn swap(&self, next: Serving) {
+        self.swap_to(Arc::new(next));
+    }
+
+    fn swap_to(&self, next: Arc<Serving>) {
+        let info = next.pipeline.model.info();
+        tracing::info!(name = next.name, version = %info.version, digest = %info.digest, "model serves");
+        self.around.serving.put(next.clone());
+        self.around.metrics.swapped();
+        (self.around.announce)(&next);
+    }
+
+    fn end_watch(&mut self) {
+        self.watch = None;
+        self.around.beside.set(None);
+    }
+
+    /// Looks at the probation and at what is offered.
+    fn look(&mut self, heartbeat: &Heartbeat) {
+        if let Err(error) = self.judge() {
+            self.complain(&error);
+        }
+        let offer = self.terms.inbox.as_mut().and_then(Inbox::next);
+        if let Some(offer) = offer {
+            // What came of it is said and noted.
+            let _ = self.install(&offer, heartbeat);
+        }
+    }
+
+    fn judge(&mut self) -> Result<(), StoreError> {
+        let Some(watch) = &mut self.watch else { return Ok(()) };
+        let served = watch.before + watch.since.elapsed();
+        if let Some(fault) = self.around.beside.look(watch.pace) {
+            let (why, reason) = (fault.why, fault.reason);
+            tracing::error!(why = why.name(), reason, "the model failed its probation, going back");
+            self.around.metrics.refused(why);
+            self.around.metrics.rolled_back();
+            if let Err(Denied::Refused(text) | Denied::Failed(text)) = self.roll_back(why, &reason)
+            {
+                tracing::error!(error = text, "the model before can't be gone back to");
+            }
+            return Ok(());
+        }
+        if served >= self.terms.probation {
+            self.store.good()?;
+            tracing::info!("the model has passed its probation");
+            self.end_watch();
+        } else if watch.noted.elapsed() >= NOTE_INTERVAL {
+            watch.noted = Instant::now();
+            self.store.served(served.as_secs())?;
+        }
+        Ok(())
+    }
+
+    fn show(&self) {
+        let state = self.store.state();
+        let list = state.list();
+        let metrics = &self.around.metrics;
+        metrics.probation.set(i64::from(self.watch.is_some()));
+        metrics.installed.set(gauge_value(list.len() as u64));
+        let (compared, agreed) = self.around.beside.agreement();
+        metrics.compared.set(gauge_value(compared));
+        metrics.disagreed.set(gauge_value(compared - agreed));
+        if *self.around.list.get() != list {
+            self.around.list.set(list);
+        }
+    }
+
+    fn complain(&self, error: &StoreError) {
+        let error = picket_base::chain(error);
+        tracing::error!(error, "the models' store can't be changed");
+    }
+}
+
+fn failed(error: StoreError) -> Denied {
+    Denied::Failed(picket_base::chain(&error))
+}

@@ -1,0 +1,63 @@
+//! What an operator wishes of the models, and how it is told what came of it.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use tokio::sync::oneshot;
+
+/// So many wishes may wait.
+const WISHES_MAX: usize = 4;
+
+/// What an operator wishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Install what lies at this path, and have it serve.
+    Install(PathBuf),
+    /// Go back to the version before.
+    RollBack,
+    /// Have this version serve, whatever registry and inbox say.
+    Pin(String),
+    Unpin,
+}
+
+/// Why a wish was not granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// What was wished for is at fault.
+    Refused(String),
+    /// The box is.
+    Failed(String),
+}
+
+/// Lines for a person.
+pub type Granted = Result<Vec<String>, Denied>;
+
+/// What the keeper is asked for.
+pub(super) enum Asked {
+    Wish(Wish, oneshot::Sender<Granted>),
+    /// The daemon ends.
+    End,
+}
+
+/// Where wishes go.
+#[derive(Clone)]
+pub struct Wishes(SyncSender<Asked>);
+
+impl Wishes {
+    /// Makes the way from those who wish to the keeper.
+    pub(super) fn new() -> (Wishes, Receiver<Asked>) {
+        let (send, receive) = sync_channel(WISHES_MAX);
+        (Wishes(send), receive)
+    }
+
+    /// Hands a wish over; false if too many wait.
+    pub fn wish(&self, wish: Wish, told: oneshot::Sender<Granted>) -> bool {
+        self.0.try_send(Asked::Wish(wish, told)).is_ok()
+    }
+
+    /// Has the keeper end, after the wishes that wait.
+    pub fn end(&self) {
+        // One that has ended already hears of nothing.
+        let _ = self.0.send(Asked::End);
+    }
+}
