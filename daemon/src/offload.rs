@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use picket_base::budget::{Budget, Class};
+use picket_base::budget::{Budget, Claim, Class, Taken};
 use tokio::sync::oneshot;
 
 use crate::health::{Heartbeat, Work};
@@ -27,6 +27,8 @@ pub struct Offload {
     queue: Arc<Queue<Box<dyn Errand>>>,
     kind: Work,
     reserve: Reserve,
+    /// Whoever asks for short work waits no longer than this.
+    patience: Duration,
     turned_away: Counter,
     stopping: Arc<AtomicBool>,
 }
@@ -59,6 +61,8 @@ pub enum Undone {
     Evicted(usize),
     #[error("no thread was free for it within {} s", QUEUE_WAIT_MAX.as_secs())]
     Late,
+    #[error("no thread was done with it within {} s", .0.as_secs_f64())]
+    Stuck(Duration),
     #[error("the request panicked")]
     Panicked,
 }
@@ -89,10 +93,18 @@ impl Progress<'_> {
 }
 
 impl Offload {
-    /// Work of one kind; it is done by each thread that calls `work`.
-    pub fn new(kind: Work, limits: Limits, reserve: Reserve, turned_away: Counter) -> Offload {
+    /// Work of one kind; it is done by each thread that calls `work`. Whoever asks for short work is told
+    /// after `patience` that it was not done: longer than work waits for a thread, and than one may be
+    /// silent.
+    pub fn new(
+        kind: Work,
+        limits: Limits,
+        reserve: Reserve,
+        patience: Duration,
+        turned_away: Counter,
+    ) -> Offload {
         let (queue, stopping) = (Arc::new(Queue::new(limits)), Arc::default());
-        Offload { queue, kind, reserve, turned_away, stopping }
+        Offload { queue, kind, reserve, patience, turned_away, stopping }
     }
 
     /// The most memory that work ever gets, bytes.
@@ -100,18 +112,39 @@ impl Offload {
         self.reserve.budget.largest(self.reserve.class)
     }
 
-    /// Has work done. What would need more memory than there ever is gets that much.
+    /// Has short work done, with the memory that it needs. What would need more than there ever is gets
+    /// that much.
     ///
     /// # Errors
-    /// Whatever kept it from being done.
+    /// Whatever kept it from being done, in time.
     pub async fn run<T: Send + 'static>(
         &self,
         needs: Needs,
-        work: impl FnOnce(&Progress) -> T + Send + 'static,
+        work: impl FnOnce(&Progress, Taken) -> T + Send + 'static,
+    ) -> Result<T, Undone> {
+        // The threads say what waits for too long, as long as any of them goes on.
+        let limit = self.patience;
+        match tokio::time::timeout(limit, self.run_long(needs, work)).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.turned_away.inc();
+                Err(Undone::Stuck(limit))
+            }
+        }
+    }
+
+    /// Has work done that may take as long as it progresses.
+    ///
+    /// # Errors
+    /// As [`Offload::run`].
+    pub async fn run_long<T: Send + 'static>(
+        &self,
+        needs: Needs,
+        work: impl FnOnce(&Progress, Taken) -> T + Send + 'static,
     ) -> Result<T, Undone> {
         let (reply, done) = oneshot::channel();
         let bytes = needs.bytes.min(self.largest());
-        let errand = Box::new(Asked { work, bytes, reply });
+        let errand = Box::new(Asked { work, bytes, claim: None, reply });
         match self.queue.push(errand, needs.peer, needs.time) {
             Ok(None) => {}
             Ok(Some(evicted)) => self.turn_away(evicted, Undone::Evicted(self.queue.capacity())),
@@ -133,9 +166,9 @@ impl Offload {
     pub fn work(&self, heartbeat: &Heartbeat) {
         loop {
             heartbeat.beat();
-            let Reserve { budget, class } = &self.reserve;
-            let taken =
-                self.queue.pop(BEAT_INTERVAL, |errand| budget.take(*class, errand.bytes()).ok());
+            let taken = self.queue.pop(BEAT_INTERVAL, |errand: &mut Box<dyn Errand>, may_claim| {
+                errand.reserve(&self.reserve, may_claim)
+            });
             match taken {
                 Popped::Work(errand, memory, turn) => {
                     heartbeat.busy(self.kind);
@@ -143,11 +176,10 @@ impl Offload {
                     let (kind, stopping) = (self.kind, &*self.stopping);
                     let progress = Progress { heartbeat, kind, stopping, beaten };
                     // Whoever asked is told by its reply, which is dropped.
-                    if catch_unwind(AssertUnwindSafe(|| errand.run(&progress))).is_err() {
+                    if catch_unwind(AssertUnwindSafe(|| errand.run(&progress, memory))).is_err() {
                         tracing::error!(thread = heartbeat.name(), "a request panicked");
                     }
-                    // The memory before the turn, whose end wakes those who wait for memory.
-                    drop(memory);
+                    // Behind the memory: its end wakes those who wait for some.
                     drop(turn);
                 }
                 Popped::Late(errand) => self.turn_away(errand, Undone::Late),
@@ -166,8 +198,8 @@ impl Offload {
 /// Work of any result, with whoever waits for that.
 trait Errand: Send {
     fn is_abandoned(&self) -> bool;
-    fn bytes(&self) -> usize;
-    fn run(self: Box<Self>, progress: &Progress);
+    fn reserve(&mut self, reserve: &Reserve, may_claim: bool) -> Option<Taken>;
+    fn run(self: Box<Self>, progress: &Progress, memory: Taken);
     fn turn_away(self: Box<Self>, why: Undone);
 }
 
@@ -180,22 +212,24 @@ impl Pending for Box<dyn Errand> {
 struct Asked<T, F> {
     work: F,
     bytes: usize,
+    claim: Option<Claim>,
     reply: oneshot::Sender<Result<T, Undone>>,
 }
 
-impl<T: Send, F: FnOnce(&Progress) -> T + Send> Errand for Asked<T, F> {
+impl<T: Send, F: FnOnce(&Progress, Taken) -> T + Send> Errand for Asked<T, F> {
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
 
-    fn bytes(&self) -> usize {
-        self.bytes
+    fn reserve(&mut self, reserve: &Reserve, may_claim: bool) -> Option<Taken> {
+        let Reserve { budget, class } = reserve;
+        budget.try_take_claimed(*class, self.bytes, &mut self.claim, may_claim)
     }
 
-    fn run(self: Box<Self>, progress: &Progress) {
+    fn run(self: Box<Self>, progress: &Progress, memory: Taken) {
         let Asked { work, reply, .. } = *self;
         // Its client may have gone meanwhile.
-        let _ = reply.send(Ok(work(progress)));
+        let _ = reply.send(Ok(work(progress, memory)));
     }
 
     fn turn_away(self: Box<Self>, why: Undone) {
@@ -212,7 +246,8 @@ mod tests {
     fn offload(capacity: usize) -> Offload {
         let turned_away = Registry::new().counter("turned_away", "Turned away.", &[]);
         let reserve = Reserve { budget: Budget::new(1 << 20), class: Class::Answer };
-        Offload::new(Work::Page, Limits { capacity, threads: 1 }, reserve, turned_away)
+        let limits = Limits { capacity, threads: 1 };
+        Offload::new(Work::Page, limits, reserve, Duration::from_millis(500), turned_away)
     }
 
     fn needs(peer: Peer) -> Needs {
@@ -220,7 +255,11 @@ mod tests {
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+            .block_on(future)
     }
 
     #[test]
@@ -230,10 +269,12 @@ mod tests {
         let thread = std::thread::Builder::new().name("reader-0".into());
         let working = offload.clone();
         let thread = thread.spawn(move || working.work(&heartbeat)).unwrap();
-        let run = |work: fn(&Progress) -> String| block_on(offload.run(needs(Peer::Local), work));
-        assert_eq!(run(|_| panic!("as it must not")), Err(Undone::Panicked));
-        let name = run(|progress| {
+        let run =
+            |work: fn(&Progress, Taken) -> String| block_on(offload.run(needs(Peer::Local), work));
+        assert_eq!(run(|_, _| panic!("as it must not")), Err(Undone::Panicked));
+        let name = run(|progress, memory| {
             progress.beat();
+            assert_eq!(memory.bytes(), 3 << 14, "all that there ever is");
             std::thread::current().name().unwrap_or_default().to_string()
         });
         assert_eq!(name.as_deref(), Ok("reader-0"));
@@ -248,7 +289,7 @@ mod tests {
         block_on(async {
             let ask = |peer| {
                 let offload = offload.clone();
-                tokio::spawn(async move { offload.run(needs(peer), |_| ()).await })
+                tokio::spawn(async move { offload.run(needs(peer), |_, _| ()).await })
             };
             let asked = [Peer::Local, Peer::Local, Peer::Local, other].map(ask);
             tokio::task::yield_now().await;
@@ -261,5 +302,14 @@ mod tests {
             assert_eq!(ends, [Ok(()), Err(Undone::Evicted(2)), Err(Undone::Full(2)), Ok(())]);
         });
         assert_eq!(offload.turned_away.get(), 2);
+    }
+
+    #[test]
+    fn whoever_waits_for_threads_that_all_hang_is_told_so() {
+        let offload = offload(2);
+        let undone = block_on(offload.run(needs(Peer::Local), |_, _| ()));
+        let said = undone.unwrap_err().to_string();
+        assert_eq!(said, "no thread was done with it within 0.5 s");
+        assert_eq!(offload.turned_away.get(), 1);
     }
 }

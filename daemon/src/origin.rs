@@ -49,12 +49,16 @@ impl FromStr for Authority {
         let refused = || NoHost(text.chars().take(100).collect());
         let (host, behind) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((address, behind)) => {
+                // Some clients also send the zone, which names an interface of their own (RFC 6874).
+                let address = address.split_once('%').map_or(address, |(address, _)| address);
                 let address: Ipv6Addr = address.parse().map_err(|_| refused())?;
                 (format!("[{address}]"), behind)
             }
             None => {
                 let end = text.find(':').unwrap_or(text.len());
                 let (name, behind) = text.split_at(end);
+                // A dot at the end says that the name is whole already.
+                let name = name.strip_suffix('.').unwrap_or(name);
                 let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
                 if name.is_empty() || !name.chars().all(is_name) {
                     return Err(refused());
@@ -167,12 +171,15 @@ mod tests {
             ("192.168.1.7:8000", "192.168.1.7:8000"),
             ("[0:0::1]:80", "[::1]:80"),
             ("box:", "box"),
+            ("Box.Local.:8000", "box.local:8000"),
+            ("[fe80::1%25eth0]:8000", "[fe80::1]:8000"),
+            ("[fe80::1%eth0]", "[fe80::1]"),
         ] {
             assert_eq!(host(text).to_string(), shown);
         }
         for text in [
-            "", ":80", "a b", "a/b", "u@h", "a,b", "[::1", "[x]", "::1", "h:70000", "h:+1",
-            "[::1]x",
+            "", ".", ":80", ".:80", "a b", "a/b", "u@h", "a,b", "[::1", "[x]", "::1", "h:70000",
+            "h:+1", "[::1]x",
         ] {
             assert!(text.parse::<Authority>().is_err(), "{text}");
         }
@@ -187,6 +194,8 @@ mod tests {
             ("box:8000", "box", false),
             ("box:8000", "box:8001", false),
             ("box", "box.evil.example", false),
+            ("box.local", "box.local.:8000", true),
+            ("box.local.", "box.local", true),
             ("[::1]", "[0::1]:8000", true),
         ] {
             assert_eq!(host(named).covers(&host(asked)), covered, "{named} {asked}");
@@ -200,6 +209,7 @@ mod tests {
             ("https://box", "box", true),
             ("https://box", "box:443", true),
             ("http://box", "box:443", false),
+            ("http://box.local.:8000", "box.local:8000", true),
             ("http://box:8000", "box", false),
             ("http://box.evil.example:8000", "box:8000", false),
             ("http://[::1]:8000", "[::1]:8000", true),

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::error::CliError;
 use super::global::{Global, load};
 use super::source;
-use super::stdout::{print, print_data};
+use super::stdout::{print, print_toml};
 use crate::config::{Config, Settings};
 use crate::life::token_memory;
 
@@ -48,7 +48,7 @@ pub fn run(command: ConfigCommand, global: &Global) -> Result<(), CliError> {
 
 fn check(settings: Settings, global: &Global) -> Result<(), CliError> {
     let config = load(settings, global)?;
-    print_data(&toml::to_string(&config).expect("a Config has no value that TOML lacks"))?;
+    print_toml(&toml::to_string(&config).expect("a Config has no value that TOML lacks"))?;
     let removal = source::removal(&config.log_dir(), config.log.retention());
     if let Some(removal) = removal.filter(|removal| removal.is_large()) {
         eprintln!(

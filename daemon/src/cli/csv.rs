@@ -5,6 +5,10 @@ use picket_base::printable;
 /// What a spreadsheet takes for the beginning of a formula, in its own width or full width.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
+/// What a spreadsheet of another locale takes for the end of a cell, within quotation marks too: to it they
+/// stand in the middle of a cell, where they mean nothing.
+const OTHER_SEPARATOR: char = ';';
+
 pub enum Cell {
     /// The program's own: a number, or a word that it knows.
     Own(String),
@@ -23,16 +27,22 @@ fn quoted(cell: &Cell) -> String {
         Cell::Own(text) => text.clone(),
         Cell::Text(text) => {
             let shown = printable(text);
-            // Spreadsheets look behind spaces too. An apostrophe says that text follows.
-            let formula = shown.trim_start().starts_with(FORMULA);
-            if formula { format!("'{shown}") } else { shown }
+            shown.split_inclusive(OTHER_SEPARATOR).map(without_formula).collect()
         }
     };
-    if text.contains([',', '"', '\n', '\r', ';']) {
+    if text.contains([',', '"', '\n', '\r', OTHER_SEPARATOR]) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
         text
     }
+}
+
+/// Returns what a spreadsheet may take for one cell with an apostrophe in front if it would be a formula:
+/// that says that text follows.
+fn without_formula(cell: &str) -> String {
+    // Spreadsheets look behind spaces too, and behind quotation marks that hold nothing.
+    let begins = cell.trim_start_matches(|c: char| c.is_whitespace() || c == '"');
+    if begins.starts_with(FORMULA) { format!("'{cell}") } else { cell.to_string() }
 }
 
 #[cfg(test)]
@@ -55,7 +65,11 @@ mod tests {
             ("\u{feff}=1", "\\u{feff}=1"),
             ("a\n=1", "a\\n=1"),
             ("=1,\"2\"", "\"'=1,\"\"2\"\"\""),
-            ("a;=1", "\"a;=1\""),
+            ("a;=1", "\"a;'=1\""),
+            ("a; \"=1;;-2;b", "\"a;' \"\"=1;;'-2;b\""),
+            ("a\t=1\r=2", "a\\t=1\\r=2"),
+            ("a;b", "\"a;b\""),
+            ("\"=1", "\"'\"\"=1\""),
         ] {
             assert_eq!(row(&[Cell::Text(text.into())]), format!("{cell}\n"), "{text:?}");
         }

@@ -15,5 +15,6 @@ mod serve;
 mod source;
 mod stdout;
 mod table;
+mod toml_text;
 
 pub use command::{command, main};

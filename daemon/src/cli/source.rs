@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -21,6 +22,15 @@ use crate::os::{self, NearPath};
 
 /// The largest answer that is read, bytes: a page of the largest records.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// A running daemon has so long for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// It reads the whole log to verify it, which may be gigabytes on a slow card.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// A change of the model takes as long as its trial and a slow card.
+const WISH_TIMEOUT: Duration = Duration::from_secs(310);
 
 /// One record as `GET /predictions` shows it, or why it can't be read.
 pub type Item = (u64, Result<Value, String>);
@@ -101,7 +111,9 @@ fn to_json(record: prediction_log::LogRecord) -> Value {
 /// The report on the store in `dir`, from its daemon where one runs.
 pub fn verify(dir: &Path) -> Result<VerifyReport, CliError> {
     match prediction_log::verify(dir) {
-        Err(LogError::Locked { .. }) => Daemon::of(dir)?.get("/verify"),
+        Err(LogError::Locked { .. }) => {
+            Daemon::of(dir)?.ask(&Method::GET, "/verify", VERIFY_TIMEOUT)
+        }
         other => Ok(other?),
     }
 }
@@ -123,7 +135,8 @@ pub fn removal(dir: &Path, limits: Retention) -> Option<Removal> {
 
 /// Has the daemon of the log in `dir` read its configuration again. Returns what it says of it.
 pub fn reload(dir: &Path, query: &str) -> Result<Vec<String>, CliError> {
-    let Told { lines } = Daemon::of(dir)?.ask(&Method::POST, &format!("/reload{query}"))?;
+    let Told { lines } =
+        Daemon::of(dir)?.ask(&Method::POST, &format!("/reload{query}"), ANSWER_TIMEOUT)?;
     Ok(lines)
 }
 
@@ -198,22 +211,29 @@ impl Daemon {
 
     /// Has the daemon do something with its models. Returns what it says of it.
     pub fn wish_of_models(&self, path: &str) -> Result<Vec<String>, CliError> {
-        let Told { lines } = self.ask(&Method::POST, path)?;
+        let Told { lines } = self.ask(&Method::POST, path, WISH_TIMEOUT)?;
         Ok(lines)
     }
 
     fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, CliError> {
-        self.ask(&Method::GET, path)
+        self.ask(&Method::GET, path, ANSWER_TIMEOUT)
     }
 
     fn ask<T: for<'de> Deserialize<'de>>(
         &self,
         method: &Method,
         path: &str,
+        longest: Duration,
     ) -> Result<T, CliError> {
         let asking = || format!("cannot ask the daemon at {}", self.socket.display());
-        let (status, body) =
-            self.runtime.block_on(self.fetch(method, path)).map_err(CliError::io(asking()))?;
+        let fetched = self.runtime.block_on(async {
+            let fetched = tokio::time::timeout(longest, self.fetch(method, path)).await;
+            fetched.unwrap_or_else(|_| {
+                let text = format!("it has not answered within {} s", longest.as_secs());
+                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+            })
+        });
+        let (status, body) = fetched.map_err(CliError::io(asking()))?;
         if status == StatusCode::UNPROCESSABLE_ENTITY {
             let error = serde_json::from_slice::<Refusal>(&body);
             return Err(CliError::Refused(

@@ -29,8 +29,9 @@ pub struct Setting {
     pub also: Option<&'static str>,
     /// What the sample file of a bare device adds.
     pub device: &'static str,
-    /// What the sample file of a cluster adds.
+    /// What the sample file of a cluster adds, and its example where the device's would not do.
     pub cluster: &'static str,
+    pub cluster_example: &'static str,
     /// Gives a flag the parser of the setting's type.
     pub typed: fn(Arg) -> Arg,
 }
@@ -50,6 +51,7 @@ impl Setting {
         also: None,
         device: "",
         cluster: "",
+        cluster_example: "",
         typed: |arg| arg,
     };
 

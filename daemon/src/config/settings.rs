@@ -96,7 +96,8 @@ settings! {
                  has made one in /etc/picket/credentials/token: with this line, after a restart, each \
                  request must show it as Authorization: Bearer.",
         cluster: "Without one everybody whom the NetworkPolicy lets in may write to the log. The \
-                  component token sets it."
+                  component token sets it.",
+        cluster_example: "/etc/picket-token/token"
     },
     /// Whether it is meant that everybody who reaches the API may use it, without a token.
     open: bool = false {},

@@ -29,10 +29,11 @@ pub enum Work {
     Page,
     Body,
     Certificate,
+    ControlSocket,
 }
 
 impl Work {
-    const ALL: [Work; 11] = [
+    const ALL: [Work; 12] = [
         Work::OpenLog,
         Work::LoadModel,
         Work::Image,
@@ -44,6 +45,7 @@ impl Work {
         Work::Page,
         Work::Body,
         Work::Certificate,
+        Work::ControlSocket,
     ];
 
     fn text(self) -> &'static str {
@@ -59,6 +61,7 @@ impl Work {
             Work::Page => "reading the log",
             Work::Body => "one request's body",
             Work::Certificate => "reading the certificate again",
+            Work::ControlSocket => "the control socket's file",
         }
     }
 
@@ -73,7 +76,10 @@ impl Work {
 
     /// Whether it waits for the disk that the log is on.
     pub(super) fn uses_disk(self) -> bool {
-        matches!(self, Work::OpenLog | Work::Commit | Work::Housekeeping | Work::Page)
+        matches!(
+            self,
+            Work::OpenLog | Work::Commit | Work::Housekeeping | Work::Page | Work::ControlSocket
+        )
     }
 
     /// Place in `ALL`, counted from 1: 0 stands for idle.

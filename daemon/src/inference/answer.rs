@@ -17,6 +17,9 @@ pub const TOP_MAX: usize = 32;
 /// Up to so many probabilities are all in every answer.
 const PROBABILITIES_MAX: usize = 32;
 
+/// The other part of an answer takes at most so many bytes: two names, a digest and times.
+const SERVED_BYTES_MAX: usize = 1 << 10;
+
 /// How much of a prediction its asker wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {
@@ -74,6 +77,11 @@ pub struct Judged(Vec<u8>);
 impl Judged {
     pub(super) fn write(view: &JudgedView) -> Judged {
         Judged(serde_json::to_vec(view).expect("a prediction has no value that JSON lacks"))
+    }
+
+    /// Returns the bytes of memory that the whole answer will take.
+    pub fn held_bytes(&self) -> usize {
+        self.0.capacity() + SERVED_BYTES_MAX
     }
 
     /// Adds the other part. Returns the answer's JSON.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use picket_base::budget::{Claim, Taken};
 use tokio::sync::oneshot;
 
 use super::answer::{Judged, Shown};
@@ -26,6 +27,8 @@ pub struct Job {
     pub serving: Arc<Serving>,
     /// What its header says of the work and the memory that it needs.
     pub cost: Cost,
+    /// To the memory that it needs, once it has waited for long.
+    pub claim: Option<Claim>,
     pub promise: Promise,
     /// How much of the prediction is asked for.
     pub shown: Shown,
@@ -42,6 +45,8 @@ impl Pending for Job {
 /// A prediction and where it went.
 pub struct Answer {
     pub judged: Judged,
+    /// What it takes until its client has read it.
+    pub memory: Taken,
     /// Its place in the log; none when the log could not take it.
     pub appended: Option<Appended>,
     pub times: StageTimes,
@@ -74,6 +79,8 @@ pub enum TurnedAway {
     Evicted(usize),
     #[error("no worker was free for it within {} s", QUEUE_WAIT_MAX.as_secs())]
     Late,
+    #[error("no worker was done with it within {} s", .0.as_secs_f64())]
+    Stuck(Duration),
 }
 
 impl From<PredictError> for Failure {

@@ -19,9 +19,9 @@ use crate::health::{Heartbeat, Work};
 use crate::metrics::gauge_value;
 use crate::peer::Peer;
 use crate::queue::{Full, Limits, Popped, Queue};
-use crate::recording::LogWriter;
+use crate::recording::{LogWriter, Source};
 use picket_base::Live;
-use picket_base::budget::{Budget, Class};
+use picket_base::budget::{Budget, Class, Taken};
 use picket_base::clock::{Stamp, micros};
 use picket_picture::DecodeError;
 use picket_records::{Body, Entry, Origin, Predicted, top};
@@ -110,6 +110,12 @@ impl Workers {
         let _ = job.reply.send(Err(why.into()));
     }
 
+    /// Counts a picture that no worker was done with after so long.
+    pub fn stuck(&self, after: Duration) -> TurnedAway {
+        self.metrics.turned_away.inc();
+        TurnedAway::Stuck(after)
+    }
+
     pub fn metrics(&self) -> &InferenceMetrics {
         &self.metrics
     }
@@ -130,19 +136,21 @@ impl Workers {
                 proven = Instant::now();
             }
             heartbeat.beat();
-            let reserve = |job: &Job| self.budget.try_take(Class::Decode, job.cost.bytes).ok();
+            let reserve = |job: &mut Job, may_claim| {
+                let (bytes, claim) = (job.cost.bytes, &mut job.claim);
+                self.budget.try_take_claimed(Class::Decode, bytes, claim, may_claim)
+            };
             match self.queue.pop(BEAT_INTERVAL.min(setup.sample_interval), reserve) {
                 Popped::Work(job, memory, turn) => {
                     self.metrics.show_depth(self.queue.depth());
                     heartbeat.busy(Work::Image);
                     let (answer, judged) = match heartbeat.fault() {
-                        None => self.answer(setup, &job),
+                        None => self.answer(setup, &job, memory),
                         Some(why) => (Err(Failure::Distrusted(why.to_string())), None),
                     };
                     let Job { body, held, media, cost, reply, .. } = job;
                     let seen = judged.map(|judged| Seen { body, held, media, cost, judged });
-                    // The memory before the turn, whose end wakes those who wait for memory.
-                    drop(memory);
+                    // Behind what the memory was for: its end wakes those who wait for some.
                     drop(turn);
                     let _ = reply.send(answer);
                     if let Some(seen) = seen {
@@ -161,6 +169,7 @@ impl Workers {
         &self,
         setup: &WorkerSetup,
         job: &Job,
+        memory: Taken,
     ) -> (Result<Answer, Failure>, Option<Judgement>) {
         let waited = job.queued.elapsed();
         let pipeline = &job.serving.pipeline;
@@ -171,8 +180,9 @@ impl Workers {
             Err(Failure::Decode(_)) => None,
             Err(_) => Some(None),
         });
-        let answer = predicted
-            .map(|(prediction, times)| self.answered(setup, job, &prediction, times, waited));
+        let answer = predicted.map(|(prediction, times)| {
+            self.answered(setup, job, memory, &prediction, (times, waited))
+        });
         (answer, judged.flatten())
     }
 
@@ -180,18 +190,19 @@ impl Workers {
         &self,
         setup: &WorkerSetup,
         job: &Job,
+        mut memory: Taken,
         prediction: &Prediction,
-        times: StageTimes,
-        waited: Duration,
+        (times, waited): (StageTimes, Duration),
     ) -> Answer {
         self.metrics.observe(waited, times);
         self.rate.learn(job.cost, times);
         let entry = entry(&job.serving.origin, prediction, times.inference);
-        let appended = setup.writer.append(vec![entry], None, job.promise).ok();
+        let appended = setup.writer.append(vec![entry], Source::Own, job.promise).ok();
         let id = appended.as_ref().map(|appended| appended.batch.first_id);
         tracing::debug!(prediction_id = id, label = prediction.label(), "predicted");
         let judged = Judged::write(&JudgedView::of(prediction, id, job.shown));
-        Answer { judged, appended, times, waited }
+        memory.shrink_to(judged.held_bytes());
+        Answer { judged, memory, appended, times, waited }
     }
 }
 
@@ -295,8 +306,8 @@ mod tests {
         let held = shares.take(Peer::Local, body.len()).unwrap();
         let (media, promise) = (Some(MediaType::Raw), Promise::Unneeded);
         let (cost, shown) = (Cost { bytes: 0, work: 1024 }, Shown::default());
-        let (serving, queued) = (serving.get(), Instant::now());
-        let job = Job { body, held, media, serving, cost, promise, shown, queued, reply };
+        let (serving, claim, queued) = (serving.get(), None, Instant::now());
+        let job = Job { body, held, media, serving, cost, claim, promise, shown, queued, reply };
         workers.submit(job, Peer::Local).unwrap();
         let failure = answer.blocking_recv().unwrap().err().unwrap();
         let expected = format!("this worker's answers can't be trusted: {damaged}");

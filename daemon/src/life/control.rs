@@ -4,20 +4,25 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::error::RunError;
 use super::part::Parts;
-use crate::health::Health;
+use crate::health::{Health, Heartbeat, Work};
 use crate::http::HttpMetrics;
 use crate::http::api::{self, Api};
 use crate::http::listener::{BindError, Listener, Patience, Server};
-use picket_base::budget::Budget;
+use crate::memory::Shares;
+use picket_base::budget::{Budget, Class};
 use picket_base::disk;
 use picket_records::LogReader;
 
 /// Connections that the command line may open.
 pub const CONTROL_CONNECTIONS_MAX: usize = 8;
+
+/// The log is looked at this often.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// While the disk does not take the socket it is tried this often.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -47,6 +52,19 @@ pub struct Control {
 impl Control {
     pub fn new(setup: ControlSetup) -> Control {
         Control { setup, open: None, tried: None }
+    }
+
+    /// Has the listener follow the log until told to stop, on a thread of its own: the disk may hold up
+    /// whoever makes or removes a file on it.
+    pub fn run(mut self, heartbeat: &Heartbeat, stopped: &Receiver<()>) {
+        while stopped.recv_timeout(TEND_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            heartbeat.busy(Work::ControlSocket);
+            if let Err(error) = self.tend() {
+                let error = picket_base::chain(&error);
+                tracing::error!(error, "picket log can't ask this daemon");
+            }
+            heartbeat.beat();
+        }
     }
 
     /// Opens the listener where the log is open, and closes it where the log is not.
@@ -94,7 +112,9 @@ impl Control {
             heartbeat: heartbeat.clone(),
             metrics: setup.metrics.clone(),
             tls: None,
-            budget: Some(setup.budget.clone()),
+            // They are few, and part of the daemon's own memory.
+            budget: None,
+            answers: Some(Shares::new(setup.budget.clone(), Class::Maintenance)),
         };
         let opened = server.open(listener, api::control_routes(setup.api.clone()));
         let (opened, stop) = opened.map_err(|source| {

@@ -30,12 +30,12 @@ use crate::http::listener::{
     LEAVING_MAX, Listener, Opened, Patience, Server, Stop, TURNED_AWAY_MAX,
 };
 use crate::inference::{Beside, InferenceMetrics, Serving, WorkerSetup, Workers};
-use crate::memory::{self, Needs};
+use crate::memory::{self, Needs, Shares};
 use crate::metrics::{Registry, register_process};
 use crate::models::{Keeper, ModelMetrics, Surroundings};
 use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
-use crate::queue::Limits;
+use crate::queue::{Limits, QUEUE_WAIT_MAX};
 use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
 use crate::registry::{self, RegistryWatch};
 use picket_base::Live;
@@ -80,7 +80,6 @@ pub struct Started {
     pub live: LiveSettings,
     pub secrets: Secrets,
     pub parts: Parts,
-    pub control: Control,
 }
 
 /// What a start begins with.
@@ -148,6 +147,7 @@ pub fn start(
         durability: live.predict_durability.clone(),
         bodies,
         ingest,
+        patience: QUEUE_WAIT_MAX + deadlines.worker,
         health: health.clone(),
     };
     let api = Arc::new(Api {
@@ -159,13 +159,13 @@ pub fn start(
         doors: Arc::new(doors(&config.api)),
         token: secrets.token.clone(),
     });
-    let control = start.control(&api, live.reader.clone(), &budget)?;
+    start.control(&api, live.reader.clone(), &budget)?;
     start.certificate(&secrets)?;
     start.api(sockets.api, api, &secrets, Room { connections: api_connections_max, budget })?;
     health.serving();
     Notifier.status("serving predictions");
     tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
-    Ok(Started { live, secrets, parts: start.parts, control })
+    Ok(Started { live, secrets, parts: start.parts })
 }
 
 fn say_what_starts(config: &Config) {
@@ -404,7 +404,7 @@ impl Start<'_> {
         Ok(LogThreads {
             ingest: self.offload("ingest", Work::Body, from(Class::Decode))?,
             reads: self.offload("reader", Work::Page, from(Class::Answer))?,
-            control: self.offload("ctl-reader", Work::Page, from(Class::Answer))?,
+            control: self.offload("ctl-reader", Work::Page, from(Class::Maintenance))?,
         })
     }
 
@@ -416,7 +416,8 @@ impl Start<'_> {
     ) -> Result<Offload, RunError> {
         let limits = Limits { capacity: OFFLOAD_WAITING_MAX, threads: OFFLOAD_THREADS };
         let turned_away = self.admin.metrics.turned_away(threads);
-        let offload = Offload::new(kind, limits, reserve, turned_away);
+        let patience = QUEUE_WAIT_MAX + self.deadlines.runtime;
+        let offload = Offload::new(kind, limits, reserve, patience, turned_away);
         for index in 0..OFFLOAD_THREADS {
             let name = format!("{threads}-{index}");
             let heartbeat = self.health.heartbeat(&name, self.deadlines.runtime);
@@ -428,11 +429,11 @@ impl Start<'_> {
     }
 
     fn control(
-        &self,
+        &mut self,
         api: &Arc<Api>,
         reader: LogReader,
         budget: &Budget,
-    ) -> Result<Control, RunError> {
+    ) -> Result<(), RunError> {
         let mut control = Control::new(ControlSetup {
             path: prediction_log::socket_path(&self.config.log_dir()),
             api: api.clone(),
@@ -443,8 +444,13 @@ impl Start<'_> {
             patience: self.patience(),
             deadline: self.deadlines.runtime,
         });
+        self.heartbeat.busy(Work::ControlSocket);
         control.tend()?;
-        Ok(control)
+        self.heartbeat.beat();
+        let (stop, stopped) = mpsc::channel();
+        let heartbeat = self.health.heartbeat("control-keeper", self.deadlines.runtime);
+        let work = move |heartbeat: &Heartbeat| control.run(heartbeat, &stopped);
+        Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
     }
 
     fn certificate(&mut self, secrets: &Secrets) -> Result<(), RunError> {
@@ -465,6 +471,7 @@ impl Start<'_> {
         let server = Server {
             per_address_max: self.config.api.max_connections_per_address,
             tls: secrets.certificate.as_ref().map(|certificate| certificate.tls.clone()),
+            answers: Some(Shares::new(room.budget.clone(), Class::Answer)),
             budget: Some(room.budget),
             ..self.server("api", room.connections)
         };
@@ -485,6 +492,7 @@ impl Start<'_> {
             metrics: self.admin.metrics.clone(),
             tls: None,
             budget: None,
+            answers: None,
         }
     }
 

@@ -107,7 +107,6 @@ impl Supervisor {
                 os::trim_heap();
                 trimmed = Instant::now();
             }
-            self.tend_control();
             match requests.recv_timeout(BEAT_INTERVAL) {
                 Ok(Request::Stop(signal)) => return signal,
                 Ok(Request::Reload(wish)) => {
@@ -122,14 +121,6 @@ impl Supervisor {
                     unreachable!("the signals' thread never ends")
                 }
             }
-        }
-    }
-
-    /// Has the control listener follow the log.
-    fn tend_control(&mut self) {
-        if let Err(error) = self.started.control.tend() {
-            let error = picket_base::chain(&error);
-            tracing::error!(error, "picket log can't ask this daemon");
         }
     }
 
@@ -165,8 +156,6 @@ impl Supervisor {
     fn drain(self) {
         Notifier.stopping();
         self.health.draining();
-        let Started { parts, control, .. } = self.started;
-        drop(parts);
-        drop(control);
+        drop(self.started.parts);
     }
 }

@@ -8,9 +8,10 @@ use bytesize::ByteSize;
 
 use crate::os;
 
-/// The daemon itself with its log at work, bytes: the store's cache, the listeners, the heap's holes. The
-/// cache is the most of it: sled keeps 256 pages of up to 16 values, and 74 MiB in all were measured with
-/// reported records at their limits; docs/memory.md.
+/// The daemon itself with its log at work, bytes: the store's cache, the listeners with the control
+/// socket's connections and those that have lost their place, the heap's holes. The cache is the most of
+/// it: sled keeps 256 pages of up to 16 values, and 74 MiB in all were measured with reported records at
+/// their limits; docs/memory.md.
 const DAEMON_BYTES: u64 = 78 << 20;
 
 /// A worker beside its model's values, bytes: its stack, and what its heap keeps of a job that is done.
@@ -87,15 +88,19 @@ impl Given {
 impl Needs {
     /// Returns what the daemon needs beside requests, bytes; the slack of the limit excepted.
     fn bytes(self) -> u64 {
-        let worker = WORKER_BYTES + self.input_values as u64 * VALUE_BYTES;
-        DAEMON_BYTES + self.workers as u64 * worker + self.model_bytes * MODEL_COPIES
+        let values = (self.input_values as u64).saturating_mul(VALUE_BYTES);
+        let worker = WORKER_BYTES.saturating_add(values);
+        let workers = (self.workers as u64).saturating_mul(worker);
+        let model = self.model_bytes.saturating_mul(MODEL_COPIES);
+        DAEMON_BYTES.saturating_add(workers).saturating_add(model)
     }
 }
 
 impl Plan {
     /// Whether budget and margin together exceed what is there.
     pub fn is_too_large(self) -> bool {
-        self.available.is_some_and(|available| self.budget + self.margin > available)
+        let both = self.budget.saturating_add(self.margin);
+        self.available.is_some_and(|available| both > available)
     }
 }
 
@@ -118,7 +123,7 @@ impl fmt::Display for Plan {
 /// Plans the memory of requests; `stated` is what the configuration asks for.
 pub fn plan(given: Given, needs: Needs, stated: Option<u64>) -> Plan {
     let (available, margin) = match given {
-        Given::Limit(bytes) => (Some(bytes), needs.bytes() + bytes / SLACK_PART),
+        Given::Limit(bytes) => (Some(bytes), needs.bytes().saturating_add(bytes / SLACK_PART)),
         Given::Machine(bytes) => (Some(bytes / MACHINE_PART), needs.bytes()),
         Given::Unknown => (None, needs.bytes()),
     };
@@ -169,5 +174,10 @@ mod tests {
         assert_eq!((stated.budget, stated.is_too_large()), (64 * MIB, false));
         let large = Needs { input_values: 3 * 640 * 640, ..embedded(8) };
         assert!(plan(Given::Limit(256 * MIB), large, None).is_too_large());
+        let endless = Needs { workers: usize::MAX, model_bytes: u64::MAX, ..large };
+        for stated in [None, Some(u64::MAX)] {
+            assert!(plan(Given::Limit(1 << 60), endless, stated).is_too_large());
+            assert!(plan(Given::Machine(1 << 60), endless, stated).is_too_large());
+        }
     }
 }

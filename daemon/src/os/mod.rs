@@ -14,4 +14,6 @@ pub use process::{
     raise_open_files, stderr_file, step_back,
 };
 pub use signals::{SignalRequest, Signals};
-pub use sockets::{Inherited, NearPath, adopt, bounded_unsent, end_sending, has_ipv6, listen};
+pub use sockets::{
+    Inherited, NearPath, adopt, bounded_unsent, end_sending, has_ipv6, is_listened_to, listen,
+};

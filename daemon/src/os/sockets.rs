@@ -12,7 +12,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrIn6, SockaddrLike,
-    SockaddrStorage, bind, getsockname, getsockopt, setsockopt, shutdown, socket, sockopt,
+    SockaddrStorage, UnixAddr, bind, connect, getsockname, getsockopt, setsockopt, shutdown,
+    socket, sockopt,
 };
 
 /// Bounds how many bytes that its client does not take the kernel keeps for each of a listener's
@@ -91,6 +92,21 @@ fn listen_to_all(address: SocketAddrV6) -> std::io::Result<TcpListener> {
     Ok(fd.into())
 }
 
+/// Tells whether a process listens on a Unix socket, without waiting for it to accept.
+///
+/// # Errors
+/// When the kernel refuses to ask, as where the file is another user's.
+pub fn is_listened_to(path: &Path) -> std::io::Result<bool> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
+        // It does not keep up with those that wait already.
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ECONNREFUSED) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Tells a connection's other end that nothing more will be sent.
 ///
 /// # Errors
@@ -133,6 +149,20 @@ pub fn adopt(fd: RawFd) -> Result<Inherited, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_whose_process_does_not_accept_is_in_use_and_one_left_behind_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.sock");
+        let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+        bind(fd.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        nix::sys::socket::listen(&fd, Backlog::new(0).unwrap()).unwrap();
+        // The first of them fills its queue: whoever waited for a place would wait for ever.
+        let answers: Vec<_> = (0..3).map(|_| is_listened_to(&path).unwrap()).collect();
+        assert_eq!(answers, [true, true, true]);
+        drop(fd);
+        assert!(!is_listened_to(&path).unwrap());
+    }
 
     #[test]
     fn all_addresses_of_ipv6_include_those_of_ipv4() {

@@ -60,11 +60,12 @@ impl<T: Pending> Queue<T> {
         Ok(evicted)
     }
 
-    /// Waits for work that `fits` reserves for.
+    /// Waits for work that `fits` reserves for. It is told whether the work may lay claim to what it does
+    /// not get.
     pub fn pop<R>(
         &self,
         timeout: Duration,
-        mut fits: impl FnMut(&T) -> Option<R>,
+        mut fits: impl FnMut(&mut T, bool) -> Option<R>,
     ) -> Popped<'_, T, R> {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
@@ -142,7 +143,7 @@ mod tests {
     }
 
     fn pop(queue: &Queue<Number>) -> Option<u8> {
-        match queue.pop(Duration::ZERO, |_| Some(())) {
+        match queue.pop(Duration::ZERO, |_, _| Some(())) {
             Popped::Work(work, (), _) => Some(work.0),
             Popped::Closed => None,
             Popped::Idle | Popped::Late(_) => panic!("there is work, or the queue is closed"),
@@ -164,9 +165,9 @@ mod tests {
     fn waiting_ends_at_the_timeout_and_for_memory_too() {
         let queue = queue(1);
         let wait = Duration::from_millis(5);
-        assert!(matches!(queue.pop(wait, |_| Some(())), Popped::Idle));
+        assert!(matches!(queue.pop(wait, |_, _| Some(())), Popped::Idle));
         queue.push(Number(1), Peer::Local, Duration::ZERO).unwrap();
-        assert!(matches!(queue.pop(wait, |_| None::<()>), Popped::Idle));
+        assert!(matches!(queue.pop(wait, |_, _| None::<()>), Popped::Idle));
         assert_eq!(queue.depth(), 1);
     }
 
@@ -175,7 +176,7 @@ mod tests {
         let queue = queue(1);
         queue.push(Number(1), Peer::Local, Duration::ZERO).unwrap();
         let mut looks = 0;
-        let popped = queue.pop(Duration::from_secs(60), |_| {
+        let popped = queue.pop(Duration::from_secs(60), |_, _| {
             looks += 1;
             (looks == 3).then_some(())
         });
@@ -188,9 +189,9 @@ mod tests {
         let long = Duration::from_secs(1);
         queue.push(Number(1), Peer::Local, long).unwrap();
         queue.push(Number(2), Peer::Local, long).unwrap();
-        let first = queue.pop(Duration::ZERO, |_| Some(()));
+        let first = queue.pop(Duration::ZERO, |_, _| Some(()));
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| queue.pop(Duration::from_secs(60), |_| Some(())));
+            let second = scope.spawn(|| queue.pop(Duration::from_secs(60), |_, _| Some(())));
             assert!(matches!(first, Popped::Work(Number(1), ..)));
             drop(first);
             assert!(matches!(second.join().unwrap(), Popped::Work(Number(2), ..)));

@@ -12,7 +12,8 @@ use crate::peer::Peer;
 /// Nothing waits longer than this: its sender's own patience ends about then.
 pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// Work that needs more memory than there is lets others pass for so long, and no longer.
+/// Work that needs more memory than there is lets others pass for so long. Then it may lay claim to what is
+/// given back.
 const PASSED_OVER_MAX: Duration = Duration::from_secs(1);
 
 /// Work that is expected to take longer than this may never keep the last thread that does not work
@@ -50,6 +51,10 @@ pub(super) struct Lanes<T> {
     turns: u64,
     /// Something waits for memory; others than those who work here may give it back.
     starved: bool,
+    /// The work that may lay claim to memory: one at a time, so that the others go on with what is left.
+    claimant: Option<u64>,
+    /// The number of the next work.
+    next_number: u64,
 }
 
 struct Lane<T> {
@@ -63,6 +68,7 @@ struct Lane<T> {
 }
 
 struct Item<T> {
+    number: u64,
     work: T,
     cost: Duration,
     arrived: Instant,
@@ -94,6 +100,8 @@ impl<T: Pending> Lanes<T> {
             clock: Duration::ZERO,
             turns: 0,
             starved: false,
+            claimant: None,
+            next_number: 0,
         }
     }
 
@@ -133,17 +141,25 @@ impl<T: Pending> Lanes<T> {
             self.waiting -= 1;
         }
         let lane = self.lane_of(sender);
-        self.lanes[lane].items.push_back(Item { work, cost, arrived });
+        let number = self.next_number;
+        self.next_number += 1;
+        self.lanes[lane].items.push_back(Item { number, work, cost, arrived });
         self.waiting += 1;
         Ok(evicted)
     }
 
-    /// Gives the next work that `fits` reserves for.
-    pub fn next<R>(&mut self, now: Instant, mut fits: impl FnMut(&T) -> Option<R>) -> Next<T, R> {
+    /// Gives the next work that `fits` reserves for. It is told whether the work may lay claim to what it
+    /// does not get.
+    pub fn next<R>(
+        &mut self,
+        now: Instant,
+        mut fits: impl FnMut(&mut T, bool) -> Option<R>,
+    ) -> Next<T, R> {
         self.starved = false;
         if let Some(late) = self.take_late(now) {
             return Next::Late(late);
         }
+        self.claimant = self.claimant.filter(|number| self.is_waiting(*number));
         let mut passed = None;
         while let Some(lane) = self.lane_behind(passed) {
             passed = Some(self.lanes[lane].order());
@@ -151,20 +167,27 @@ impl<T: Pending> Lanes<T> {
             while at < self.lanes[lane].items.len().min(LOOK_AHEAD_MAX) {
                 let item = &self.lanes[lane].items[at];
                 if item.work.is_abandoned() {
+                    self.claimant = self.claimant.filter(|claimant| *claimant != item.number);
                     self.lanes[lane].items.remove(at);
                     self.waiting -= 1;
-                } else if self.would_keep_the_last_thread(lane, item.cost) {
-                    at += 1;
-                } else if let Some(reserved) = fits(&item.work) {
-                    return self.give(lane, at, reserved);
-                } else {
-                    self.starved = true;
-                    if now.saturating_duration_since(item.arrived) > PASSED_OVER_MAX {
-                        // What is given back from here on is kept for it.
-                        return Next::Nothing;
-                    }
-                    at += 1;
+                    continue;
                 }
+                if self.would_keep_the_last_thread(lane, item.cost) {
+                    at += 1;
+                    continue;
+                }
+                let has_waited = now.saturating_duration_since(item.arrived) > PASSED_OVER_MAX;
+                let number = item.number;
+                let may_claim =
+                    has_waited && self.claimant.is_none_or(|claimant| claimant == number);
+                if let Some(reserved) = fits(&mut self.lanes[lane].items[at].work, may_claim) {
+                    return self.give(lane, at, reserved);
+                }
+                self.starved = true;
+                if may_claim {
+                    self.claimant = Some(number);
+                }
+                at += 1;
             }
         }
         Next::Nothing
@@ -198,6 +221,10 @@ impl<T: Pending> Lanes<T> {
         self.waiting -= 1;
         self.running += 1;
         Next::Work(item.work, reserved, Charge { sender: lane.sender, cost: item.cost })
+    }
+
+    fn is_waiting(&self, number: u64) -> bool {
+        self.lanes.iter().any(|lane| lane.items.iter().any(|item| item.number == number))
     }
 
     fn would_keep_the_last_thread(&self, lane: usize, cost: Duration) -> bool {
@@ -308,7 +335,7 @@ mod tests {
 
         /// The next work at once, and its charge.
         fn next(&mut self) -> Option<(String, Charge)> {
-            match self.lanes.next(self.start, |_| Some(())) {
+            match self.lanes.next(self.start, |_, _| Some(())) {
                 Next::Work(job, (), charge) => Some((job.name, charge)),
                 Next::Late(job) => panic!("late: {job:?}"),
                 Next::Nothing => None,
@@ -445,27 +472,60 @@ mod tests {
     }
 
     #[test]
-    fn the_next_that_fits_goes_first_until_the_one_that_does_not_has_waited_long_enough() {
+    fn the_next_that_fits_goes_first_and_one_that_has_waited_long_enough_may_lay_a_claim() {
         let mut bench = Bench::new(9, 1);
         bench.push(1, Job { bytes: 100, ..job("large") }, SHORT).unwrap();
+        bench.push(3, Job { bytes: 100, ..job("other") }, SHORT).unwrap();
         bench.fill(1, "behind", 2, SHORT);
         bench.fill(2, "small", 2, SHORT);
-        let fits = |room: usize| move |job: &Job| (job.bytes <= room).then_some(());
         let later = |secs: f64| bench.start + Duration::from_secs_f64(secs);
         let (soon, aged) = (later(0.9), later(1.1));
+        let mut claims = Vec::new();
         let mut names = Vec::new();
-        for _ in 0..2 {
-            let Next::Work(job, (), charge) = bench.lanes.next(soon, fits(50)) else { panic!() };
+        let mut next = |now, room: usize| {
+            let fits = |job: &mut Job, may_claim| {
+                if may_claim {
+                    claims.push(job.name.clone());
+                }
+                (job.bytes <= room).then_some(())
+            };
+            let Next::Work(job, (), charge) = bench.lanes.next(now, fits) else { panic!() };
             bench.lanes.done(charge, SHORT);
             names.push(job.name);
-        }
-        assert_eq!(names, ["behind", "small"]);
-        let next = bench.lanes.next(aged, fits(50));
-        assert!(matches!(next, Next::Nothing), "{next:?}");
-        assert!(bench.lanes.is_starved());
-        let Next::Work(job, ..) = bench.lanes.next(aged, fits(100)) else { panic!() };
-        assert_eq!(job.name, "large");
-        assert!(!bench.lanes.is_starved());
+            std::mem::take(&mut claims)
+        };
+        assert!(next(soon, 50).is_empty() && next(soon, 50).is_empty());
+        let first = next(aged, 50).remove(0);
+        let second = if first == "large" { "other" } else { "large" };
+        assert!(!next(aged, 50).contains(&second.to_string()), "one at a time");
+        next(aged, 100);
+        next(aged, 100);
+        assert_eq!(names[..4].concat(), "behindsmallbehindsmall", "others go on");
+        let mut last = names[4..].to_vec();
+        last.sort();
+        assert_eq!(last, ["large", "other"]);
+    }
+
+    #[test]
+    fn the_claim_goes_on_with_whoever_waits_when_its_holder_has_gone() {
+        let mut bench = Bench::new(9, 1);
+        let aged = bench.start + PASSED_OVER_MAX + SHORT;
+        let claims = |bench: &mut Bench| {
+            let mut claims = Vec::new();
+            let next: Next<Job, ()> = bench.lanes.next(aged, |job, may_claim| {
+                claims.extend(may_claim.then(|| job.name.clone()));
+                None
+            });
+            assert!(matches!(next, Next::Nothing));
+            claims
+        };
+        bench.fill(1, "a", 1, SHORT);
+        bench.fill(1, "b", 1, SHORT);
+        assert_eq!(claims(&mut bench), ["a"]);
+        assert_eq!(claims(&mut bench), ["a"]);
+        let gone = bench.lanes.lanes[0].items.front_mut().unwrap();
+        gone.work.abandoned = true;
+        assert_eq!(claims(&mut bench), ["b"]);
     }
 
     #[test]
@@ -473,7 +533,7 @@ mod tests {
         let mut bench = Bench::new(9, 1);
         bench.fill(1, "late", 1, SHORT);
         let at = bench.start + QUEUE_WAIT_MAX + SHORT;
-        let Next::<_, ()>::Late(job) = bench.lanes.next(at, |_| None) else { panic!() };
+        let Next::<_, ()>::Late(job) = bench.lanes.next(at, |_, _| None) else { panic!() };
         assert_eq!((job.name.as_str(), bench.lanes.waiting()), ("late", 0));
     }
 

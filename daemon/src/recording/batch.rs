@@ -1,20 +1,27 @@
 //! The batch that another device posts: from its JSON come entries for the log, all of them, or a reason
-//! that names the record at fault.
+//! that names the record at fault. Records are read one by one, and the memory for each is taken before it
+//! is: what the parser needs for one, and what is kept of all before it.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use picket_base::budget::{Exhausted, Taken};
+
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::weight::{frame_bytes, parsing_bytes};
 use picket_base::clock::Stamp;
 use picket_base::rfc3339;
 use picket_records::{BatchName, Body, Detection, Entry, Labels, NAME_BYTES_MAX, Origin, Reported};
 
-/// Records of a batch that are kept while it is parsed, whatever limit is set.
-const BATCH_RECORDS_MAX: usize = 100_000;
+/// Memory is taken in steps of at least so much, bytes: less often than once a record.
+const STEP_BYTES: usize = 64 << 10;
+
+/// Room for so many more records is made at once, and then for half as many as there are.
+const MORE_RECORDS_MIN: usize = 16;
 
 /// Longest name that a sender may give a batch, bytes.
 const BATCH_ID_BYTES_MAX: usize = 128;
@@ -50,6 +57,46 @@ pub enum BatchError {
     Content(String),
     #[error("batch holds {records} records, at most {limit} are taken at once")]
     TooMany { records: usize, limit: usize },
+    /// There is never so much memory.
+    #[error(
+        "predictions[{record}]: the batch up to here needs {bytes} bytes of memory, at most {most} are there"
+    )]
+    TooLarge { record: usize, bytes: usize, most: usize },
+    /// There is not so much memory now.
+    #[error(transparent)]
+    Memory(#[from] Exhausted),
+}
+
+/// What a batch is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    pub records_max: usize,
+    /// The most memory that its records may take, bytes: that of the log's queue.
+    pub bytes_max: usize,
+    pub boot_id: &'a str,
+    pub at: Stamp,
+}
+
+/// The memory that a batch is parsed in. It grows, and is given back when dropped.
+pub struct Room {
+    pub taken: Taken,
+    /// The most that there ever is, bytes.
+    pub most: usize,
+}
+
+impl Room {
+    /// Takes what is missing to so many bytes.
+    fn reach(&mut self, bytes: usize, record: usize) -> Result<(), BatchError> {
+        let held = self.taken.bytes();
+        if bytes <= held {
+            return Ok(());
+        }
+        if bytes > self.most {
+            return Err(BatchError::TooLarge { record, bytes, most: self.most });
+        }
+        let step = (bytes - held).max(STEP_BYTES).min(self.most - held);
+        Ok(self.taken.grow(step)?)
+    }
 }
 
 /// What comes of a batch.
@@ -62,8 +109,9 @@ pub struct Batch {
 
 #[derive(Deserialize)]
 struct BatchWire<'a> {
+    /// Read by itself, once it is known who sends it.
     #[serde(borrow)]
-    predictions: Bounded<&'a RawValue, BATCH_RECORDS_MAX>,
+    predictions: &'a RawValue,
     batch_size: u64,
     timestamp: Moment,
     edge_device_id: Option<String>,
@@ -182,15 +230,11 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T,
 
 /// # Errors
 /// The first thing that is wrong, with the index of its record and the limit that it breaks.
-pub fn parse(
-    body: &[u8],
-    records_max: usize,
-    boot_id: &str,
-    at: Stamp,
-) -> Result<Batch, BatchError> {
+pub fn parse(body: &[u8], terms: Terms, room: &mut Room) -> Result<Batch, BatchError> {
     if body.is_empty() {
         return Err(BatchError::Syntax("body is empty".into()));
     }
+    room.reach(frame_bytes(body), 0)?;
     let batch: BatchWire = serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
             return BatchError::Content(format!("batch: {error}"));
@@ -198,16 +242,6 @@ pub fn parse(
         let literal = not_finite(body, error.line(), error.column());
         BatchError::Syntax(literal.unwrap_or_else(|| format!("batch: {error}")))
     })?;
-    let records = batch.predictions.count;
-    let limit = records_max.min(BATCH_RECORDS_MAX);
-    if records > limit {
-        return Err(BatchError::TooMany { records, limit });
-    }
-    if batch.batch_size != records as u64 {
-        let stated = batch.batch_size;
-        let text = format!("batch_size is {stated}, but predictions holds {records} records");
-        return Err(BatchError::Content(text));
-    }
     let frame = |what: String| BatchError::Content(format!("batch: {what}"));
     let sent = batch.timestamp.seconds().map_err(frame)?;
     within("timestamp", sent, 0.0, TIMESTAMP_MAX).map_err(frame)?;
@@ -216,22 +250,98 @@ pub fn parse(
     let batch_id = batch.batch_id.map(|id| text("batch_id", id, BATCH_ID_BYTES_MAX)).transpose();
     let batch_id = batch_id.map_err(frame)?;
 
-    let mut entries: Vec<Entry> = Vec::with_capacity(records);
-    for (index, raw) in batch.predictions.items.into_iter().enumerate() {
-        let numbered = |what: String| BatchError::Content(format!("predictions[{index}]: {what}"));
-        let record: RecordWire =
-            serde_json::from_str(raw.get()).map_err(|error| numbered(error.to_string()))?;
-        let mut entry = entry(record, boot_id, sender.as_deref(), at).map_err(numbered)?;
-        // Neighbours mostly share their origin; so should their memory.
-        if let Some(last) = entries.last().filter(|last| last.origin == entry.origin) {
-            entry.origin = last.origin.clone();
-        }
-        entries.push(entry);
+    let mut records = Records::new(terms, sender.as_deref(), room);
+    let read = records.read(batch.predictions.get());
+    let Records { entries, count, refused, .. } = records;
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    read.map_err(|error| frame(format!("predictions: {error}")))?;
+    let limit = terms.records_max;
+    if count > limit {
+        return Err(BatchError::TooMany { records: count, limit });
+    }
+    if batch.batch_size != count as u64 {
+        let stated = batch.batch_size;
+        let text = format!("batch_size is {stated}, but predictions holds {count} records");
+        return Err(BatchError::Content(text));
     }
     // Devices that name themselves only in their records may name their batches alike.
     let of_records = || entries.first().and_then(|first| first.origin.device_id.as_deref());
     let name = batch_id.map(|id| BatchName::new(sender.as_deref().or_else(of_records), &id));
     Ok(Batch { entries, name })
+}
+
+/// The records of a batch while they are read.
+struct Records<'a> {
+    terms: Terms<'a>,
+    sender: Option<&'a str>,
+    room: &'a mut Room,
+    entries: Vec<Entry>,
+    /// What the entries hold beside their own places, bytes.
+    held: usize,
+    /// Records so far; those beyond the limit are only counted.
+    count: usize,
+    /// Why the batch is not taken.
+    refused: Option<BatchError>,
+}
+
+impl<'a> Records<'a> {
+    fn new(terms: Terms<'a>, sender: Option<&'a str>, room: &'a mut Room) -> Records<'a> {
+        Records { terms, sender, room, entries: Vec::new(), held: 0, count: 0, refused: None }
+    }
+
+    fn read(&mut self, list: &str) -> Result<(), serde_json::Error> {
+        serde_json::Deserializer::from_str(list).deserialize_seq(self)
+    }
+
+    fn add(&mut self, raw: &str) -> Result<(), BatchError> {
+        let (index, capacity) = (self.entries.len(), self.entries.capacity());
+        let more = if index == capacity { (capacity / 2).max(MORE_RECORDS_MIN) } else { 0 };
+        let places = (capacity + more) * size_of::<Entry>();
+        self.room.reach(places + self.held + parsing_bytes(raw.as_bytes()), index)?;
+        self.entries.reserve_exact(more);
+        let numbered = |what: String| BatchError::Content(format!("predictions[{index}]: {what}"));
+        let record: RecordWire =
+            serde_json::from_str(raw).map_err(|error| numbered(error.to_string()))?;
+        let Terms { boot_id, at, bytes_max, .. } = self.terms;
+        let mut entry = entry(record, boot_id, self.sender, at).map_err(numbered)?;
+        // Neighbours mostly share their origin; so should their memory.
+        match self.entries.last().filter(|last| last.origin == entry.origin) {
+            Some(last) => entry.origin = last.origin.clone(),
+            None => self.held += entry.origin.held_bytes(),
+        }
+        self.held += entry.held_bytes() - size_of::<Entry>();
+        self.entries.push(entry);
+        let bytes = self.entries.len() * size_of::<Entry>() + self.held;
+        if bytes > bytes_max {
+            return Err(BatchError::TooLarge { record: index, bytes, most: bytes_max });
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Records<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while self.count < self.terms.records_max {
+            let Some(raw) = seq.next_element::<&RawValue>()? else { return Ok(()) };
+            if let Err(refused) = self.add(raw.get()) {
+                self.refused = Some(refused);
+                return Err(A::Error::custom("the batch is refused"));
+            }
+            self.count += 1;
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            self.count += 1;
+        }
+        Ok(())
+    }
 }
 
 fn entry(
@@ -251,6 +361,7 @@ fn entry(
     at_most("bbox, over all detections,", numbers, BBOX_NUMBERS_MAX)?;
     at_most("confidence_scores", record.confidence_scores.count, SCORES_MAX)?;
     let mut confidence_scores = record.confidence_scores.items;
+    confidence_scores.shrink_to_fit();
     for (index, score) in confidence_scores.iter_mut().enumerate() {
         *score = share(|| format!("confidence_scores[{index}]"), *score)?;
     }
@@ -265,7 +376,7 @@ fn entry(
         device_id: device_id.or(sender.map(str::to_string)),
         labels: Labels::default(),
     };
-    let detections: Result<Vec<Detection>, String> = record
+    let detections: Result<_, String> = record
         .detections
         .items
         .into_iter()
@@ -376,6 +487,7 @@ fn text(field: &str, text: String, bytes_max: usize) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use picket_base::budget::{Budget, Class};
     use picket_records::{Climb, LogReader, PredictionLog, Query, Retention};
     use serde_json::{Value, json};
 
@@ -403,8 +515,21 @@ mod tests {
 
     const RECORDS_MAX: usize = 20;
 
+    const TERMS: Terms =
+        Terms { records_max: RECORDS_MAX, bytes_max: 1 << 20, boot_id: "boot", at: AT };
+
+    fn room(bytes: usize) -> Room {
+        let budget = Budget::new(bytes);
+        let most = budget.largest(Class::Decode);
+        Room { taken: budget.take(Class::Decode, 0).unwrap(), most }
+    }
+
+    fn parse(body: &[u8]) -> Result<Batch, BatchError> {
+        super::parse(body, TERMS, &mut room(64 << 20))
+    }
+
     fn parse_value(batch: &Value) -> Result<Vec<Entry>, BatchError> {
-        parse(batch.to_string().as_bytes(), RECORDS_MAX, "boot", AT).map(|batch| batch.entries)
+        parse(batch.to_string().as_bytes()).map(|batch| batch.entries)
     }
 
     #[test]
@@ -426,7 +551,7 @@ mod tests {
             let mut batch = batch(vec![record]);
             batch["edge_device_id"] = json!(device);
             batch["batch_id"] = json!(id);
-            parse(batch.to_string().as_bytes(), RECORDS_MAX, "boot", AT).map(|batch| batch.name)
+            parse(batch.to_string().as_bytes()).map(|batch| batch.name)
         };
         let expected = |device: &str| Ok(Some(BatchName::new(Some(device), "7")));
         assert_eq!(name(Some("line-4"), Some("line-9"), "7"), expected("line-4"));
@@ -437,7 +562,7 @@ mod tests {
             assert!(error.starts_with("batch: batch_id "), "{error}");
         }
         assert!(name(None, None, &"i".repeat(128)).is_ok());
-        let unnamed = parse(batch(vec![]).to_string().as_bytes(), RECORDS_MAX, "boot", AT);
+        let unnamed = parse(batch(vec![]).to_string().as_bytes());
         assert_eq!(unnamed.unwrap().name, None);
     }
 
@@ -490,7 +615,7 @@ mod tests {
         above["confidence_scores"] = json!([1.000_000_9, -0.000_000_9]);
         let entries = parse_value(&batch(vec![above.clone()])).unwrap();
         let Body::Reported(reported) = &entries[0].body else { panic!("it was reported") };
-        assert_eq!(reported.detections[0].confidence, 1.0);
+        assert_eq!(reported.detections.iter().next().unwrap().confidence, 1.0);
         assert_eq!(reported.confidence_scores, [1.0, 0.0]);
         above["confidence_scores"] = json!([1.000_01]);
         assert!(parse_value(&batch(vec![above])).is_err());
@@ -501,10 +626,10 @@ mod tests {
         let mut text = batch(vec![record(), record(), record()]).to_string();
         let at = text.rfind("12.25").unwrap();
         text.replace_range(at..at + 5, "NaN");
-        let error = parse(text.as_bytes(), RECORDS_MAX, "boot", AT).unwrap_err().to_string();
+        let error = parse(text.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("predictions[2]: NaN at line 1 column "), "{error}");
         let text = r#"{"predictions":[],"batch_size":0,"timestamp":-Infinity}"#;
-        let error = parse(text.as_bytes(), RECORDS_MAX, "boot", AT).unwrap_err().to_string();
+        let error = parse(text.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("batch: -Infinity at line 1 column "), "{error}");
     }
 
@@ -572,18 +697,38 @@ mod tests {
 
     #[test]
     fn what_is_no_batch_is_told_apart_from_what_is_no_json() {
-        assert!(matches!(parse(b"", RECORDS_MAX, "boot", AT), Err(BatchError::Syntax(_))));
-        assert!(matches!(
-            parse(b"{\"predictions\": [", RECORDS_MAX, "boot", AT),
-            Err(BatchError::Syntax(_))
-        ));
-        assert!(matches!(parse(b"[]", RECORDS_MAX, "boot", AT), Err(BatchError::Content(_))));
+        assert!(matches!(parse(b""), Err(BatchError::Syntax(_))));
+        assert!(matches!(parse(b"{\"predictions\": ["), Err(BatchError::Syntax(_))));
+        assert!(matches!(parse(b"[]"), Err(BatchError::Content(_))));
         let mut wrong_size = batch(vec![record()]);
         wrong_size["batch_size"] = 2.into();
         let error = parse_value(&wrong_size).unwrap_err();
         assert!(error.to_string().contains("batch_size is 2, but predictions holds 1"), "{error}");
+        let mut no_list = batch(vec![]);
+        no_list["predictions"] = json!({});
+        let error = parse_value(&no_list).unwrap_err().to_string();
+        assert!(
+            error.starts_with("batch: predictions: invalid type: map, expected a seq"),
+            "{error}"
+        );
         let many = batch(vec![record(); RECORDS_MAX + 1]);
         let limit = RECORDS_MAX;
         assert_eq!(parse_value(&many), Err(BatchError::TooMany { records: 21, limit }));
+    }
+
+    #[test]
+    fn a_batch_that_never_fits_names_the_limit_and_one_that_does_not_now_says_who_has_it() {
+        let body = batch(vec![record(); RECORDS_MAX]).to_string();
+        let parse = |terms, room: &mut Room| super::parse(body.as_bytes(), terms, room).map(drop);
+        let error = parse(Terms { bytes_max: 3_000, ..TERMS }, &mut room(64 << 20)).unwrap_err();
+        let BatchError::TooLarge { record, bytes, most: 3_000 } = error else { panic!("{error}") };
+        assert!((5..10).contains(&record) && (3_001..4_000).contains(&bytes), "{error}");
+        let error = parse(TERMS, &mut room(16 << 10)).unwrap_err();
+        assert!(matches!(error, BatchError::TooLarge { most: 7_680, .. }), "{error}");
+        let budget = Budget::new(64 << 10);
+        let _others = budget.take(Class::Decode, 30 << 10).unwrap();
+        let taken = budget.take(Class::Decode, 0).unwrap();
+        let error = parse(TERMS, &mut Room { taken, most: 1 << 20 }).unwrap_err();
+        assert!(matches!(error, BatchError::Memory(_)), "{error}");
     }
 }

@@ -2,16 +2,18 @@
 //! owns the log.
 
 pub mod batch;
+mod batch_shares;
 mod durability;
 mod handle;
 mod metrics;
 mod owner;
+mod resent;
 mod wear;
 mod weight;
 
 pub use durability::{Durability, Promise};
-pub use handle::{Appended, LogWriter, Unlogged};
+pub use handle::{Appended, LogWriter, Source, Unlogged};
 pub use metrics::LogMetrics;
 pub use owner::{Owner, WriterConfig, open_log};
+pub use resent::BatchKey;
 pub use wear::watch_wear;
-pub use weight::parsing_bytes;

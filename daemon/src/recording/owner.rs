@@ -119,6 +119,11 @@ impl Owner {
             // Asked before a record is taken in hand, so that a full disk costs none.
             let room = log.check_room();
             self.shared.metrics.disk_free_bytes.set(gauge_value(log.free_bytes()));
+            // A disk that does not answer will say so to the write itself.
+            self.shared.lock().disk_free = match log.free_bytes() {
+                0 => u64::MAX,
+                free => free,
+            };
             if let Err(no_room) = room {
                 // A read-only disk is let go of, so that it can be unmounted and repaired.
                 if no_room.fault() == StoreFault::ReadOnly {
@@ -136,7 +141,7 @@ impl Owner {
                 Next::End => break,
                 Next::Commit => {
                     heartbeat.busy(Work::Commit);
-                    self.commit_group()
+                    self.commit_group(heartbeat)
                 }
                 Next::Tuned => Ok(()),
                 Next::Idle => self.log.as_mut().map_or(Ok(()), PredictionLog::idle),
@@ -209,7 +214,7 @@ impl Owner {
         Next::Commit
     }
 
-    fn commit_group(&mut self) -> Result<(), LogError> {
+    fn commit_group(&mut self, heartbeat: &Heartbeat) -> Result<(), LogError> {
         let Some(log) = &mut self.log else { return Err(LogError::Closed) };
         let started = Instant::now();
         // After a reopen, what had reached the medium before the error is there already.
@@ -218,18 +223,14 @@ impl Owner {
             .unacknowledged
             .iter()
             .filter(|bundle| bundle.first_id >= stored)
-            .map(|bundle| Group { entries: &bundle.entries, name: bundle.name })
+            .map(|bundle| Group { entries: &bundle.entries, name: bundle.name() })
             .collect();
-        log.append_named(&groups)?;
+        log.append_named(&groups, &mut || heartbeat.busy(Work::Commit))?;
+        heartbeat.busy(Work::Commit);
         log.commit()?;
         let mut backlog = self.shared.lock();
         backlog.records -= records_of(&self.unacknowledged);
-        for name in self.unacknowledged.iter().filter_map(|bundle| bundle.name) {
-            let pending = backlog.pending.remove(&name);
-            for waiting in pending.into_iter().flat_map(|pending| pending.waiting) {
-                let _ = waiting.send(());
-            }
-        }
+        self.unacknowledged.iter().for_each(|bundle| backlog.stored(bundle));
         drop(backlog);
         self.commit_took = started.elapsed();
         self.shared.metrics.commit.observe(self.commit_took.as_secs_f64());
@@ -242,12 +243,14 @@ impl Owner {
     /// budget.
     fn acknowledge(&mut self) {
         let mut taken = Vec::with_capacity(self.unacknowledged.len());
+        let mut shares = Vec::new();
         for bundle in self.unacknowledged.drain(..) {
             if let Some(committed) = bundle.committed {
                 // The asker may have given up; its record is kept all the same.
                 let _ = committed.send(());
             }
             taken.push(bundle.taken);
+            shares.extend(bundle.share);
         }
         self.pieces.freed(taken.iter().map(Taken::bytes).sum());
     }

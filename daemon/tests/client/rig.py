@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""A device's own client against a real daemon, through outages.
+"""A device's own client against a real daemon, through outages; and programs that half-close.
 
     rig.py --picket FILE
 
 The client is one that knows nothing of Picket: aiohttp, batches with an ISO timestamp without zone, absent
 things as null, boxes of any length, scores a rounding step beyond 1. It keeps what it could not send and
-sends all of it in one batch once the daemon answers again. One line `ok NAME: what was seen` for each check.
+sends all of it in one batch once the daemon answers again. The programs are nc, socat, openssl and Python's
+ssl: each sends a request, says that it will send no more, and waits for the answer. One line `ok NAME: what was seen` for each check.
 """
 import argparse
 import asyncio
@@ -15,10 +16,16 @@ import json
 import pathlib
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import tempfile
 
 import aiohttp
+
+# A prediction that is answered once its record is on the medium.
+REQUEST = (b"POST /predict?durable=true HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n"
+           b"Content-Length: 3072\r\n\r\n" + bytes(3072))
 
 # What the client saves up at most, and what the daemon takes at once.
 BACKLOG_MAX = 20_000
@@ -40,12 +47,13 @@ def expect(holds, what):
 class Daemon:
     """picket serve on a state directory, on ports of the kernel's choice."""
 
-    def __init__(self, picket, state):
+    def __init__(self, picket, state, *arguments):
         self.picket, self.state, self.process, self.api = picket, state, None, None
+        self.arguments = arguments
 
     async def start(self):
         command = [self.picket, "serve", "--state-dir", str(self.state), "--message-format", "json",
-                   "--api-listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0"]
+                   "--api-listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0", *self.arguments]
         self.process = await asyncio.create_subprocess_exec(
             *command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         await asyncio.wait_for(self._hear(), PATIENCE_SECS)
@@ -174,7 +182,84 @@ async def lost_answers(session, daemon):
     return f"{client.made} records sent three times each, stored once"
 
 
+def half_closing(port, secure):
+    """Programs that send what they read from stdin, then say that this is all, and print what comes."""
+    at = f"127.0.0.1:{port}"
+    if not secure:
+        return {"nc": ["nc", "-N", "127.0.0.1", port], "socat": ["socat", "-t", "30", "-", f"TCP:{at}"]}
+    # s_client says nothing at the end of its input; it is the daemon that closes.
+    openssl = ["openssl", "s_client", "-quiet", "-verify_quiet", "-connect", at]
+    return {"socat": ["socat", "-t", "30", "-", f"OPENSSL:{at},verify=0"],
+            "openssl, TLS 1.2": [*openssl, "-tls1_2"], "openssl, TLS 1.3": [*openssl, "-tls1_3"]}
+
+
+def unwrapped(port, version, ends_tcp):
+    """Python's ssl: close_notify, and the end of TCP's own sending side where asked; then the answer."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing)
+    with socket.create_connection(("127.0.0.1", int(port)), REQUEST_SECS) as connection:
+        def until_done(step):
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    connection.sendall(outgoing.read())
+                    incoming.write(connection.recv(1 << 16))
+        until_done(tls.do_handshake)
+        tls.write(REQUEST)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.unwrap()
+        connection.sendall(outgoing.read())
+        if ends_tcp:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        with contextlib.suppress(ssl.SSLError):
+            while not answer.endswith(b"}"):
+                try:
+                    answer += tls.read(1 << 16)
+                except ssl.SSLWantReadError:
+                    more = connection.recv(1 << 16)
+                    if not more:
+                        break
+                    incoming.write(more)
+        return answer
+
+
+async def half_closed(picket):
+    data = pathlib.Path(__file__).resolve().parents[1] / "data" / "tls"
+    tls = ["--api-tls-cert", str(data / "cert.pem"), "--api-tls-key", str(data / "cert.key")]
+    seen = []
+    for secure, arguments in ((False, []), (True, tls)):
+        with tempfile.TemporaryDirectory(prefix="picket-half-") as state:
+            daemon = Daemon(picket, pathlib.Path(state), *arguments)
+            await daemon.start()
+            port = daemon.api.rsplit(":", 1)[1]
+            try:
+                answers = {}
+                for name, command in half_closing(port, secure).items():
+                    request = REQUEST.replace(b"Host: x", b"Host: x\r\nConnection: close", "openssl" in name)
+                    done = await asyncio.to_thread(subprocess.run, command, input=request,
+                                                   capture_output=True, timeout=REQUEST_SECS)
+                    answers[name] = done.stdout
+                for version in [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3] if secure else []:
+                    for ends_tcp in (False, True):
+                        name = f"Python's ssl, {version.name}{', FIN' if ends_tcp else ''}"
+                        answers[name] = await asyncio.to_thread(unwrapped, port, version, ends_tcp)
+            finally:
+                code = await daemon.end(signal.SIGTERM)
+            expect(code == 0, f"the daemon ended with {code}")
+            for name, answer in answers.items():
+                expect(answer.startswith(b"HTTP/1.1 200 ") and b'"durable":true' in answer,
+                       f"{name}: {answer[:200]!r}")
+                seen.append(name)
+    return f"200, durable, by {'; '.join(seen)}"
+
+
 async def all_checks(picket):
+    print(f"ok half_closed: {await half_closed(picket)}", flush=True)
     timeout = aiohttp.ClientTimeout(total=REQUEST_SECS)
     # A record is kept until the daemon says that it has it: no connection is trusted twice.
     connector = aiohttp.TCPConnector(force_close=True)

@@ -1,6 +1,7 @@
-//! What parsing a batch holds against what is said before it, under an allocator that counts.
+//! What parsing a batch holds against what it takes of the budget, under an allocator that counts.
 
-use picket::recording::{batch, parsing_bytes};
+use picket::recording::batch::{self, Room, Terms};
+use picket_base::budget::{Budget, Class};
 use picket_base::clock::Stamp;
 use serde_json::json;
 
@@ -11,15 +12,22 @@ const RECORDS_MAX: usize = 20_000;
 
 const AT: Stamp = Stamp { monotonic_us: 1, wall_us: 2, synchronised: true };
 
-/// Holds a body against its weight; returns whether it was a batch.
+/// More than any of these batches needs.
+const MOST: usize = 1 << 30;
+
+/// Holds what parsing a body takes of the heap against what it takes of the budget; returns whether it
+/// was a batch.
 fn check(name: &str, body: &[u8]) -> bool {
-    let said = parsing_bytes(body);
+    let budget = Budget::new(8 << 30);
+    let mut room = Room { taken: budget.take(Class::Decode, 0).unwrap(), most: MOST };
+    let boot_id = "8e0c2f6e-6f5c-4b5a-9d0f-0f6b8f0c3d11";
+    let terms = Terms { records_max: RECORDS_MAX, bytes_max: MOST, boot_id, at: AT };
     let (parsed, held) = counted::peak_of(|| {
-        let boot_id = "8e0c2f6e-6f5c-4b5a-9d0f-0f6b8f0c3d11";
-        let parsed = batch::parse(body, RECORDS_MAX, boot_id, AT);
+        let parsed = batch::parse(body, terms, &mut room);
         parsed.map(|batch| batch.entries.len()).map_err(|error| error.to_string().len())
     });
-    assert!(held <= said, "{name}: {held} held, {said} said, {parsed:?}");
+    let taken = room.taken.bytes();
+    assert!(held <= taken, "{name}: {held} held, {taken} taken, {parsed:?}");
     parsed.is_ok()
 }
 
@@ -36,7 +44,7 @@ fn small() -> serde_json::Value {
 }
 
 #[test]
-fn batches_of_every_kind_stay_within_their_weight() {
+fn batches_of_every_kind_stay_within_what_they_take() {
     let mut scores = small();
     scores["confidence_scores"] = json!(vec![0; 1_000]);
     let mut boxes = small();
@@ -56,7 +64,7 @@ fn batches_of_every_kind_stay_within_their_weight() {
 }
 
 #[test]
-fn what_is_no_batch_stays_within_its_weight() {
+fn what_is_no_batch_stays_within_what_it_takes() {
     let long = "a".repeat(1 << 20);
     let escaped = "\\u0001".repeat(1 << 18);
     let zeros = "0,".repeat(1 << 20);

@@ -52,6 +52,43 @@ fn all_that_an_outage_has_kept_back_is_taken_at_once_and_no_more() {
     assert_eq!((code, &report["count"]), (0, &json!(20_000)), "{report}");
 }
 
+/// The budget of the shipped limit of 256 MiB with eight workers.
+const SHIPPED_BUDGET: [&str; 2] = ["--memory-budget", "150MiB"];
+
+/// As many records as a batch may hold and as many detections as a body has room for.
+#[test]
+fn the_shipped_memory_has_room_for_an_outage_of_crowded_pictures() {
+    let (state, daemon) = start_with(SHIPPED_BUDGET);
+    let mut crowded = record(7);
+    let detection = json!({"class": "scratch", "confidence": 0.9123, "bbox": [1.5, 2.25, 30, 44]});
+    crowded["detections"] = json!(vec![detection; 7]);
+    let sent = batch(&vec![crowded; 20_000], None);
+    let bytes = sent.to_string().len();
+    assert!((14_000_000..16_000_000).contains(&bytes), "{bytes}");
+    for _ in 0..2 {
+        let stored = send(&daemon, &sent);
+        assert_eq!(
+            (stored.status, stored.json()["predictions_stored"].clone()),
+            (200, json!(20_000))
+        );
+    }
+    assert_eq!(daemon.metric("picket_memory_taken_bytes{class=\"decode\"}"), 0.0);
+    assert!(daemon.stop().success());
+    assert_eq!(verify(state.path()).1["count"], 40_000);
+}
+
+#[test]
+fn a_batch_that_never_fits_is_413_and_names_the_limit() {
+    let (_state, daemon) = start_with(["--memory-budget", "8MiB"]);
+    let bare = json!({"image_id": "i", "timestamp": 1, "model_version": "v", "model_name": "m",
+                      "inference_time_ms": 1, "detections": [], "defect_detected": false,
+                      "confidence_scores": []});
+    let refused = send(&daemon, &batch(&vec![bare; 5_000], None));
+    let most = (8 << 20) / 64 * 8;
+    assert_refused(&refused, 413, &["predictions[", &format!("at most {most} are there")]);
+    assert_eq!(send(&daemon, &batch(&[record(1)], None)).status, 200);
+}
+
 #[test]
 fn every_way_to_write_a_batchs_time_is_taken() {
     let (_state, daemon) = start();
@@ -104,35 +141,65 @@ fn a_batch_that_is_sent_again_is_stored_once_and_answered_as_the_first_time() {
 
 #[test]
 fn of_two_that_are_under_way_at_once_one_is_stored() {
-    let (_state, daemon) = start();
-    let records: Vec<Value> = (0..50).map(record).collect();
-    let sent = batch(&records, Some("1"));
-    let frozen = daemon.freeze("log-writer");
-    let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let senders: Vec<_> = (0..4).map(|_| scope.spawn(|| send(&daemon, &sent))).collect();
-        daemon.wait_until("all of them", |daemon| {
-            daemon.metric("picket_http_connections{listener=\"api\"}") >= 4.0
+    for batch_id in [Some("1"), None] {
+        let (_state, daemon) = start();
+        let records: Vec<Value> = (0..50).map(record).collect();
+        let sent = batch(&records, batch_id);
+        let frozen = daemon.freeze("log-writer");
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..4).map(|_| scope.spawn(|| send(&daemon, &sent))).collect();
+            daemon.wait_until("all of them", |daemon| {
+                daemon.metric("picket_http_connections{listener=\"api\"}") >= 4.0
+            });
+            drop(frozen);
+            senders.into_iter().map(|sender| sender.join().unwrap()).collect()
         });
-        drop(frozen);
-        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
-    });
-    for answer in &answers {
-        assert_eq!((answer.status, answer.json()), (200, answers[0].json()));
+        for answer in &answers {
+            assert_eq!((answer.status, answer.json()), (200, answers[0].json()));
+        }
+        assert_eq!(total(&daemon), 50);
     }
-    assert_eq!(total(&daemon), 50);
 }
 
 /// Whoever got no word of the medium sends again, and is told when there is one.
 #[test]
 fn a_batch_whose_commit_was_not_seen_is_stored_once() {
-    let (state, daemon) = start();
-    let sent = batch(&(0..50).map(record).collect::<Vec<_>>(), Some("1"));
+    for batch_id in [Some("1"), None] {
+        let (state, daemon) = start();
+        let sent = batch(&(0..50).map(record).collect::<Vec<_>>(), batch_id);
+        let frozen = daemon.freeze("log-writer");
+        assert_refused(&send(&daemon, &sent), 503, &["it may still get there"]);
+        drop(frozen);
+        assert_eq!(send(&daemon, &sent).json()["first_id"], 1);
+        assert_eq!(total(&daemon), 50);
+        daemon.signal(Signal::SIGTERM);
+        assert!(daemon.wait().success());
+        assert_eq!(verify(state.path()).1["count"], 50);
+    }
+}
+
+/// A flood of batches waits for the card; this box's own predictions are logged beside it.
+#[test]
+fn batches_that_fill_the_logs_queue_leave_room_for_own_predictions() {
+    let (_state, daemon) = start_with(["--memory-budget", "24MiB"]);
     let frozen = daemon.freeze("log-writer");
-    assert_refused(&send(&daemon, &sent), 503, &["it may still get there"]);
+    for records in [500, 1] {
+        let sent = batch(&(0..records).map(record).collect::<Vec<_>>(), None).to_string();
+        let mut refused = None;
+        for _ in 0..20_000 {
+            let answer =
+                daemon.post("/log?durable=false", Some("application/json"), sent.as_bytes());
+            if answer.status != 200 {
+                refused = Some(answer);
+                break;
+            }
+        }
+        let refused = refused.expect("the queue has an end");
+        assert_refused(&refused, 503, &["the log's queue is full", "are one address's"]);
+    }
+    for _ in 0..200 {
+        let answer = daemon.predict("application/octet-stream", &[16; 3072]).json();
+        assert_eq!(answer["logged"], true, "{answer}");
+    }
     drop(frozen);
-    assert_eq!(send(&daemon, &sent).json()["first_id"], 1);
-    assert_eq!(total(&daemon), 50);
-    daemon.signal(Signal::SIGTERM);
-    assert!(daemon.wait().success());
-    assert_eq!(verify(state.path()).1["count"], 50);
 }

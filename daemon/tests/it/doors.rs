@@ -1,8 +1,10 @@
 //! Who may ask, by which name and from which page: Host, cross-site requests, CORS, and what is said of
 //! an API that everybody may use.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
+use crate::sockets::{connect_to, post_of, rest};
 use crate::support::{
     Daemon, Launch, assert_refused, grey_pixels, raw, request_with, run, start, start_with, stderr,
 };
@@ -140,6 +142,41 @@ fn pages_of_allowed_origins_may_ask_and_are_told_so_with_every_answer() {
     assert_refused(&evil, 403, &["http://app.example", "[api] allow_origins"]);
 }
 
+/// Those of the listener itself too, before and after a request's head.
+#[test]
+fn a_page_of_an_allowed_origin_can_read_why_there_is_no_other_answer() {
+    let limits = ["--api-max-connections", "1", "--api-workers", "1", "--api-max-body", "4096B"];
+    let allowed = ["--api-allow-origins", "https://app.example"];
+    let (_state, daemon) = start_with(limits.into_iter().chain(allowed));
+    let page = "Origin: https://app.example\r\n";
+    let ask = |head: &str| raw(daemon.api, format!("{head}\r\n\r\n").as_bytes());
+    let post = "POST /predict HTTP/1.1\r\nHost: x\r\n";
+    for (answer, status) in [
+        (ask(&format!("{post}{page}Content-Length: 9999\r\nExpect: 100-continue")), "413"),
+        (ask(&format!("{post}{page}Content-Length: 3072")), "408"),
+        (ask(&format!("GET x:80 HTTP/1.1\r\nHost: x\r\n{page}Connection: close")), "400"),
+    ] {
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        let allows = "\r\naccess-control-allow-origin: https://app.example\r\n";
+        assert!(answer.contains(allows), "{answer}");
+    }
+    let foreign = ask("GET x:80 HTTP/1.1\r\nHost: x\r\nOrigin: https://a\r\nConnection: close");
+    assert!(!foreign.contains("access-control"), "{foreign}");
+    let everybody = "\r\naccess-control-allow-origin: *\r\n";
+    let long = ask(&format!("GET /{} HTTP/1.1", "x".repeat(20_000)));
+    assert!(long.starts_with("HTTP/1.1 431") && long.contains(everybody), "{long}");
+    let frozen = daemon.freeze("worker-0");
+    let mut only = connect_to(daemon.api);
+    only.write_all(&[&post_of(3072)[..], &grey_pixels()].concat()).unwrap();
+    daemon.wait_until("the request", |daemon| daemon.metric("picket_queue_depth") == 1.0);
+    let (full, _) = rest(&connect_to(daemon.api));
+    assert!(full.starts_with("HTTP/1.1 503") && full.contains(everybody), "{full}");
+    drop(frozen);
+    let (_state, daemon) = start();
+    let closed = raw(daemon.api, b"GET\r\n\r\n");
+    assert!(closed.starts_with("HTTP/1.1 400") && !closed.contains("access-control"), "{closed}");
+}
+
 #[test]
 fn a_request_names_its_host_once_and_as_a_host() {
     let (_state, daemon) = start();
@@ -181,6 +218,7 @@ fn only_named_hosts_are_served_and_probes_need_none() {
     for (host, expected) in [
         ("box.local", "200"),
         ("BOX.local:8000", "200"),
+        ("box.local.:8000", "200"),
         ("192.168.1.7:8000", "200"),
         ("[fd00:0::7]:81", "200"),
         ("192.168.1.7", "421"),

@@ -55,13 +55,7 @@ impl Home {
     }
 
     fn model(&self, args: &[&str]) -> Output {
-        picket()
-            .arg("model")
-            .args(args)
-            .arg("--state-dir")
-            .arg(self.state.path())
-            .output()
-            .unwrap()
+        picket().arg("model").args(args).arg("--state-dir").arg(self.state.path()).output().unwrap()
     }
 
     #[track_caller]
@@ -114,9 +108,15 @@ fn a_version_takes_over_between_two_requests_and_stands_after_a_restart() {
     let daemon = home.start();
     let base = version(&daemon);
     let told = home.install(&home.good("2"));
-    assert!(told.contains("line 2 (") && told.contains("it serves, and is watched for 60 min"), "{told}");
+    assert!(
+        told.contains("line 2 (") && told.contains("it serves, and is watched for 60 min"),
+        "{told}"
+    );
     let answer = daemon.predict("image/png", &cat_png()).json();
-    assert_eq!((&answer["model"]["name"], &answer["model"]["version"]), (&"line".into(), &"2".into()));
+    assert_eq!(
+        (&answer["model"]["name"], &answer["model"]["version"]),
+        (&"line".into(), &"2".into())
+    );
     assert_eq!(home.list(), [line("2", "probation"), line(&base, "previous")]);
     assert_eq!(daemon.probe("/ready").status, 200);
     assert_eq!(daemon.metric("picket_model_swaps_total"), 1.0);
@@ -182,8 +182,11 @@ fn what_fails_the_gate_is_told_listed_and_never_serves() {
     let text = home.refused(&damaged);
     assert!(text.contains("is damaged or truncated"), "{text}");
     let other_sum = home.good("sum");
-    std::fs::write(other_sum.join("model.onnx"), std::fs::read(fixture("models/qdq.onnx")).unwrap())
-        .unwrap();
+    std::fs::write(
+        other_sum.join("model.onnx"),
+        std::fs::read(fixture("models/qdq.onnx")).unwrap(),
+    )
+    .unwrap();
     let text = home.refused(&other_sum);
     assert!(text.contains("[files] \"model.onnx\" is"), "{text}");
     let text = home.refused(&fixture("models/detect.onnx"));
@@ -193,7 +196,9 @@ fn what_fails_the_gate_is_told_listed_and_never_serves() {
     assert_eq!(daemon.metric("picket_model_refused_total{why=\"model\"}"), 3.0);
     let listed: Vec<Value> = serde_json::from_str(&home.done(&["list", "--json"])).unwrap();
     assert_eq!(listed.len(), 4, "{listed:?}");
-    assert!(listed[1..].iter().all(|line| line["state"] == "refused" && line["reason"].is_string()));
+    assert!(
+        listed[1..].iter().all(|line| line["state"] == "refused" && line["reason"].is_string())
+    );
     let table = home.done(&["list"]);
     assert!(table.starts_with("STATE") && table.contains("refused"), "{table}");
     // And again by the store alone.

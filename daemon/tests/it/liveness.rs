@@ -120,6 +120,7 @@ fn every_heartbeat_is_a_check_and_a_metric() {
         "ctl-reader-0",
         "ctl-reader-1",
         "control",
+        "control-keeper",
         "api",
     ] {
         assert!(verbose.contains(&format!("[+]{subsystem} ok\n")), "{subsystem}: {verbose}");

@@ -168,6 +168,11 @@ fn the_token_of_the_package_is_one_line_away() {
     let sample = read("systemd/picket.toml");
     assert!(sample.lines().any(|found| found == line), "{sample}");
     assert!(sample.contains(file), "it says where the token lies");
+    let (component, cluster) =
+        (read("k3s/components/token/kustomization.yaml"), read("k3s/base/picket.toml"));
+    let mounted = "/etc/picket-token/token";
+    assert!(component.contains(&format!("name: PICKET_API_TOKEN_FILE, value: {mounted}")));
+    assert!(cluster.contains(&format!("#token_file = \"{mounted}\"\n")), "{cluster}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::support::{assert_goes_on, assert_refused, fixture, request_with, start};
+use crate::support::{assert_goes_on, assert_refused, fixture, request_with, start, start_with};
 
 fn field(name: &str) -> Vec<u8> {
     std::fs::read(fixture(&format!("field/{name}"))).unwrap()
@@ -187,4 +187,24 @@ fn gzip_is_unpacked_within_the_limit() {
     let grown = daemon.metric("process_resident_memory_bytes") - before;
     assert!(grown < 48e6, "{grown} bytes");
     assert_goes_on(&daemon);
+}
+
+/// Ten bits that hold nothing cost as much as a block that holds something. So does a member of twenty bytes.
+#[test]
+fn a_gzip_body_that_holds_next_to_nothing_is_given_up_and_holds_up_no_sign_of_life() {
+    let deadline = ["--health-runtime-deadline", "5s", "--api-workers", "1"];
+    let (_state, daemon) = start_with(deadline);
+    let empty_blocks = [0x02, 0x08, 0x20, 0x80, 0x00].repeat(3 << 20);
+    let blocks = [&b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], &empty_blocks].concat();
+    let coding = [("content-encoding", "gzip"), ("content-type", "image/png")];
+    let ask = |body: &[u8]| request_with(daemon.api, "POST", "/predict", &coding, body);
+    assert_refused(&ask(&blocks), 413, &["takes more than 3 s to unpack"]);
+    let members = gzip(b"").repeat(500_000);
+    let answer = ask(&members);
+    assert!(matches!(answer.status, 400 | 413), "{}", answer.body);
+    assert_eq!(daemon.probe("/health").status, 200);
+    for thread in ["ingest-0", "ingest-1"] {
+        let near = format!("picket_subsystem_near_misses_total{{subsystem=\"{thread}\"}}");
+        assert_eq!(daemon.metric(&near), 0.0, "{thread}");
+    }
 }

@@ -1,14 +1,16 @@
 //! TLS on the API listener, with the certificates of tests/data/tls.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 
 use crate::support::{
     Daemon, Launch, PATIENCE, fixture, grey_pixels, raw, run, start_with, stderr,
@@ -25,13 +27,17 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// One prediction by a client that trusts this certificate only.
-fn predict(daemon: &Daemon, trusted: &str) -> std::io::Result<String> {
+/// A client that trusts this certificate only, and speaks these versions.
+fn tls_to(
+    daemon: &Daemon,
+    trusted: &str,
+    versions: &[&'static SupportedProtocolVersion],
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(file(trusted)).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -39,7 +45,12 @@ fn predict(daemon: &Daemon, trusted: &str) -> std::io::Result<String> {
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let stream = TcpStream::connect(daemon.api)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let mut stream = StreamOwned::new(connection, stream);
+    Ok(StreamOwned::new(connection, stream))
+}
+
+/// One prediction by such a client.
+fn predict(daemon: &Daemon, trusted: &str) -> std::io::Result<String> {
+    let mut stream = tls_to(daemon, trusted, rustls::DEFAULT_VERSIONS)?;
     let head =
         "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 3072\r\nConnection: close\r\n\r\n";
     stream.write_all(&[head.as_bytes(), &grey_pixels()].concat())?;
@@ -63,6 +74,29 @@ fn the_api_speaks_tls_and_the_probes_do_not() {
     let plain = raw(daemon.api, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(!plain.contains("HTTP/"), "nothing is said in the clear: {plain}");
     assert!(daemon.stop().success());
+}
+
+/// A client that has said all, by TLS and perhaps by TCP too, still waits for its answer.
+#[test]
+fn a_client_that_half_closes_is_answered_over_tls_too() {
+    let (_state, daemon) = serve_with("cert.pem", "cert.key");
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for ends_tcp in [false, true] {
+            let mut stream = tls_to(&daemon, "cert.pem", &[version]).unwrap();
+            let head =
+                "POST /predict?durable=true HTTP/1.1\r\nHost: x\r\nContent-Length: 3072\r\n\r\n";
+            stream.write_all(&[head.as_bytes(), &grey_pixels()].concat()).unwrap();
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+            if ends_tcp {
+                stream.sock.shutdown(Shutdown::Write).unwrap();
+            }
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{version:?} {ends_tcp}: {answer}");
+            assert!(answer.contains("\"durable\":true"), "{answer}");
+        }
+    }
 }
 
 /// One daemon stands in for MLflow: its /health answers as a registry's does.

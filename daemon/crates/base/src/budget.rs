@@ -4,6 +4,9 @@
 //! Each class has a floor, which no other class can use up, and the classes that may borrow share what
 //! is left. So whoever stays within its floor is never refused because of another class, and the sum of
 //! all never exceeds the budget.
+//!
+//! Who waits for much may lay claim to it: what is given back is then kept for him, and others of his class
+//! share what he leaves.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,7 +27,7 @@ pub enum Class {
     Answer,
     /// Records that wait for the disk.
     LogQueue,
-    /// What the daemon does by itself: a second model, a rebuild, a scrub.
+    /// Answers to the command line, and pages for it while they are made.
     Maintenance,
 }
 
@@ -52,14 +55,24 @@ impl Class {
     }
 
     /// Returns the parts of the budget that are this class's alone. They leave a tenth to be borrowed.
+    /// `memory::shares` and docs/memory.md say what must fit.
     const fn floor_parts(self) -> usize {
         match self {
             Class::Connection => 4,
             Class::Body => 10,
-            Class::Decode => 30,
+            Class::Decode => 31,
             Class::Answer => 3,
             Class::LogQueue => 8,
-            Class::Maintenance => 1,
+            Class::Maintenance => 2,
+        }
+    }
+
+    /// Returns the parts of these that one holder never gets: beside the largest picture there is room
+    /// for small ones.
+    const fn others_parts(self) -> usize {
+        match self {
+            Class::Decode => 1,
+            _ => 0,
         }
     }
 
@@ -78,7 +91,7 @@ impl fmt::Display for Class {
             Class::Decode => "requests in work",
             Class::Answer => "unread answers",
             Class::LogQueue => "records that wait for the disk",
-            Class::Maintenance => "maintenance",
+            Class::Maintenance => "answers to the command line",
         })
     }
 }
@@ -114,11 +127,27 @@ struct Shared {
     counts: Mutex<Counts>,
 }
 
-#[derive(Clone, Copy)]
 struct Counts {
     bytes: usize,
     taken: [usize; Class::ALL.len()],
     refused: [u64; Class::ALL.len()],
+    /// What is waited for, the oldest first. Each queue has one at most.
+    claims: Vec<Claimed>,
+    /// The number of the next claim.
+    next_claim: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Claimed {
+    number: u64,
+    class: Class,
+    bytes: usize,
+}
+
+/// Bytes that somebody waits for. The claim ends when this is dropped.
+pub struct Claim {
+    shared: Arc<Shared>,
+    number: u64,
 }
 
 /// Bytes that are taken. They are given back when this is dropped.
@@ -132,7 +161,13 @@ pub struct Taken {
 impl Budget {
     /// A budget of so many bytes; the floors of the classes are parts of it.
     pub fn new(bytes: usize) -> Budget {
-        let counts = Counts { bytes, taken: Default::default(), refused: Default::default() };
+        let counts = Counts {
+            bytes,
+            taken: Default::default(),
+            refused: Default::default(),
+            claims: Vec::new(),
+            next_claim: 0,
+        };
         Budget { shared: Arc::new(Shared { counts: Mutex::new(counts) }) }
     }
 
@@ -156,14 +191,43 @@ impl Budget {
     /// # Errors
     /// [`Exhausted`]; nothing is taken then, and nothing counted.
     pub fn try_take(&self, class: Class, bytes: usize) -> Result<Taken, Exhausted> {
-        self.shared.add(class, bytes)?;
+        self.shared.add(class, bytes, None)?;
         Ok(Taken { shared: self.shared.clone(), class, bytes })
     }
 
-    /// Returns the most that one holder can ever get, bytes: the class's floor. A holder of that much
+    /// Takes bytes like `try_take`, for one who may lay a claim to them where they are not there, and who
+    /// has the first right to what his claim says.
+    pub fn try_take_claimed(
+        &self,
+        class: Class,
+        bytes: usize,
+        claim: &mut Option<Claim>,
+        may_claim: bool,
+    ) -> Option<Taken> {
+        let number = claim.as_ref().map(|claim| claim.number);
+        if self.shared.add(class, bytes, number).is_ok() {
+            *claim = None;
+            return Some(Taken { shared: self.shared.clone(), class, bytes });
+        }
+        if may_claim && claim.is_none() {
+            *claim = Some(self.claim(class, bytes));
+        }
+        None
+    }
+
+    fn claim(&self, class: Class, bytes: usize) -> Claim {
+        let mut counts = self.shared.lock();
+        let number = counts.next_claim;
+        counts.next_claim += 1;
+        counts.claims.push(Claimed { number, class, bytes });
+        Claim { shared: self.shared.clone(), number }
+    }
+
+    /// Returns the most that one holder can ever get, bytes: of the class's floor. A holder of that much
     /// waits for its own class only, never for another, so that its turn surely comes.
     pub fn largest(&self, class: Class) -> usize {
-        self.shared.lock().floor(class)
+        let counts = self.shared.lock();
+        counts.bytes / PARTS * (class.floor_parts() - class.others_parts())
     }
 
     /// Returns the whole budget, bytes.
@@ -174,6 +238,11 @@ impl Budget {
     /// Returns what is taken by a class now, bytes.
     pub fn taken(&self, class: Class) -> usize {
         self.shared.lock().taken[class as usize]
+    }
+
+    /// Counts a refusal by one who shares a class out.
+    pub fn count_refusal(&self, class: Class) {
+        self.shared.count_refusal(class);
     }
 
     /// Returns how often a class was refused.
@@ -188,7 +257,7 @@ impl Taken {
     /// # Errors
     /// [`Exhausted`]; what was taken before stays taken.
     pub fn grow(&mut self, more: usize) -> Result<(), Exhausted> {
-        let added = self.shared.add(self.class, more);
+        let added = self.shared.add(self.class, more, None);
         added.inspect_err(|_| self.shared.count_refusal(self.class))?;
         self.bytes += more;
         Ok(())
@@ -201,9 +270,19 @@ impl Taken {
         self.bytes -= less;
     }
 
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
     /// Returns what this holds, bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shared.lock().claims.retain(|claimed| claimed.number != self.number);
     }
 }
 
@@ -220,10 +299,11 @@ impl fmt::Debug for Taken {
 }
 
 impl Shared {
-    fn add(&self, class: Class, more: usize) -> Result<(), Exhausted> {
+    /// Takes bytes, for one with this claim or without any.
+    fn add(&self, class: Class, more: usize, claim: Option<u64>) -> Result<(), Exhausted> {
         let mut counts = self.lock();
         let taken = counts.taken[class as usize];
-        if counts.fits(class, more) {
+        if counts.fits(class, more, claim) {
             counts.taken[class as usize] = taken + more;
             return Ok(());
         }
@@ -249,9 +329,15 @@ impl Counts {
         self.bytes / PARTS * class.floor_parts()
     }
 
-    /// Tells whether a class can have more while every other keeps what it holds, and its floor.
-    fn fits(&self, class: Class, more: usize) -> bool {
-        let Some(wanted) = self.taken[class as usize].checked_add(more) else { return false };
+    /// Tells whether a class can have more while every other keeps what it holds, and its floor, and
+    /// everybody what he laid claim to before.
+    fn fits(&self, class: Class, more: usize, claim: Option<u64>) -> bool {
+        let before = |claimed: &&Claimed| {
+            claimed.class == class && claim.is_none_or(|number| claimed.number < number)
+        };
+        let claimed: usize = self.claims.iter().filter(before).map(|claimed| claimed.bytes).sum();
+        let held = self.taken[class as usize].checked_add(if more > 0 { claimed } else { 0 });
+        let Some(wanted) = held.and_then(|held| held.checked_add(more)) else { return false };
         if wanted <= self.floor(class) {
             return true;
         }
@@ -341,6 +427,30 @@ mod tests {
         assert_eq!(sum(&budget), 0);
     }
 
+    #[test]
+    fn what_is_given_back_is_kept_for_who_lays_claim_to_it_and_the_oldest_claim_goes_first() {
+        let (budget, class) = (Budget::new(BUDGET), Class::Decode);
+        // What nobody owns is borrowed, so that only the class's own is left.
+        let _borrowed = budget.take(Class::Body, 16_000).unwrap();
+        let largest = budget.largest(class);
+        let held = budget.take(class, 2_000).unwrap();
+        let (mut large, mut second) = (None, None);
+        let claim = |bytes, claim: &mut _| budget.try_take_claimed(class, bytes, claim, true);
+        assert!(budget.try_take_claimed(class, largest, &mut large, false).is_none());
+        assert!(large.is_none(), "it may not yet");
+        assert!(claim(largest, &mut large).is_none() && large.is_some());
+        assert!(claim(5_000, &mut second).is_none(), "behind the first");
+        assert!(budget.try_take(class, 100).is_err() && budget.try_take(class, 0).is_ok());
+        drop(held);
+        assert!(claim(5_000, &mut second).is_none(), "still behind the first");
+        drop(second.take());
+        let _small = budget.try_take(class, 1_000).expect("beside the largest is room for others");
+        let all = claim(largest, &mut large).expect("all of it is free");
+        assert!(large.is_none());
+        drop(all);
+        let _others = budget.try_take(class, largest).expect("nobody waits any more");
+    }
+
     /// A small generator, so that a failure repeats; xorshift64.
     fn next(state: &mut u64) -> usize {
         *state ^= *state << 13;
@@ -389,8 +499,7 @@ mod tests {
                     for _ in 0..5_000 {
                         let class = Class::ALL[next(&mut state) % Class::ALL.len()];
                         let _held = budget.take(class, next(&mut state) % 20_000);
-                        let counts = *budget.shared.lock();
-                        assert!(counts.taken.iter().sum::<usize>() <= BUDGET);
+                        assert!(budget.shared.lock().taken.iter().sum::<usize>() <= BUDGET);
                     }
                 });
             }

@@ -37,6 +37,11 @@ impl Stamp {
     }
 }
 
+/// Returns the processor time that the calling thread has had; zero where the kernel does not count it.
+pub fn thread_cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 /// This file exists since systemd-timesyncd set the clock in this boot; systemd-timesyncd.service(8).
 const TIMESYNCD_MARK: &str = "/run/systemd/timesync/synchronized";
 

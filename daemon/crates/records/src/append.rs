@@ -32,18 +32,23 @@ impl PredictionLog {
     pub fn append(&mut self, groups: &[&[Entry]]) -> Result<(), LogError> {
         let groups: Vec<Group> =
             groups.iter().map(|entries| Group { entries, name: None }).collect();
-        self.append_named(&groups)
+        self.append_named(&groups, &mut || ())
     }
 
-    /// Does the same with groups that may have names.
+    /// Does the same with groups that may have names. `progress` is called after each chunk: a large group
+    /// on a slow disk takes long, and its thread is to show that it goes on.
     ///
     /// # Errors
     /// As `append`.
-    pub fn append_named(&mut self, groups: &[Group]) -> Result<(), LogError> {
-        guard(|| self.try_append(groups)).map_err(|error| self.failed(error))
+    pub fn append_named(
+        &mut self,
+        groups: &[Group],
+        progress: &mut dyn FnMut(),
+    ) -> Result<(), LogError> {
+        guard(|| self.try_append(groups, progress)).map_err(|error| self.failed(error))
     }
 
-    fn try_append(&mut self, groups: &[Group]) -> sled::Result<()> {
+    fn try_append(&mut self, groups: &[Group], progress: &mut dyn FnMut()) -> sled::Result<()> {
         let first_new = self.next_id;
         self.appended_bytes = 0;
         let mut chunk = Chunk::default();
@@ -63,6 +68,7 @@ impl PredictionLog {
                 }
                 if chunk.is_full() {
                     self.put(&mut chunk, &mut marks)?;
+                    progress();
                 }
             }
         }

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::detections::Detection;
 use super::origin::{Labels, Origin};
-use super::record::{Body, Detection, NAME_BYTES_MAX, Predicted, Reported};
+use super::record::{Body, NAME_BYTES_MAX, Predicted, Reported};
 use super::top::{TOP_MAX, Top, ranked};
 
 /// How many classes a prediction of format 2 has.

@@ -147,11 +147,9 @@ pub fn is_storable(entry: &Entry) -> bool {
         // Its labels are cut, and so is their number.
         Body::Predicted(_) => 0,
         Body::Reported(reported) => {
-            let boxes = reported.detections.iter();
-            let boxes = boxes.map(|d| d.class.len() + (d.bbox.len() + 2) * number);
             reported.image_id.len()
                 + reported.processing_notes.as_ref().map_or(0, String::len)
-                + boxes.sum::<usize>()
+                + reported.detections.held_bytes()
                 + reported.confidence_scores.len() * number
         }
     };

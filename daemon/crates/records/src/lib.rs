@@ -2,7 +2,8 @@
 //! another device reported to it, and the log keeps it through power cuts. The only crate that names
 //! sled.
 //!
-//! - `record` is what is kept of a prediction, `top` its most probable classes, `origin` who made it.
+//! - `record` is what is kept of a prediction, `top` its most probable classes, `detections` what another
+//!   device saw, `origin` who made it.
 //!   `format` is a record's bytes and its link in the chain, `body` what of them the model decides, `packed`
 //!   those of a commit in one value, `chunk` such values in the store, `keys` their names.
 //! - `marks` are the batches that were stored under a name of their sender's.
@@ -22,6 +23,7 @@ mod append;
 mod body;
 mod chunk;
 mod climb;
+mod detections;
 mod error;
 mod format;
 mod handle;
@@ -59,6 +61,7 @@ mod versions;
 
 pub use append::Group;
 pub use climb::{Climb, RecoveryStep};
+pub use detections::{Detection, Detections};
 pub use error::{LogError, StoreError, StoreFault};
 pub use format::{Damage, Stored, decode as decode_record, is_storable};
 pub use headroom::NoRoom;
@@ -68,7 +71,7 @@ pub use origin::{Labels, Origin};
 pub use packed::read_chunk;
 pub use paths::socket_path;
 pub use reader::{Item, LogReader, PAGE_RECORDS_MAX, Page, Query, Sink};
-pub use record::{Body, Detection, Entry, LogRecord, NAME_BYTES_MAX, Predicted, Reported};
+pub use record::{Body, Entry, LogRecord, NAME_BYTES_MAX, Predicted, Reported};
 pub use removal::Removal;
 pub use retention::Retention;
 pub use stats::Stats;

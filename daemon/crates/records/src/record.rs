@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::detections::Detections;
 use super::origin::Origin;
 use super::top::Top;
 use picket_base::clock::Stamp;
@@ -84,7 +85,7 @@ pub struct Reported {
     /// Epoch seconds by the device's clock.
     pub timestamp: f64,
     pub inference_time_ms: f64,
-    pub detections: Vec<Detection>,
+    pub detections: Detections,
     pub confidence_scores: Vec<f64>,
     pub processing_notes: Option<String>,
 }
@@ -92,29 +93,14 @@ pub struct Reported {
 impl Reported {
     /// Returns the bytes of memory that it takes with all that is in it; the allocator rounds each part up.
     fn held_bytes(&self) -> usize {
-        let detections = self.detections.iter().map(|detection| {
-            let numbers = detection.bbox.capacity() * size_of::<f64>();
-            detection.class.capacity() + numbers + 2 * ROUNDING_BYTES
-        });
         let notes = self.processing_notes.as_ref().map_or(0, String::capacity);
         size_of::<Reported>()
             + self.image_id.capacity()
             + notes
-            + self.detections.capacity() * size_of::<Detection>()
-            + detections.sum::<usize>()
+            + self.detections.held_bytes()
             + self.confidence_scores.capacity() * size_of::<f64>()
             + 5 * ROUNDING_BYTES
     }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Detection {
-    pub class: String,
-    /// 0..=1
-    pub confidence: f64,
-    /// In the device's own pixel coordinates; of any length.
-    pub bbox: Vec<f64>,
-    pub uncertain: Option<bool>,
 }
 
 /// One record of the log.
@@ -209,6 +195,7 @@ impl Serialize for LogRecord {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::detections::Detection;
     use super::super::origin::Labels;
     use super::super::top::top;
     use super::*;
@@ -254,7 +241,7 @@ pub(crate) mod tests {
             image_id: "image-1".into(),
             timestamp: 1_795_000_000.25,
             inference_time_ms: 12.5,
-            detections: vec![detection],
+            detections: [detection].into_iter().collect(),
             confidence_scores: vec![0.75],
             processing_notes: Some(note.into()),
         };

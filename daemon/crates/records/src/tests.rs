@@ -533,7 +533,10 @@ fn append_named(log: &mut PredictionLog, name: BatchName, count: u64) {
     let origin = origin("line-4");
     let entries: Vec<Entry> =
         (0..count).map(|number| reported(&origin, &number.to_string())).collect();
-    log.append_named(&[Group { entries: &entries, name: Some(name) }]).unwrap();
+    let mut steps = 0;
+    log.append_named(&[Group { entries: &entries, name: Some(name) }], &mut || steps += 1).unwrap();
+    let chunks = count / 256;
+    assert!(steps >= chunks, "{steps} signs of life in {chunks} chunks");
     log.commit().unwrap();
 }
 

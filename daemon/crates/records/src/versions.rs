@@ -78,7 +78,8 @@ fn a_store_of_format_2_is_read_verified_and_continued() {
     let mut log = open(&dir, &LogReader::new()).unwrap();
     let mut polygon = reported(&here, "eight corners");
     let Body::Reported(made) = &mut polygon.body else { panic!("it was reported") };
-    made.detections[0].bbox = (0..16).map(f64::from).collect();
+    let corners = |made| Detection { bbox: (0..16).map(f64::from).collect(), ..made };
+    made.detections = made.detections.iter().map(corners).collect();
     log.append(&[&[predicted(&here, 3, true), polygon]]).unwrap();
     log.commit().unwrap();
     drop(log);

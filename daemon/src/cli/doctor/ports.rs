@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::config::Config;
+use crate::http::listener::bind_advice;
 use crate::os;
 
 use super::finding::Finding;
@@ -31,7 +32,8 @@ fn port(check: &'static str, addr: SocketAddr, root: &Path) -> Finding {
         Err(error) => error,
     };
     if error.kind() != ErrorKind::AddrInUse {
-        let advice = "an address of this machine is needed, and above 1023 no privilege";
+        let advice =
+            bind_advice(addr.port(), &error).unwrap_or("an address of this machine is needed");
         return Finding::fail(check, format!("{addr}: {error}"), advice);
     }
     let Some(owner) = owner(root, addr.port()) else {

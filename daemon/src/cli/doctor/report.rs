@@ -40,7 +40,7 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), CliError> {
     checks.extend(disk::check(&config, root));
     checks.extend(permissions::check(&config, global.config.as_deref()));
     checks.extend(store::check(&config));
-    checks.extend(access::check(&config));
+    checks.extend(access::check(&config, daemon));
     checks.extend(ports::check(&config, root));
     checks.extend(certificate::check(&config));
     checks.extend(unit.check());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::error::CliError;
-use crate::cli::stdout::{print, print_data};
+use crate::cli::stdout::{print, print_toml};
 use crate::models;
 use picket_classifier::{Engine, ModelSource};
 
@@ -30,7 +30,7 @@ pub struct StampArgs {
 }
 
 pub fn describe(args: &DescribeArgs) -> Result<(), CliError> {
-    print_data(&picket_classifier::describe(&args.file)?)
+    print_toml(&picket_classifier::describe(&args.file)?)
 }
 
 pub fn stamp(args: &StampArgs) -> Result<(), CliError> {

@@ -1,16 +1,15 @@
 //! Request bodies: read whole, within a size, a time and the budget of memory.
 
-use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
 use picket_base::budget::{Budget, Class};
 use tokio::time::{Instant, timeout_at};
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_LENGTH, EXPECT};
 
+use super::gzip;
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::http::listener::BodyStream;
@@ -32,9 +31,6 @@ const DISCARD_BYTES_MAX: usize = 128 << 20;
 
 /// Room that a body begins with, bytes; what a client declares is only believed as it arrives.
 const FIRST_BYTES: usize = 16 << 10;
-
-/// So much of a compressed body is unpacked at once.
-const UNZIP_BYTES: usize = 64 << 10;
 
 /// What working through a body is expected to take, nanoseconds for each byte: parsing or unpacking on a
 /// slow board.
@@ -61,6 +57,11 @@ impl Body {
         (self.bytes, self.share)
     }
 
+    /// Returns a part of the body as the body. All of it stays in memory.
+    pub(super) fn reduced_to(self, part: Bytes) -> Body {
+        Body { bytes: part, ..self }
+    }
+
     /// Tells whose body it is.
     pub(super) fn peer(&self) -> Peer {
         self.share.peer()
@@ -80,13 +81,15 @@ pub(super) struct Growing {
     /// What it will be in all, if its sender is right.
     expected: usize,
     share: Share,
+    /// Bytes of the share that are another's: of the body that this is made of.
+    others: usize,
 }
 
 impl Growing {
     /// Takes another piece.
     ///
     /// # Errors
-    /// 413 over the limit of a body, 503 when others use the budget up.
+    /// 413 over the limits of a body, 503 when others use the budget up.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Rejected> {
         let length = self.bytes.len() + piece.len();
         if length > self.bytes_max {
@@ -96,14 +99,16 @@ impl Growing {
             let doubled = (2 * self.bytes.capacity()).max(FIRST_BYTES);
             let most = if length > self.expected { self.bytes_max } else { self.expected };
             let capacity = doubled.min(most).max(length);
-            self.share.grow(capacity - self.share.bytes()).map_err(|full| unavailable(&full))?;
+            let held = self.share.bytes() - self.others;
+            self.share.grow(capacity - held).map_err(|full| refusal(&full))?;
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);
         Ok(())
     }
 
-    pub fn finish(self) -> Body {
+    pub fn finish(mut self) -> Body {
+        self.share.shrink_by(self.others);
         Body { bytes: self.bytes.into(), share: self.share }
     }
 }
@@ -112,7 +117,7 @@ impl Bodies {
     /// A body may have `bytes_max` bytes, and no more than the budget ever gives one.
     pub fn new(bytes_max: u64, budget: Budget) -> Bodies {
         let shares = Shares::new(budget, Class::Body);
-        let most = shares.largest();
+        let most = shares.largest_of_one();
         let bytes_max = usize::try_from(bytes_max).unwrap_or(most).min(most);
         Bodies { shares, bytes_max }
     }
@@ -122,8 +127,8 @@ impl Bodies {
     /// # Errors
     /// 503 when others use the budget up.
     pub(super) fn start(&self, peer: Peer, expected: usize) -> Result<Growing, Rejected> {
-        let share = self.shares.take(peer, 0).map_err(|full| unavailable(&full))?;
-        Ok(Growing { bytes: Vec::new(), bytes_max: self.bytes_max, expected, share })
+        let share = self.shares.take(peer, 0).map_err(|full| refusal(&full))?;
+        Ok(Growing { bytes: Vec::new(), bytes_max: self.bytes_max, expected, share, others: 0 })
     }
 
     /// Reads the whole body of a request.
@@ -159,29 +164,27 @@ impl Bodies {
     }
 
     /// Unpacks a body that is in gzip, on a thread for that. What comes out counts against the limits as if
-    /// it had been sent.
+    /// it had been sent, and what goes in is there until it is done: both are one holder's.
     ///
     /// # Errors
-    /// 413 over the limit, 503 when other bodies use up the budget, 400 when it is cut or damaged.
+    /// 413 over a limit, 503 when other bodies use up the budget, 400 when it is cut or damaged.
     pub fn unzip(&self, body: Body, progress: &Progress) -> Result<Body, Rejected> {
-        let mut zipped = MultiGzDecoder::new(&*body.bytes);
-        let mut unpacked = self.start(body.peer(), 0)?;
-        let mut piece = vec![0; UNZIP_BYTES];
-        loop {
-            let read = zipped.read(&mut piece).map_err(|error| {
-                Rejected::new(StatusCode::BAD_REQUEST, format!("gzip body: {error}"))
-            })?;
-            if read == 0 {
-                return Ok(unpacked.finish());
-            }
-            unpacked.push(&piece[..read])?;
-            progress.beat();
-        }
+        let Body { bytes, share } = body;
+        let others = share.bytes();
+        let (bytes_max, expected) = (self.bytes_max, 0);
+        let mut unpacked = Growing { bytes: Vec::new(), bytes_max, expected, share, others };
+        gzip::unpack(&bytes, progress, |piece| unpacked.push(piece))?;
+        // Its bytes before their share.
+        drop(bytes);
+        Ok(unpacked.finish())
     }
 }
 
-fn unavailable(full: &NoShare) -> Rejected {
-    Rejected::unavailable(full.to_string())
+fn refusal(full: &NoShare) -> Rejected {
+    match full {
+        NoShare::Never { .. } => Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, full.to_string()),
+        _ => Rejected::unavailable(full.to_string()),
+    }
 }
 
 fn too_large(bytes_max: usize) -> Rejected {

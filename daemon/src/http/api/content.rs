@@ -4,22 +4,15 @@
 
 use std::sync::Arc;
 
-use futures_util::FutureExt;
-use multer::{Constraints, Multipart, SizeLimit};
 use picket_picture::{DecodeError, DecodeFault, MediaType, RawForm};
 use warp::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use warp::http::{HeaderMap, StatusCode};
 
 use super::body::{Bodies, Body};
+use super::form::{self, FormError};
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::offload::{Offload, Progress};
-
-/// The most parts of a form that are looked at: a file and some fields.
-const PARTS_MAX: usize = 32;
-
-/// Bytes of a form that are looked at together.
-const PIECE_BYTES: usize = 16 << 10;
 
 /// What headers and query say of a body.
 pub(super) struct Content {
@@ -47,8 +40,7 @@ impl Content {
         let value = value.as_deref();
         let kind = match value {
             Some(value) if is_multipart(value) => {
-                let boundary = multer::parse_boundary(value).map_err(|error| malformed(&error))?;
-                Kind::Parts(boundary)
+                Kind::Parts(form::boundary(value).map_err(|error| malformed(&error))?)
             }
             _ => Kind::Whole(media(value, form)?),
         };
@@ -72,7 +64,7 @@ impl Content {
             Content { gzip: false, kind: Kind::Whole(media), .. } => Ok((body, media)),
             packed => {
                 let (bodies, needs) = (bodies.clone(), body.needs());
-                let unpack = move |progress: &Progress| packed.unpack(&bodies, body, progress);
+                let unpack = move |progress: &Progress, _| packed.unpack(&bodies, body, progress);
                 ingest.run(needs, unpack).await?
             }
         }
@@ -90,10 +82,10 @@ impl Content {
         match self.kind {
             Kind::Whole(media) => Ok((body, media)),
             Kind::Parts(boundary) => {
-                let file = file(bodies, &body, boundary).now_or_never();
-                let (file, stated) = file.expect("all of the body is there to be read")?;
+                let file = form::file(&body.bytes, &boundary);
+                let (file, stated) = file.map_err(|error| malformed(&error))?;
                 let media = media(stated.as_deref(), self.form)?;
-                Ok((file, media))
+                Ok((body.reduced_to(file), media))
             }
         }
     }
@@ -148,48 +140,6 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Rejected> {
     }
 }
 
-/// Finds the one file of a form; fields without a file name are ignored. Returns its content, and the type
-/// that its part states. The form is read in pieces, so that its memory beside the file's is small.
-async fn file(
-    bodies: &Bodies,
-    form: &Body,
-    boundary: String,
-) -> Result<(Body, Option<String>), Rejected> {
-    let whole = form.bytes.clone();
-    let limits = SizeLimit::new().whole_stream(whole.len() as u64);
-    let constraints = Constraints::new().size_limit(limits);
-    let pieces = (0..whole.len()).step_by(PIECE_BYTES).map(move |start| {
-        let end = whole.len().min(start + PIECE_BYTES);
-        Ok::<_, std::convert::Infallible>(whole.slice(start..end))
-    });
-    let stream = futures_util::stream::iter(pieces);
-    let mut parts = Multipart::with_constraints(stream, boundary, constraints);
-    let mut files = Vec::new();
-    for _ in 0..=PARTS_MAX {
-        let Some(mut part) = parts.next_field().await.map_err(|error| malformed(&error))? else {
-            return match (files.pop(), files.len()) {
-                (Some(file), 0) => Ok(file),
-                (file, others) => {
-                    let found = others + usize::from(file.is_some());
-                    Err(malformed(&format!("it has {found} files, exactly one is needed")))
-                }
-            };
-        };
-        let stated = part.content_type().map(ToString::to_string);
-        let is_file = part.file_name().is_some();
-        let mut content = bodies.start(form.peer(), 0)?;
-        while let Some(piece) = part.chunk().await.map_err(|error| malformed(&error))? {
-            if is_file {
-                content.push(&piece)?;
-            }
-        }
-        if is_file {
-            files.push((content.finish(), stated));
-        }
-    }
-    Err(malformed(&format!("it has more than {PARTS_MAX} parts, the limit")))
-}
-
-fn malformed(why: &dyn std::fmt::Display) -> Rejected {
+fn malformed(why: &FormError) -> Rejected {
     Rejected::new(StatusCode::BAD_REQUEST, format!("multipart body: {why}"))
 }

@@ -24,6 +24,7 @@ const ALLOWS_PRIVATE_NETWORK: HeaderName =
 
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const BY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
+const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
 
 /// Headers that a page of an allowed origin may send, and those of an answer that it may read.
 const MAY_SEND: HeaderValue = HeaderValue::from_static(
@@ -113,19 +114,25 @@ impl Doors {
         Err(Rejected::new(StatusCode::FORBIDDEN, text))
     }
 
-    /// Lets a page of an allowed origin read an answer, whatever it says.
-    pub(super) fn sign(&self, headers: &HeaderMap, response: &mut Response) {
+    /// Gives what lets a page of an allowed origin read an answer, whatever it says. Without a request
+    /// nobody knows who asks; those answers hold nothing but why there is no other.
+    pub(super) fn signature(&self, headers: Option<&HeaderMap>) -> HeaderMap {
+        let mut signature = HeaderMap::new();
         if self.allow_origins.is_empty() {
-            return;
+            return signature;
         }
-        let origin = self.allowed(headers).cloned();
-        let headers = response.headers_mut();
-        headers.append(VARY, BY_ORIGIN);
-        if let Some(origin) = origin {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, MAY_READ);
+        let Some(headers) = headers else {
+            signature.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN);
+            signature.insert(ACCESS_CONTROL_EXPOSE_HEADERS, MAY_READ);
+            return signature;
+        };
+        signature.insert(VARY, BY_ORIGIN);
+        if let Some(origin) = self.allowed(headers) {
+            signature.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            signature.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+            signature.insert(ACCESS_CONTROL_EXPOSE_HEADERS, MAY_READ);
         }
+        signature
     }
 
     /// The request's one Origin, if it is an allowed one.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use picket_base::Live;
+use picket_base::budget::Taken;
 use picket_base::clock::Stamp;
 use picket_base::rfc3339::{self, Precision};
 use picket_picture::MediaType;
@@ -18,19 +19,22 @@ use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
-use super::body::{Bodies, Body};
+use super::body::Bodies;
 use super::json::json_response;
-use super::page::{PAGE_MEMORY_BYTES, PageJson, PageParameters, StepJson};
+use super::page::{PageJson, PageParameters, PageSize, StepJson};
 use super::query::{self, durability};
 use super::rejected::Rejected;
 use super::request::{Asker, Request};
 use crate::health::Health;
+use crate::http::listener::leave_memory;
 use crate::offload::{Needs, Offload, Progress};
 use crate::os::SmallPieces;
-use crate::recording::batch::{self, Batch, BatchError};
-use crate::recording::{Durability, LogWriter, Promise, Unlogged, parsing_bytes};
+use crate::recording::batch::{self, Batch, BatchError, Room, Terms};
+use crate::recording::{BatchKey, Durability, LogWriter, Promise, Source, Unlogged};
 
-/// A strict answer waits this long for its commit, an SD card's usual stall included.
+/// A strict answer waits this long for its commit: an SD card's usual stall is a few seconds, and most
+/// clients give up after 30 s. Then the answer is 503 though the batch stays queued and may still be
+/// stored; whoever sends it again, under its name or byte for byte, is told of the one that is stored.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Devices and models that are named in the counters, the ones with the most records.
@@ -44,8 +48,9 @@ const OTHERS: &str = "other";
 const PAGE_TIME: Duration = Duration::from_millis(5);
 const SEARCH_TIME: Duration = Duration::from_millis(200);
 
-/// What parsing a larger batch will take is found out on a thread of its own, too.
-const WEIGHED_BYTES_MAX: usize = 64 << 10;
+/// A batch is parsed once there is as much memory as its body has, and so much more, bytes: most records
+/// take less than their JSON. The rest is taken as they are read.
+const PARSING_BYTES: usize = 64 << 10;
 
 /// Whoever answers for the log.
 pub struct LogApi {
@@ -95,24 +100,29 @@ impl LogApi {
         let boot_id = self.setup.boot_id.clone();
         let records_max = self.setup.batch_max;
         let ingest = &self.setup.threads.ingest;
-        let (bytes, body) = self.weigh(body).await?;
-        if bytes > ingest.largest() {
-            let most = ingest.largest();
-            let text = format!("the batch needs {bytes} bytes of memory, at most {most} are there");
-            return Err(Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-        }
         let durable = durability == Durability::Strict;
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
-        let (needs, writer) = (Needs { bytes, ..body.needs() }, self.setup.writer.clone());
+        let bytes = body.bytes.len() + PARSING_BYTES;
+        let needs = Needs { bytes, ..body.needs() };
+        let (writer, most) = (self.setup.writer.clone(), ingest.largest());
+        let sender = body.peer();
         // Its memory is held until the records are in the queue, which has a share of its own.
-        let append = move |_: &Progress| {
-            let parsed = batch::parse(&body.bytes, records_max, &boot_id, Stamp::now());
+        let append = move |_: &Progress, taken| {
+            let bytes_max = writer.largest_batch_bytes();
+            let terms = Terms { records_max, bytes_max, boot_id: &boot_id, at: Stamp::now() };
+            let mut room = Room { taken, most };
+            let parsed = batch::parse(&body.bytes, terms, &mut room);
             let appended = parsed.map_err(rejection).and_then(|Batch { entries, name }| {
-                writer.append(entries, name, promise).map_err(unlogged)
+                let key = match name {
+                    Some(name) => Some(BatchKey::Named(name)),
+                    // Who is answered at once has no reason to send it again.
+                    None => durable.then(|| BatchKey::unnamed(sender, &body.bytes)),
+                };
+                writer.append(entries, Source::Batch { sender, key }, promise).map_err(unlogged)
             });
             if appended.is_err() {
-                SmallPieces::default().freed(bytes);
+                SmallPieces::default().freed(room.taken.bytes());
             }
             appended
         };
@@ -134,44 +144,34 @@ impl LogApi {
         .into_response())
     }
 
-    /// Finds out what memory parsing a batch will take, bytes.
-    async fn weigh(&self, body: Body) -> Result<(usize, Body), Rejected> {
-        if body.bytes.len() <= WEIGHED_BYTES_MAX {
-            return Ok((parsing_bytes(&body.bytes), body));
-        }
-        let needs = body.needs();
-        let weigh = move |_: &Progress| (parsing_bytes(&body.bytes), body);
-        Ok(self.setup.threads.ingest.run(needs, weigh).await?)
-    }
-
     pub(super) async fn predictions(&self, request: Request) -> Result<Response, Rejected> {
         let query = query::parse::<PageParameters>(request.query())?.query()?;
         let time = if is_search(&query) { SEARCH_TIME } else { PAGE_TIME };
         let reader = self.setup.reader.clone();
-        let page = move |progress: &Progress| {
-            let mut page = PageJson::new(progress);
+        let page = move |size, progress: &Progress| {
+            let mut page = PageJson::new(size, progress);
             let next = reader.query_into(&query, &mut page)?;
             Ok(page.finish(next))
         };
-        self.read(request, time, page).await
+        self.read(request, Some(time), page).await
     }
 
     /// Answers with records from a number on, oldest first: what `picket log export` and `tail` read.
     pub(super) async fn records(&self, request: Request) -> Result<Response, Rejected> {
         let StepParameters { from } = query::parse(request.query())?;
         let reader = self.setup.reader.clone();
-        let step = move |progress: &Progress| {
-            let mut step = StepJson::new(progress);
+        let step = move |size, progress: &Progress| {
+            let mut step = StepJson::new(size, progress);
             reader.step_into(from, &mut step)?;
             Ok(step.finish())
         };
-        self.read(request, PAGE_TIME, step).await
+        self.read(request, Some(PAGE_TIME), step).await
     }
 
     pub(super) async fn verify(&self, request: Request) -> Result<Response, Rejected> {
         let (reader, dir) = (self.setup.reader.clone(), self.setup.dir.clone());
         let health = self.setup.health.clone();
-        let verify = move |progress: &Progress| {
+        let verify = move |_, progress: &Progress| {
             let goes_on = || {
                 progress.beat();
                 !progress.is_stopping()
@@ -180,12 +180,12 @@ impl LogApi {
             let report = VerifyReport { recovered: health.log_history(), ..report };
             Ok(serde_json::to_vec(&report).expect("a report has no value that JSON lacks"))
         };
-        self.read(request, SEARCH_TIME, verify).await
+        self.read(request, None, verify).await
     }
 
     pub(super) async fn stats(&self, request: Request) -> Result<Response, Rejected> {
         let reader = self.setup.reader.clone();
-        let stats = move |_: &Progress| {
+        let stats = move |_, _: &Progress| {
             let stats = reader.stats();
             let shown = json!({
                 "total_predictions": stats.total,
@@ -198,23 +198,38 @@ impl LogApi {
             });
             Ok(shown.to_string().into_bytes())
         };
-        self.read(request, PAGE_TIME, stats).await
+        self.read(request, Some(PAGE_TIME), stats).await
     }
 
-    /// Answers with the JSON that is made of the log.
+    /// Answers with the JSON that is made of the log. What takes no time that is known may take as long as
+    /// it progresses.
     async fn read(
         &self,
         request: Request,
-        time: Duration,
-        make: impl FnOnce(&Progress) -> Result<Vec<u8>, LogError> + Send + 'static,
+        time: Option<Duration>,
+        make: impl FnOnce(PageSize, &Progress) -> Result<Vec<u8>, LogError> + Send + 'static,
     ) -> Result<Response, Rejected> {
         let threads = match request.asker() {
             Asker::Client => &self.setup.threads.reads,
             Asker::Operator => &self.setup.threads.control,
         };
-        let needs = Needs { peer: request.peer(), time, bytes: PAGE_MEMORY_BYTES };
-        let made = threads.run(needs, make).await?;
-        made.map(json_response).map_err(|error| Rejected::unavailable(picket_base::chain(&error)))
+        let size = PageSize::within(threads.largest());
+        let (peer, bytes) = (request.peer(), size.memory());
+        let needs = Needs { peer, time: time.unwrap_or(SEARCH_TIME), bytes };
+        let make = move |progress: &Progress, mut memory: Taken| {
+            let made = make(size, progress)?;
+            memory.shrink_to(made.len());
+            Ok((made, memory))
+        };
+        let made = match time {
+            Some(_) => threads.run(needs, make).await?,
+            None => threads.run_long(needs, make).await?,
+        };
+        let unavailable = |error: LogError| Rejected::unavailable(picket_base::chain(&error));
+        let (json, memory) = made.map_err(unavailable)?;
+        let mut answer = json_response(json);
+        leave_memory(&mut answer, memory);
+        Ok(answer)
     }
 }
 
@@ -254,7 +269,8 @@ fn rejection(error: BatchError) -> Rejected {
     let status = match error {
         BatchError::Syntax(_) => StatusCode::BAD_REQUEST,
         BatchError::Content(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        BatchError::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BatchError::TooMany { .. } | BatchError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BatchError::Memory(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     Rejected::new(status, error.to_string())
 }

@@ -6,6 +6,8 @@ mod auth;
 mod body;
 mod content;
 mod doors;
+mod form;
+mod gzip;
 mod json;
 mod log;
 mod models;

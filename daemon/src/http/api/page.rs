@@ -14,13 +14,32 @@ use super::rejected::Rejected;
 use crate::offload::Progress;
 
 /// A page ends before the record that would make it longer than this; a single one is given whole.
-pub(super) const PAGE_BYTES_MAX: usize = 1 << 20;
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// However little memory there is, a page has room for so much, bytes.
+const PAGE_BYTES_MIN: usize = 32 << 10;
 
 /// A page ends with what was found after this time.
-pub(super) const PAGE_TIME_MAX: Duration = Duration::from_secs(2);
+const PAGE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// What a page takes of memory while it is made, at most, bytes: itself, and a record with its own JSON.
-pub(super) const PAGE_MEMORY_BYTES: usize = PAGE_BYTES_MAX + (512 << 10);
+/// A record at its limits with its JSON, bytes.
+const RECORD_BYTES: usize = 192 << 10;
+
+/// How long a page may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PageSize(usize);
+
+impl PageSize {
+    /// Where there are never more than `most` bytes of memory for one, pages are shorter.
+    pub(super) fn within(most: usize) -> PageSize {
+        PageSize(most.saturating_sub(RECORD_BYTES).clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX))
+    }
+
+    /// What a page takes of memory while it is made, at most, bytes: itself, and a record with its JSON.
+    pub(super) fn memory(self) -> usize {
+        self.0 + RECORD_BYTES
+    }
+}
 
 /// Records in a page when the request doesn't say.
 const PAGE_RECORDS_DEFAULT: usize = 100;
@@ -92,13 +111,17 @@ fn moment(name: &str, text: Option<String>) -> Result<Option<f64>, Rejected> {
 }
 
 /// The items of a JSON array, as long as there is room.
-#[derive(Default)]
 struct Listing {
+    bytes_max: usize,
     json: Vec<u8>,
     items: usize,
 }
 
 impl Listing {
+    fn new(PageSize(bytes_max): PageSize) -> Listing {
+        Listing { bytes_max, json: Vec::new(), items: 0 }
+    }
+
     /// Adds an item if it fits beside so many other bytes. The first of a page always does.
     fn push(&mut self, item: &impl Serialize, beside: usize) -> bool {
         let end = self.json.len();
@@ -107,7 +130,7 @@ impl Listing {
         }
         serde_json::to_writer(&mut self.json, item).expect("a record has no value that JSON lacks");
         let is_first = self.items == 0 && beside == 0;
-        if !is_first && self.json.len() + beside + FRAME_BYTES > PAGE_BYTES_MAX {
+        if !is_first && self.json.len() + beside + FRAME_BYTES > self.bytes_max {
             self.json.truncate(end);
             return false;
         }
@@ -133,9 +156,9 @@ pub(super) struct PageJson<'a> {
 }
 
 impl<'a> PageJson<'a> {
-    pub(super) fn new(progress: &'a Progress<'a>) -> PageJson<'a> {
+    pub(super) fn new(size: PageSize, progress: &'a Progress<'a>) -> PageJson<'a> {
         let until = progress.beat() + PAGE_TIME_MAX;
-        PageJson { progress, until, listing: Listing::default(), damaged: Vec::new() }
+        PageJson { progress, until, listing: Listing::new(size), damaged: Vec::new() }
     }
 
     pub(super) fn finish(self, next: Option<u64>) -> Vec<u8> {
@@ -157,8 +180,8 @@ impl Sink for PageJson<'_> {
         match record {
             Ok(record) => self.listing.push(&record, beside),
             Err(_) => {
-                let fits =
-                    self.listing.json.len() + beside + NUMBER_BYTES + FRAME_BYTES <= PAGE_BYTES_MAX;
+                let length = self.listing.json.len() + beside + NUMBER_BYTES + FRAME_BYTES;
+                let fits = length <= self.listing.bytes_max;
                 if fits {
                     self.damaged.push(id);
                 }
@@ -183,9 +206,9 @@ struct StepItemView {
 }
 
 impl<'a> StepJson<'a> {
-    pub(super) fn new(progress: &'a Progress<'a>) -> StepJson<'a> {
+    pub(super) fn new(size: PageSize, progress: &'a Progress<'a>) -> StepJson<'a> {
         let until = progress.beat() + PAGE_TIME_MAX;
-        StepJson { progress, until, listing: Listing::default() }
+        StepJson { progress, until, listing: Listing::new(size) }
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
@@ -213,17 +236,31 @@ mod tests {
 
     #[test]
     fn a_listing_ends_before_what_does_not_fit_and_takes_a_single_item_of_any_length() {
-        let mut listing = Listing::default();
+        let mut listing = Listing::new(PageSize::within(usize::MAX));
         let item = "x".repeat(300_000);
         let taken = (0..9).take_while(|_| listing.push(&item, 0)).count();
         assert_eq!((taken, listing.items), (3, 3));
         let whole: serde_json::Value =
             serde_json::from_slice(&listing.behind("{\"items\":[")).unwrap();
         assert_eq!(whole["items"].as_array().unwrap().len(), 3);
-        let mut listing = Listing::default();
+        let mut listing = Listing::new(PageSize::within(usize::MAX));
         assert!(listing.push(&"x".repeat(3 << 20), 0));
         assert!(!listing.push(&"y", 0));
-        let mut listing = Listing::default();
+        let mut listing = Listing::new(PageSize::within(usize::MAX));
         assert!(!listing.push(&item, PAGE_BYTES_MAX - 300_000), "beside others");
+    }
+
+    #[test]
+    fn pages_are_shorter_where_there_is_less_memory() {
+        let of = |most| PageSize::within(most);
+        assert_eq!(
+            (of(9 << 20).0, of(9 << 20).memory()),
+            (PAGE_BYTES_MAX, (1 << 20) + RECORD_BYTES)
+        );
+        assert_eq!((of(384 << 10).0, of(384 << 10).memory()), (192 << 10, 384 << 10));
+        assert_eq!(of(0).0, PAGE_BYTES_MIN);
+        let mut listing = Listing::new(of(288 << 10));
+        let item = "x".repeat(30_000);
+        assert_eq!((0..9).take_while(|_| listing.push(&item, 0)).count(), 3);
     }
 }

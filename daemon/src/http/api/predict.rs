@@ -1,7 +1,7 @@
 //! POST /predict: body → worker → log → answer.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use picket_base::Live;
 use picket_picture::{self as picture, Cost, DecodeError, MediaType, RawForm};
@@ -18,6 +18,7 @@ use super::query::{bad_parameter, durable, parse};
 use super::rejected::Rejected;
 use super::request::Request;
 use crate::health::{Health, Outcome};
+use crate::http::listener::leave_memory;
 use crate::inference::{
     Answer, Failure, Job, ModelView, Refusal, ServedView, Serving, Shown, TOP_MAX, TimingView,
     TurnedAway, Workers, ms,
@@ -38,6 +39,9 @@ pub struct PredictApi {
     pub bodies: Arc<Bodies>,
     /// What is too heavy for the listener's thread goes here.
     pub ingest: Offload,
+    /// Whoever asks is told after so long that no worker was done: longer than a picture waits for one,
+    /// and than one may be silent.
+    pub patience: Duration,
     pub health: Arc<Health>,
 }
 
@@ -61,9 +65,9 @@ impl PredictApi {
         let durability = durable(parameters.durable.as_deref(), *self.durability.get())?;
         let shown = parameters.shown()?;
         let content = Content::stated(request.headers(), parameters.raw_form()?)?;
-        let (body, media) = content.read(&self.bodies, &self.ingest, &mut request).await?;
         let serving = self.serving.get();
-        let (cost, body) = self.cost(&serving, body, media).await?;
+        let read = self.body(&serving, content, &mut request).await;
+        let (cost, media, body) = read.inspect_err(|rejected| self.shed(rejected, sender))?;
         let cost = cost.map_err(|error| refusal(&error))?;
         let (reply, answer) = oneshot::channel();
         let queued = Instant::now();
@@ -73,13 +77,46 @@ impl PredictApi {
         };
         let (body, held) = body.split();
         let judge = serving.clone();
-        let job = Job { body, held, media, serving: judge, cost, promise, shown, queued, reply };
+        let job = Job {
+            body,
+            held,
+            media,
+            serving: judge,
+            cost,
+            claim: None,
+            promise,
+            shown,
+            queued,
+            reply,
+        };
         workers.submit(job, sender).map_err(|refused| self.refused(refused, sender))?;
-        let answer = answer.await.unwrap_or(Err(Failure::Panicked));
+        let answer = match tokio::time::timeout(self.patience, answer).await {
+            Ok(answer) => answer.unwrap_or(Err(Failure::Panicked)),
+            Err(_) => Err(Failure::TurnedAway(workers.stuck(self.patience))),
+        };
         let answer = answer.map_err(|failure| self.failed(&failure, sender))?;
         workers.metrics().predicted();
         health.record(sender, Outcome::Served);
         Ok(self.respond(&serving, answer, arrived).await)
+    }
+
+    /// Reads the body, and what its header says.
+    async fn body(
+        &self,
+        serving: &Serving,
+        content: Content,
+        request: &mut Request,
+    ) -> Result<(Result<Cost, DecodeError>, Option<MediaType>, Body), Rejected> {
+        let (body, media) = content.read(&self.bodies, &self.ingest, request).await?;
+        let (cost, body) = self.cost(serving, body, media).await?;
+        Ok((cost, media, body))
+    }
+
+    /// Counts a request for which there was no room before it came to the workers.
+    fn shed(&self, rejected: &Rejected, sender: Peer) {
+        if rejected.status == StatusCode::SERVICE_UNAVAILABLE {
+            self.health.record(sender, Outcome::Shed);
+        }
     }
 
     /// Reads what the header of a body says of the work that is in it.
@@ -94,12 +131,12 @@ impl PredictApi {
             return Ok((picture::cost(&body.bytes, media, &spec), body));
         }
         let needs = body.needs();
-        let read = move |_: &Progress| (picture::cost(&body.bytes, media, &spec), body);
+        let read = move |_: &Progress, _| (picture::cost(&body.bytes, media, &spec), body);
         Ok(self.ingest.run(needs, read).await?)
     }
 
     async fn respond(&self, serving: &Serving, answer: Answer, arrived: Instant) -> Response {
-        let Answer { judged, appended, times, waited } = answer;
+        let Answer { judged, memory, appended, times, waited } = answer;
         let mut commit = None;
         let mut durable = false;
         if let Some(committed) = appended.and_then(|appended| appended.committed) {
@@ -117,7 +154,9 @@ impl PredictApi {
             commit,
             total: ms(arrived.elapsed()),
         };
-        json_response(judged.with(&ServedView { durable, model, timing_ms }))
+        let mut answer = json_response(judged.with(&ServedView { durable, model, timing_ms }));
+        leave_memory(&mut answer, memory);
+        answer
     }
 
     fn refused(&self, refused: Refusal, sender: Peer) -> Rejected {

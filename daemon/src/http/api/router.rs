@@ -158,7 +158,9 @@ const fn post(path: &'static str, on: &'static [Surface], handler: Handler) -> R
 /// Serves everything that clients may ask.
 pub fn api_routes(api: Arc<Api>) -> Routes {
     let (token, doors) = (api.token.clone(), api.doors.clone());
-    Router { token, doors, ..Router::of(Surface::Api, api.admin.clone(), Some(api)) }.routes()
+    let signing = doors.clone();
+    let router = Router { token, doors, ..Router::of(Surface::Api, api.admin.clone(), Some(api)) };
+    router.routes().signed(move |headers| signing.signature(headers))
 }
 
 /// Serves /health, /ready and /metrics: all of the probe listener's surface.
@@ -197,12 +199,10 @@ impl Router {
 
     /// Answers a request, and counts it if there was nothing of substance to answer.
     async fn answer(&self, head: Arc<Head>, body: BodyStream) -> Response {
-        let mut response = self.respond(head.clone(), body).await.unwrap_or_else(|rejected| {
+        self.respond(head, body).await.unwrap_or_else(|rejected| {
             self.admin.metrics.rejected(rejected.status.as_u16());
             rejected.into_response()
-        });
-        self.doors.sign(&head.headers, &mut response);
-        response
+        })
     }
 
     async fn respond(&self, head: Arc<Head>, body: BodyStream) -> Result<Response, Rejected> {

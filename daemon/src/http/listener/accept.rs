@@ -5,15 +5,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use picket_base::budget::{Budget, Class, Exhausted, Taken};
+use picket_base::budget::Budget;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::connection::{Counted, Serving};
+use super::fixed::Fixed;
 use super::limits::{CONNECTION_BYTES, TLS_BYTES, TURNED_AWAY_MAX};
 use super::listen::{Accepted, AsyncListener, Connected, Listener};
 use super::pace::{Pace, Patience};
-use super::permits::{Full, Permits, share};
+use super::permits::{Full, Permits, PlaceMemory, Places};
 use super::routes::Routes;
 use super::tls::Tls;
 use crate::health::Heartbeat;
@@ -49,9 +50,10 @@ pub struct Server {
     pub heartbeat: Arc<Heartbeat>,
     pub metrics: Arc<HttpMetrics>,
     pub tls: Option<Arc<Tls>>,
-    /// What connections and answers are taken from; none for a listener that is part of the daemon's own
-    /// memory.
+    /// What connections are taken from; none where they are part of the daemon's own memory.
     pub budget: Option<Budget>,
+    /// What answers are taken from; none where they are short.
+    pub answers: Option<Arc<Shares>>,
 }
 
 /// A listener that accepts as soon as it is served.
@@ -89,8 +91,7 @@ impl Server {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (stop, stopped) = watch::channel(false);
-        let (asked, share) =
-            (self.per_address_max, share(self.connections_max, self.per_address_max));
+        let (asked, share) = (self.per_address_max, self.places().share());
         if share < asked {
             tracing::info!(
                 listener = self.name,
@@ -107,22 +108,32 @@ impl Server {
         Ok((Opened { runtime, server: self, listener, routes, stopped }, Stop(stop)))
     }
 
+    fn places(&self) -> Places {
+        let tls = if self.tls.is_some() { TLS_BYTES } else { 0 };
+        let memory = |budget| PlaceMemory { budget, bytes: CONNECTION_BYTES + tls };
+        Places {
+            connections_max: self.connections_max,
+            per_address_max: self.per_address_max,
+            memory: self.budget.clone().map(memory),
+        }
+    }
+
     async fn serve(
         self,
         listener: AsyncListener,
         routes: Routes,
         mut stopped: watch::Receiver<bool>,
     ) {
-        let permits = Permits::new(self.connections_max, self.per_address_max);
+        let permits = Permits::new(self.places());
         let serving = Arc::new(Serving {
             name: self.name,
+            fixed: Fixed::new(&routes.signature(None)),
             routes,
             tls: self.tls.clone(),
             metrics: self.metrics.clone(),
             stopped: stopped.clone(),
             turning_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
-            answers: self.budget.clone().map(|budget| Shares::new(budget, Class::Answer)),
-            budget: self.budget.clone(),
+            answers: self.answers.clone(),
         });
         // Each connection holds a sender: the receiver is told when the last has gone.
         let (open, mut all_closed) = mpsc::channel::<()>(1);
@@ -235,14 +246,12 @@ impl Door {
     fn admit(&self, connected: Connected) {
         let (serving, open) = (self.serving.clone(), self.open.clone());
         let pace = Pace::start(self.patience);
-        let permit = self.permits.take(connected.peer, &pace).map_err(refusal);
-        let admitted = permit.and_then(|permit| Ok((permit, serving.memory().map_err(no_memory)?)));
-        match admitted {
-            Ok(held) => {
+        match self.permits.take(connected.peer, &pace).map_err(refusal) {
+            Ok(permit) => {
                 let counted = Counted::new(serving.clone());
                 tokio::spawn(async move {
                     serving.connection(connected, pace).await;
-                    drop((counted, held, open));
+                    drop((counted, permit, open));
                 });
             }
             Err((why, text)) => {
@@ -256,19 +265,6 @@ impl Door {
     }
 }
 
-impl Serving {
-    /// Takes a connection's memory; none where none is counted.
-    fn memory(&self) -> Result<Option<Taken>, Exhausted> {
-        let tls = if self.tls.is_some() { TLS_BYTES } else { 0 };
-        let budget = self.budget.as_ref();
-        budget.map(|budget| budget.take(Class::Connection, CONNECTION_BYTES + tls)).transpose()
-    }
-}
-
-fn no_memory(full: Exhausted) -> (Dropped, String) {
-    (Dropped::Memory, full.to_string())
-}
-
 /// Gives the reason as the metrics and as the client are told.
 fn refusal(full: Full) -> (Dropped, String) {
     match full {
@@ -276,5 +272,6 @@ fn refusal(full: Full) -> (Dropped, String) {
         Full::Address(max) => {
             (Dropped::AddressLimit, format!("{max} connections are open from this address already"))
         }
+        Full::Memory(full) => (Dropped::Memory, full.to_string()),
     }
 }

@@ -15,7 +15,6 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use picket_base::budget::Budget;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -23,7 +22,7 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::arriving::Arriving;
-use super::fixed::{self, error_response};
+use super::fixed::{Fixed, error_response};
 use super::keep_alive;
 use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::listen::{Connected, Stream};
@@ -32,7 +31,7 @@ use super::peer::Peer;
 use super::routes::{Head, Routes};
 use super::tcp::Vanishing;
 use super::tls::Tls;
-use super::unread::Unread;
+use super::unread::{Held, Unread};
 use crate::http::metrics::{Dropped, HttpMetrics};
 use crate::memory::Shares;
 
@@ -53,12 +52,11 @@ const UNREAD_BYTES_MAX: usize = 4 << 20;
 pub(super) struct Serving {
     pub name: &'static str,
     pub routes: Routes,
+    pub fixed: Fixed,
     pub tls: Option<Arc<Tls>>,
     pub metrics: Arc<HttpMetrics>,
     pub stopped: watch::Receiver<bool>,
     pub turning_away: Arc<Semaphore>,
-    /// What answers are taken from; none where they are never refused.
-    pub budget: Option<Budget>,
     /// What the memory of answers is taken from, where it is counted.
     pub answers: Option<Arc<Shares>>,
 }
@@ -86,8 +84,6 @@ enum End {
     /// hyper is done with it, in order or with this error.
     Hyper(Option<hyper::Error>),
     Overdue(Overdue),
-    /// Another got its place while it waited for its client.
-    Displaced,
     /// Its client has reset it.
     Vanished,
 }
@@ -173,7 +169,7 @@ impl Serving {
         vanishing: &Vanishing,
     ) -> (Box<dyn Stream>, End) {
         let service = service_fn(|request| self.answer(pace, peer, request));
-        let paced = Paced::new(stream, pace.clone(), self.metrics.clone());
+        let paced = Paced::new(stream, pace.clone(), self.metrics.clone(), self.fixed.clone());
         let mut connection = http1::Builder::new()
             // Deadlines are those of Pace, which tells an idle client from a slow one.
             .header_read_timeout(None)
@@ -195,9 +191,10 @@ impl Serving {
                 () = vanishing.vanished() => break End::Vanished,
                 () = pace.displaced() => {
                     if pace.waiting().is_some() {
-                        break End::Displaced;
+                        break End::Overdue(Overdue::Displaced);
                     }
-                    // Its request has come meanwhile, and is the last one.
+                    // Its request has come meanwhile, and is the last one. If its client keeps the
+                    // daemon waiting for the rest, it is overdue.
                     Pin::new(&mut connection).graceful_shutdown();
                 }
                 _ = stopped.wait_for(|stopped| *stopped), if !pace.is_stopping() => {
@@ -225,6 +222,7 @@ impl Serving {
         let (head, body) = request.into_parts();
         let (body, rest) = Arriving::new(body, &head.headers, pace.clone());
         let keep_alive = keep_alive::is_wanted(head.version, &head.headers);
+        let signature = self.routes.signature(Some(&head.headers));
         let answer = if head.uri.path_and_query().is_some() {
             let answer = self.routes.answer(Head::new(head, peer), body);
             unwound(answer).await.unwrap_or_else(|| self.fault())
@@ -234,6 +232,7 @@ impl Serving {
         rest.throw_away(pace).await;
         let goes_on = pace.request_answered() && keep_alive;
         let mut answer = self.unread(answer, peer, pace);
+        answer.headers_mut().extend(signature);
         keep_alive::state(answer.headers_mut(), goes_on.then(|| pace.idle_secs()));
         Ok(answer)
     }
@@ -245,13 +244,14 @@ impl Serving {
         peer: Peer,
         pace: &Pace,
     ) -> warp::http::Response<impl Body<Data = Bytes, Error = warp::Error> + use<>> {
-        let (head, body) = answer.into_parts();
-        match Unread::new(body, self.answers.as_ref(), peer, pace) {
+        let (mut head, body) = answer.into_parts();
+        let held = head.extensions.remove::<Held>().and_then(Held::take);
+        match Unread::new(body, self.answers.as_ref(), (peer, held), pace) {
             Ok(body) => warp::http::Response::from_parts(head, body),
             Err(full) => {
                 let refusal = self.refuse(StatusCode::SERVICE_UNAVAILABLE, &full.to_string());
                 let (head, body) = refusal.into_parts();
-                let body = Unread::new(body, None, peer, pace)
+                let body = Unread::new(body, None, (peer, None), pace)
                     .expect("what takes no memory is not refused");
                 warp::http::Response::from_parts(head, body)
             }
@@ -279,15 +279,15 @@ impl Serving {
                 self.metrics.dropped(self.name, Dropped::Head);
                 let text =
                     format!("the request's head did not arrive within {} s", limit.as_secs());
-                LastWords::Parting(fixed::answer(408, &text))
+                LastWords::Parting(self.fixed.answer(408, &text))
             }
             End::Overdue(Overdue::Stopping) => {
-                LastWords::Parting(fixed::answer(503, "shutting down"))
+                LastWords::Parting(self.fixed.answer(503, "shutting down"))
             }
-            End::Displaced => {
+            End::Overdue(Overdue::Displaced) => {
                 self.metrics.dropped(self.name, Dropped::Displaced);
                 // To a client that has its answer, the next one would be another request's.
-                let answer = pace.expects_an_answer().then(|| fixed::answer(503, MADE_ROOM));
+                let answer = pace.expects_an_answer().then(|| self.fixed.answer(503, MADE_ROOM));
                 LastWords::Hasty(answer.unwrap_or_default())
             }
         }
@@ -296,7 +296,7 @@ impl Serving {
     /// Counts and writes the refusal of what hyper ends without a word.
     fn refusal(&self, status: u16, why: &str) -> Vec<u8> {
         self.metrics.rejected(status);
-        fixed::answer(status, why)
+        self.fixed.answer(status, why)
     }
 
     fn refuse(&self, status: StatusCode, why: &str) -> Response {
@@ -315,7 +315,7 @@ impl Serving {
         if self.tls.is_some() {
             return;
         }
-        let answer = fixed::answer(503, why);
+        let answer = self.fixed.answer(503, why);
         if let Ok(_permit) = self.turning_away.clone().try_acquire_owned() {
             self.part(stream, &answer).await;
         } else {
@@ -362,12 +362,12 @@ mod tests {
         let (_stop, stopped) = watch::channel(false);
         let serving = Serving {
             name: "api",
+            fixed: Fixed::new(&routes.signature(None)),
             routes,
             tls: None,
             metrics: Arc::new(HttpMetrics::new(&crate::metrics::Registry::new())),
             stopped,
             turning_away: Arc::new(Semaphore::new(1)),
-            budget: None,
             answers: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

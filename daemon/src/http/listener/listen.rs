@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ const MAKING: &str = "new";
 /// Bytes for each connection that the kernel holds of an answer that its client does not read.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
 
+/// The kernel keeps the ports below for whoever has a privilege (ip_unprivileged_port_start of ip(7)).
+const UNPRIVILEGED_PORT_MIN: u16 = 1024;
+
 /// The kernel tries for so long to deliver what a client does not take, once nobody here waits for it any
 /// more.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -49,17 +52,38 @@ enum Socket {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
+#[error("cannot listen on {address}{}", advice.map(|text| format!(", {text}")).unwrap_or_default())]
 pub struct BindError {
     address: String,
+    /// What may be done about it, where the kernel's own word does not say.
+    advice: Option<&'static str>,
     source: io::Error,
 }
 
 impl BindError {
+    fn at(endpoint: &Endpoint, source: io::Error) -> BindError {
+        let advice = match endpoint {
+            Endpoint::Tcp(addr) => bind_advice(addr.port(), &source),
+            Endpoint::Unix(_) => None,
+        };
+        BindError { address: endpoint.to_string(), advice, source }
+    }
+
     /// Why the kernel refused.
     pub fn cause(&self) -> &io::Error {
         &self.source
     }
+}
+
+/// Says what a port that may not be bound needs. A low one is refused by the kernel itself, any other by a
+/// rule such as systemd's.
+pub fn bind_advice(port: u16, error: &io::Error) -> Option<&'static str> {
+    let is_refused = error.kind() == io::ErrorKind::PermissionDenied;
+    is_refused.then_some(if port < UNPRIVILEGED_PORT_MIN {
+        "a port below 1024 needs CAP_NET_BIND_SERVICE, and SocketBindAllow= of the unit must name it"
+    } else {
+        "SocketBindAllow= of the unit must name the port"
+    })
 }
 
 impl Listener {
@@ -79,7 +103,7 @@ impl Listener {
                 })
             }
         };
-        bound.map_err(|source| BindError { address: endpoint.to_string(), source })
+        bound.map_err(|source| BindError::at(endpoint, source))
     }
 
     /// Takes over a socket that the service manager keeps: dropping it here closes our copy only, and what
@@ -119,7 +143,7 @@ impl Listener {
             Ok((socket, file)) => {
                 Ok(Listener { socket: Socket::Private(socket), address, file: Some(file) })
             }
-            Err(source) => Err(BindError { address, source }),
+            Err(source) => Err(BindError { address, advice: None, source }),
         }
     }
 
@@ -203,11 +227,10 @@ fn refuse_if_in_use(path: &Path) -> io::Result<()> {
             "a file that is no socket is there",
         ));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+    if os::is_listened_to(path)? {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
     }
+    Ok(())
 }
 
 /// A listener that belongs to a runtime.
@@ -253,8 +276,10 @@ impl AsyncListener {
             AsyncSocket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
+                let reached = stream.local_addr().map(|reached| reached.ip()).ok();
+                let peer = Peer::connected(peer, reached);
                 let (stream, vanishing) = Tcp::new(stream);
-                let (stream, peer) = (Box::new(stream), Peer::at(peer.ip()));
+                let stream = Box::new(stream);
                 Ok(Accepted::Connection(Connected { stream, peer, vanishing }))
             }
             AsyncSocket::Unix(listener) => Ok(Connected::local(listener.accept().await?.0)),
@@ -265,5 +290,25 @@ impl AsyncListener {
                 Ok(if is_ours { Connected::local(stream) } else { Accepted::Stranger(user) })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_may_not_be_bound_is_told_with_what_it_needs() {
+        for (errno, address, needed) in [
+            (1, "[::]:9000", "SocketBindAllow= of the unit must name the port"),
+            (13, "[::]:80", "a port below 1024 needs CAP_NET_BIND_SERVICE"),
+        ] {
+            let source = io::Error::from_raw_os_error(errno);
+            let error = BindError::at(&address.parse().unwrap(), source).to_string();
+            assert!(error.starts_with("cannot listen on ") && error.contains(needed), "{error}");
+        }
+        let taken = io::Error::from_raw_os_error(98);
+        let error = BindError::at(&"[::]:80".parse().unwrap(), taken).to_string();
+        assert_eq!(error, "cannot listen on [::]:80");
     }
 }

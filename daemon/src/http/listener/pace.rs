@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::fixed;
+use super::fixed::Fixed;
 use crate::http::metrics::HttpMetrics;
 
 /// An idle connection is kept for longer than its client is told by so much: a request that is sent at
@@ -52,6 +52,8 @@ pub(super) enum Overdue {
     Head(Duration),
     /// The head did not come after the stop.
     Stopping,
+    /// It had lost its place, and keeps the daemon waiting.
+    Displaced,
     Idle,
     Write,
 }
@@ -90,8 +92,11 @@ impl Passage {
     }
 
     fn slow(self) -> Option<Waiting> {
-        let slow = self.since.elapsed() > SLOW_AFTER || self.moved.elapsed() > STALLED_AFTER;
-        slow.then_some(Waiting::Slow(self.since))
+        (self.slow_from() < Instant::now()).then_some(Waiting::Slow(self.since))
+    }
+
+    fn slow_from(self) -> Instant {
+        (self.since + SLOW_AFTER).min(self.moved + STALLED_AFTER)
     }
 }
 
@@ -121,6 +126,18 @@ impl State {
             (None, Phase::Route, body) => body.and_then(Passage::slow),
             (None, Phase::Head { since } | Phase::Idle { since }, _) => {
                 (!self.answering).then_some(Waiting::Silent(since))
+            }
+        }
+    }
+
+    /// Gives the time from which a connection without a place is closed. None while only the daemon is to
+    /// act.
+    fn leaves_at(&self) -> Option<Instant> {
+        match (self.blocked, self.phase, self.body) {
+            (Some(passage), ..) | (None, Phase::Route, Some(passage)) => Some(passage.slow_from()),
+            (None, Phase::Route, None) => None,
+            (None, Phase::Head { since } | Phase::Idle { since }, _) => {
+                (!self.answering).then_some(since)
             }
         }
     }
@@ -289,6 +306,9 @@ impl Pace {
     fn deadline(&self) -> (Instant, Overdue) {
         let Patience { head, idle, .. } = self.0.patience;
         let state = self.lock();
+        if let Some(at) = state.leaves_at().filter(|_| state.displaced) {
+            return (at, Overdue::Displaced);
+        }
         if let Some(Passage { since, moved }) = state.blocked {
             return ((moved + WRITE_STALL_TIMEOUT).min(since + WRITE_TIMEOUT), Overdue::Write);
         }
@@ -307,6 +327,7 @@ pub(super) struct Paced<S> {
     stream: S,
     pace: Pace,
     metrics: Arc<HttpMetrics>,
+    fixed: Fixed,
     refusal: Option<Refusal>,
 }
 
@@ -317,8 +338,8 @@ struct Refusal {
 }
 
 impl<S> Paced<S> {
-    pub fn new(stream: S, pace: Pace, metrics: Arc<HttpMetrics>) -> Paced<S> {
-        Paced { stream, pace, metrics, refusal: None }
+    pub fn new(stream: S, pace: Pace, metrics: Arc<HttpMetrics>, fixed: Fixed) -> Paced<S> {
+        Paced { stream, pace, metrics, fixed, refusal: None }
     }
 
     pub fn into_inner(self) -> S {
@@ -367,7 +388,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         // says a status only.
         if self.refusal.is_none()
             && self.pace.owes_nothing()
-            && let Some((status, text)) = fixed::refusal(buf)
+            && let Some((status, text)) = self.fixed.refusal(buf)
         {
             self.metrics.rejected(status);
             self.refusal = Some(Refusal { text, written: 0 });
@@ -393,5 +414,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use super::*;
+
+    /// Why a connection is given up within a second.
+    async fn overdue(pace: &Pace) -> Option<Overdue> {
+        let mut alarm = pin!(pace.alarm());
+        let overdue = poll_fn(|cx| pace.poll_overdue(alarm.as_mut(), cx));
+        tokio::time::timeout(Duration::from_secs(1), overdue).await.ok()
+    }
+
+    fn pace() -> Pace {
+        let minute = Duration::from_secs(60);
+        Pace::start(Patience { head: minute, idle: minute, answer: minute })
+    }
+
+    #[tokio::test]
+    async fn who_has_lost_its_place_goes_once_it_keeps_the_daemon_waiting_and_not_before() {
+        let pace = pace();
+        pace.request_arrived(true);
+        assert_eq!(overdue(&pace).await, None, "it has its place");
+        pace.displace();
+        assert_eq!(overdue(&pace).await, Some(Overdue::Displaced), "its body does not come");
+        pace.body_arrived();
+        assert_eq!(overdue(&pace).await, None, "the daemon is to act");
+        pace.request_answered();
+        assert_eq!(overdue(&pace).await, None, "the daemon writes");
+        pace.wrote(false);
+        assert_eq!(overdue(&pace).await, Some(Overdue::Displaced), "its answer is not taken");
     }
 }

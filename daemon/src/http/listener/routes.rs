@@ -62,9 +62,16 @@ where
     }
 }
 
+/// What every answer also says in headers, by those of its request. None asks for answers that come
+/// before a request's head does.
+type Signature = Arc<dyn Fn(Option<&HeaderMap>) -> HeaderMap + Send + Sync>;
+
 /// What a listener serves: one filter of warp that takes every request.
 #[derive(Clone)]
-pub struct Routes(BoxedFilter<(Response,)>);
+pub struct Routes {
+    filter: BoxedFilter<(Response,)>,
+    signature: Option<Signature>,
+}
 
 impl Routes {
     /// Serves what `answer` makes of each request.
@@ -74,7 +81,21 @@ impl Routes {
         A: Future<Output = Response> + Send + 'static,
     {
         let request = warp::ext::get::<Arc<Head>>().and(warp::body::stream());
-        Routes(request.then(move |head, body| answer(head, Box::pin(body) as BodyStream)).boxed())
+        let filter =
+            request.then(move |head, body| answer(head, Box::pin(body) as BodyStream)).boxed();
+        Routes { filter, signature: None }
+    }
+
+    /// Has every answer signed, the listener's own too.
+    pub fn signed(
+        self,
+        signature: impl Fn(Option<&HeaderMap>) -> HeaderMap + Send + Sync + 'static,
+    ) -> Routes {
+        Routes { signature: Some(Arc::new(signature)), ..self }
+    }
+
+    pub(super) fn signature(&self, headers: Option<&HeaderMap>) -> HeaderMap {
+        self.signature.as_ref().map_or_else(HeaderMap::new, |signature| signature(headers))
     }
 
     /// Passes a request on. Its head travels as an extension, the one part that a filter can take
@@ -86,6 +107,6 @@ impl Routes {
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
         let mut request = Request::new(body);
         request.extensions_mut().insert(Arc::new(head));
-        TowerToHyperService::new(warp::service(self.0.clone())).call(request)
+        TowerToHyperService::new(warp::service(self.filter.clone())).call(request)
     }
 }

@@ -2,11 +2,13 @@
 //! last of it is handed to the socket. Knows no route.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use picket_base::budget::Taken;
+use warp::reply::Response;
 
 use super::pace::Pace;
 use crate::memory::{NoShare, Share, Shares};
@@ -18,6 +20,21 @@ const FLAT_BYTES: u64 = 8 << 10;
 /// So much is handed on at a time: hyper asks for more once it is nearly written, bytes.
 const PIECE_BYTES: usize = 16 << 10;
 
+/// The memory of an answer that its route has taken; it goes with the answer. Extensions must be clones.
+#[derive(Clone)]
+pub(super) struct Held(Arc<Mutex<Option<Taken>>>);
+
+impl Held {
+    pub fn take(self) -> Option<Taken> {
+        self.0.lock().expect("nothing panics while it is taken").take()
+    }
+}
+
+/// Leaves the memory of an answer with it until its client has read it.
+pub fn leave_memory(answer: &mut Response, memory: Taken) {
+    answer.extensions_mut().insert(Held(Arc::new(Mutex::new(Some(memory)))));
+}
+
 /// The body of an answer.
 pub(super) struct Unread<B> {
     body: B,
@@ -28,20 +45,27 @@ pub(super) struct Unread<B> {
 }
 
 impl<B: Body<Data = Bytes>> Unread<B> {
-    /// Takes the memory of a peer's answer. Without shares nothing is counted.
+    /// Takes the memory of a peer's answer, or what its route has taken of the same class. Without shares
+    /// nothing is counted.
     ///
     /// # Errors
     /// When unread answers, or those of this peer, use their share up.
     pub fn new(
         body: B,
         shares: Option<&Arc<Shares>>,
-        peer: Peer,
+        (peer, held): (Peer, Option<Taken>),
         pace: &Pace,
     ) -> Result<Unread<B>, NoShare> {
         let length = body.size_hint().exact().unwrap_or(0);
-        let share = match shares.filter(|_| length > FLAT_BYTES) {
-            Some(shares) => Some(shares.take(peer, usize::try_from(length).unwrap_or(usize::MAX))?),
-            None => None,
+        let bytes = usize::try_from(length).unwrap_or(usize::MAX);
+        let share = match (shares.filter(|_| length > FLAT_BYTES), held) {
+            (None, _) => None,
+            (Some(shares), Some(mut held)) if held.class() == shares.class() => {
+                held.shrink_to(bytes);
+                Some(shares.adopt(peer, held)?)
+            }
+            // Beside what is held until then.
+            (Some(shares), _held) => Some(shares.take(peer, bytes)?),
         };
         Ok(Unread { body, pace: pace.clone(), rest: Bytes::new(), _share: share })
     }
@@ -114,7 +138,7 @@ mod tests {
         let budget = Budget::new(64 << 20);
         let shares = Shares::new(budget.clone(), Class::Answer);
         let mut unread =
-            Unread::new(answer(100_000), Some(&shares), Peer::Local, &pace()).ok().unwrap();
+            Unread::new(answer(100_000), Some(&shares), (Peer::Local, None), &pace()).ok().unwrap();
         assert_eq!(budget.taken(Class::Answer), 100_000);
         assert_eq!(unread.size_hint().exact(), Some(100_000));
         let mut seen = 0;
@@ -134,11 +158,29 @@ mod tests {
     fn a_short_answer_is_free_and_one_beyond_the_share_is_refused() {
         let budget = Budget::new(64 << 10);
         let shares = Shares::new(budget.clone(), Class::Answer);
-        let new = |bytes, shares| Unread::new(answer(bytes), shares, Peer::Local, &pace());
+        let new = |bytes, shares| Unread::new(answer(bytes), shares, (Peer::Local, None), &pace());
         let short = new(FLAT_BYTES as usize, Some(&shares)).ok().unwrap();
         assert_eq!(budget.taken(Class::Answer), 0);
         assert!(new(60_000, Some(&shares)).is_err());
         assert!(new(60_000, None).is_ok());
         drop(short);
+    }
+
+    #[test]
+    fn what_its_route_has_taken_of_an_answer_is_its_share_or_goes_behind_it() {
+        let budget = Budget::new(64 << 20);
+        let shares = Shares::new(budget.clone(), Class::Answer);
+        for class in [Class::Answer, Class::Decode] {
+            let mut response = vec![7_u8; 100_000].into_response();
+            leave_memory(&mut response, budget.take(class, 300_000).unwrap());
+            let held = response.extensions_mut().remove::<Held>().and_then(Held::take);
+            let unread =
+                Unread::new(response.into_body(), Some(&shares), (Peer::Local, held), &pace());
+            let unread = unread.ok().unwrap();
+            assert_eq!(budget.taken(Class::Answer), 100_000);
+            assert_eq!(budget.taken(Class::Decode), 0);
+            drop(unread);
+            assert_eq!(budget.taken(Class::Answer), 0);
+        }
     }
 }

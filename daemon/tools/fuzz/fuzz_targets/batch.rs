@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use picket::recording::batch;
+use picket::recording::batch::{self, Room, Terms};
+use picket_base::budget::{Budget, Class};
 use picket_base::clock::Stamp;
 
 /// How a batch goes on to its first record.
@@ -18,7 +19,12 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn parse(body: &[u8]) {
-    if let Err(error) = batch::parse(body, RECORDS_MAX, "boot", Stamp::now()) {
+    let budget = Budget::new(64 << 20);
+    let taken = budget.take(Class::Decode, 0).expect("nothing is taken yet");
+    let mut room = Room { taken, most: budget.largest(Class::Decode) };
+    let terms =
+        Terms { records_max: RECORDS_MAX, bytes_max: 8 << 20, boot_id: "boot", at: Stamp::now() };
+    if let Err(error) = batch::parse(body, terms, &mut room) {
         assert!(!error.to_string().is_empty());
     }
 }

@@ -21,6 +21,8 @@ struct Sample {
     head: &'static str,
     /// What the sample says of a setting beyond what holds everywhere.
     note: fn(&Setting) -> &'static str,
+    /// The example that it shows.
+    example: fn(&Setting) -> &'static str,
 }
 
 const SAMPLES: [Sample; 2] = [
@@ -31,6 +33,7 @@ const SAMPLES: [Sample; 2] = [
                environment, then this file. `picket config check --config FILE` says what results; \
                docs/configuration.md explains more.",
         note: |setting| setting.device,
+        example: |setting| setting.example,
     },
     Sample {
         path: "k3s/base/picket.toml",
@@ -39,6 +42,10 @@ const SAMPLES: [Sample; 2] = [
                environment (env: of the pod), then this file. `kubectl apply -k` makes a ConfigMap \
                of it and replaces the pods when it has changed; docs/configuration.md explains more.",
         note: |setting| setting.cluster,
+        example: |setting| match setting.cluster_example {
+            "" => setting.example,
+            own => own,
+        },
     },
 ];
 
@@ -66,7 +73,7 @@ impl Sample {
                 text.push_str(&format!("[{section}]\n"));
             }
             text.push_str(&wrapped(&explained(setting, (self.note)(setting))));
-            text.push_str(&format!("#{}\n", line(setting)));
+            text.push_str(&format!("#{}\n", line(setting, (self.example)(setting))));
         }
         text
     }
@@ -84,10 +91,9 @@ pub fn explained(setting: &Setting, note: &str) -> String {
     text
 }
 
-/// The setting with its default or its example: `queue = 64`.
-pub fn line(setting: &Setting) -> String {
+/// The setting with its default or an example: `queue = 64`.
+pub fn line(setting: &Setting, example: &str) -> String {
     let key = setting.key;
-    let example = setting.example;
     let is_list = example.starts_with('[') && example.ends_with(']');
     let is_bare = is_list || example.parse::<u64>().is_ok();
     match setting.default_to_show() {
@@ -154,7 +160,7 @@ mod tests {
     #[test]
     fn every_setting_without_a_default_has_an_example() {
         for setting in SETTINGS {
-            let shown = line(setting);
+            let shown = line(setting, setting.example);
             assert!(!shown.ends_with("= \"\"") && !shown.ends_with("= []"), "{shown}");
         }
     }

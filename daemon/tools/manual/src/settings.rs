@@ -40,7 +40,7 @@ pub fn page(edition: &Edition) -> Result<File> {
             page.control("SS", [format!("[{section}]").as_str()]);
         }
         page.control("TP", []);
-        page.text([bold(line(setting))]);
+        page.text([bold(line(setting, setting.example))]);
         page.text([roman(explained(setting, setting.device))]);
         page.control("br", []);
         page.text([bold(format!("--{}", setting.flag())), roman(", "), bold(setting.variable())]);

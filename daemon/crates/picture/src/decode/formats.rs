@@ -259,6 +259,51 @@ fn tiff_that_asks_for_more_than_the_limits_is_refused() {
     assert_eq!((error.to_string().as_str(), error.fault()), (text, DecodeFault::TooLarge));
 }
 
+/// A grey TIFF of so many rows, each a strip of its own, that are all the same bytes of the file.
+fn one_strip_for_all_rows(compression: u32, width: u32, rows: u32, strip: &[u8]) -> Vec<u8> {
+    let mut body = b"II*\0\0\0\0\0".to_vec();
+    body.extend(strip);
+    let offsets = body.len() as u32;
+    (0..rows).for_each(|_| body.extend(8_u32.to_le_bytes()));
+    (0..rows).for_each(|_| body.extend((strip.len() as u32).to_le_bytes()));
+    let directory = body.len() as u32;
+    body[4..8].copy_from_slice(&directory.to_le_bytes());
+    let lengths = offsets + 4 * rows;
+    let tags = [
+        (256_u16, 1, width),
+        (257, 1, rows),
+        (258, 1, 8),
+        (259, 1, compression),
+        (262, 1, 1),
+        (273, rows, offsets),
+        (277, 1, 1),
+        (278, 1, 1),
+        (279, rows, lengths),
+    ];
+    body.extend((tags.len() as u16).to_le_bytes());
+    for (tag, count, value) in tags {
+        body.extend(tag.to_le_bytes());
+        body.extend(4_u16.to_le_bytes());
+        body.extend([count.to_le_bytes(), value.to_le_bytes()].concat());
+    }
+    body.extend([0; 4]);
+    body
+}
+
+/// Each row would be read through all of the file: pairs of bytes that decode to nothing come first.
+#[test]
+fn strips_of_a_tiff_that_share_much_of_the_file_are_refused() {
+    let run = [0x81, 7];
+    let nothing = [0x80].repeat(100_000);
+    for (compression, strip) in [(32_773, [&nothing[..], &run].concat()), (1, nothing.clone())] {
+        let body = one_strip_for_all_rows(compression, 64, 1_000, &strip);
+        let error = decode("x.tif", &body).unwrap_err().to_string();
+        assert!(error.starts_with("tiff is damaged, its strips or tiles overlap"), "{error}");
+    }
+    // Blank rows may be one.
+    decode("x.tif", &one_strip_for_all_rows(32_773, 64, 1_000, &run)).unwrap();
+}
+
 #[test]
 fn deflated_strip_without_its_whole_checksum_is_truncated() {
     let body = file("rgb8_deflate.tif");

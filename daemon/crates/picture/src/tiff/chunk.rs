@@ -96,9 +96,15 @@ impl Coding {
     }
 }
 
+/// Deflate grows what it can't pack by less than one part in so many, and by its frame, bytes. The rest of
+/// a longer stream is blocks without content, each of which takes time.
+const OVERHEAD_PART: usize = 32;
+const OVERHEAD_BYTES: usize = 1 << 10;
+
 /// Writes what a zlib stream holds; returns how many bytes were written. A stream that ends with them is
 /// read to its checksum.
 fn inflate(data: &[u8], to: &mut [u8]) -> Result<usize, DecodeError> {
+    let data = &data[..data.len().min(to.len() + to.len() / OVERHEAD_PART + OVERHEAD_BYTES)];
     let mut zlib = Decompress::new(true);
     let mut step = |data: &[u8], to: &mut [u8]| -> Result<_, DecodeError> {
         let status = zlib.decompress(data, to, FlushDecompress::None);
@@ -167,5 +173,43 @@ fn damaged(reason: &str) -> DecodeError {
     DecodeError::Damaged {
         format: "tiff",
         reason: format!("a strip or tile does not decode, {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Ten bits that hold nothing cost as much as a block that holds something: 16 MiB of them took a minute.
+    #[test]
+    fn blocks_without_content_behind_a_small_strip_are_not_read() {
+        let blocks = [0x02, 0x08, 0x20, 0x80, 0x00].repeat(1 << 20);
+        let begun = Instant::now();
+        assert_eq!(inflate(&[&b"\x78\x9c"[..], &blocks].concat(), &mut [0; 3072]).unwrap(), 0);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn what_can_not_be_packed_is_unpacked_whatever_its_length() {
+        for length in [1_usize, 3072, 1 << 20] {
+            let mut state = 1_u32;
+            let noise: Vec<u8> = (0..length)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 24) as u8
+                })
+                .collect();
+            for level in [flate2::Compression::none(), flate2::Compression::best()] {
+                let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), level);
+                zlib.write_all(&noise).unwrap();
+                let packed = [zlib.finish().unwrap(), vec![0; 4096]].concat();
+                let mut unpacked = vec![0; length];
+                assert_eq!(inflate(&packed, &mut unpacked).unwrap(), length);
+                assert!(unpacked == noise, "{length} {level:?}");
+            }
+        }
     }
 }

@@ -53,6 +53,10 @@ const VALUES_MAX: u32 = 3 * IMAGE_SIDE_MAX;
 /// The most pixels of all tiles with what lies beyond the picture's edges, which are decoded too.
 const TILED_PIXELS_MAX: u64 = 2 * PIXELS_MAX;
 
+/// Strips and tiles may be so often the file's length in all, beside what they decode to: some writers state
+/// lengths that reach a little into the next one.
+const STORED_COPIES_MAX: u64 = 2;
+
 /// What unpacking a strip holds beside it, in bytes at most: the tables of Deflate or LZW.
 const UNPACKING_BYTES: u64 = 192 << 10;
 
@@ -178,18 +182,32 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Refuses a file that lacks a strip or tile, or in which one cannot hold its pixels.
+    /// Refuses a file that lacks a strip or tile, or whose strips and tiles share so much of it that
+    /// reading them takes far longer than the file is large. Blank ones may be the same bytes: those are
+    /// no more than what they decode to.
     fn check_data(&self) -> Result<(), DecodeError> {
         let (across, down) = self.chunks();
-        let planes = if self.planar { self.samples.channels() as u32 } else { 1 };
-        let found = self.data()?.try_fold(0_u64, |count, data| data.map(|_| count + 1))?;
-        let needed = u64::from(across) * u64::from(down) * u64::from(planes);
+        let planes = if self.planar { self.samples.channels() as u64 } else { 1 };
+        let (mut found, mut stored) = (0_u64, 0_u64);
+        for data in self.data()? {
+            found += 1;
+            stored += data?.len() as u64;
+        }
+        let needed = u64::from(across) * u64::from(down) * planes;
         if found != needed {
             return Err(damaged(&format!("it has {found} strips or tiles, {needed} are needed")));
         }
+        let chunk = u64::from(self.chunk.0) * u64::from(self.chunk.1.min(self.size.1));
+        let decoded = needed * chunk * self.coding.pixel_bytes() as u64;
+        let most = decoded + STORED_COPIES_MAX * self.body.len() as u64;
+        if stored > most {
+            let overlap = format!(
+                "its strips or tiles overlap, they are {stored} bytes, {most} are possible"
+            );
+            return Err(damaged(&overlap));
+        }
         Ok(())
     }
-
     /// Gives what is stored of each strip or tile: from left to right, from the top, plane by plane.
     pub fn data(
         &self,
