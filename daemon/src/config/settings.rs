@@ -143,7 +143,9 @@ settings! {
     name: String = "cifar10-model" { limit: Bytes(1, NAME_BYTES_MAX), also: Some("MODEL_NAME") },
     /// Stage in metrics.
     stage: String = "Production" { limit: Bytes(1, NAME_BYTES_MAX), also: Some("MODEL_STAGE") },
-    /// MLflow server whose health is watched.
+    /// Alias of the version that this box is to have, instead of the one in the stage.
+    alias: Option<String> { limit: Bytes(1, NAME_BYTES_MAX), example: "champion" },
+    /// MLflow server that says which version of the model this box is to have, and hands it out.
     registry: Option<String> {
         example: "http://mlflow.example:5000",
         also: Some("MLFLOW_TRACKING_URI"),
@@ -153,6 +155,8 @@ settings! {
     },
     /// Whether /ready fails while the registry does not answer.
     registry_required: bool = false {},
+    /// How often the registry is asked.
+    registry_interval: Span = "1min" { limit: Between("1s", "1day") },
     /// File of minisign public keys, a line each: models that none of them has signed are refused.
     trusted_keys: Option<PathBuf> { example: "/etc/picket/model-keys.pub" },
     /// How long a new model is watched beside the one before it, and left if it is worse; 0s for not at all.

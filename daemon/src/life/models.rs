@@ -1,21 +1,27 @@
 //! The models at the start: which of them serves, and what its keeper is made of.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::RunError;
 use super::model::{Makings, load_pipeline, rules};
+use crate::client::Credentials;
 use crate::config::{Config, ModelConfig};
 use crate::health::{Health, START_STEP_MAX};
 use crate::inference::{Beside, Serving};
 use crate::memory::{self, Needs};
 use crate::metrics::Registry;
-use crate::models::{Gate, Granted, Inbox, Keeper, ModelMetrics, Surroundings, Terms, Wish};
+use crate::models::{
+    Gate, Granted, Inbox, Keeper, ModelMetrics, Offer, Surroundings, Terms, Way, Wish, Wishes,
+};
+use crate::registry::{self, Named, Offers, Wanted, Which};
 use picket_base::Live;
 use picket_base::budget::Budget;
 use picket_classifier::{Engine, Model, ModelInfo, ModelSource};
-use picket_models::{Begun, Choice, Limits, Listed, Store, StoreError, TrustedKeys, Version, Why};
+use picket_models::{
+    Begun, Choice, GIVEN, Limits, Listed, Refused, Store, StoreError, TrustedKeys, Version, Why,
+};
 
 /// What serves at first, and the store where there is one.
 pub struct Chosen {
@@ -78,7 +84,6 @@ fn installed(store: &mut Store, choice: &Choice, makings: &Makings) -> Option<Se
 
 /// What is known of a base model.
 fn version_of(info: &ModelInfo, name: &str) -> Version {
-    let installed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     Version {
         name: name.to_string(),
         version: info.version.clone(),
@@ -87,7 +92,7 @@ fn version_of(info: &ModelInfo, name: &str) -> Version {
         file: String::new(),
         identity: None,
         bytes: info.bytes as u64,
-        installed,
+        installed: now(),
     }
 }
 
@@ -153,6 +158,70 @@ pub fn terms(model: &ModelConfig) -> Terms {
         time_max: model.max_time.0,
         inbox: model.inbox.clone().map(Inbox::new),
     }
+}
+
+/// What is asked of a registry; none where its address is no server's.
+pub fn wanted(model: &ModelConfig, uri: &str) -> Option<Wanted> {
+    let which = match &model.alias {
+        Some(alias) => Which::Alias(alias.clone()),
+        None => Which::Stage(model.stage.clone()),
+    };
+    let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+    // The names that MLflow's own clients know.
+    let credentials =
+        match (variable("MLFLOW_TRACKING_USERNAME"), variable("MLFLOW_TRACKING_TOKEN")) {
+            (Some(user), _) => {
+                let password = variable("MLFLOW_TRACKING_PASSWORD").unwrap_or_default();
+                Credentials::Basic { user, password }
+            }
+            (None, Some(token)) => Credentials::Bearer(token),
+            (None, None) => Credentials::None,
+        };
+    Wanted::new(uri, &model.name, which, credentials)
+}
+
+pub fn registry_terms(config: &Config) -> registry::Terms {
+    registry::Terms {
+        required: config.model.registry_required,
+        interval: config.model.registry_interval.0,
+        dir: config.models_dir().join(format!("{GIVEN}registry")),
+        bytes_max: config.model.max_bytes.as_u64(),
+    }
+}
+
+/// The way from the registry's watch to the keeper.
+pub fn offers(wishes: Option<Wishes>) -> Option<Box<dyn Offers>> {
+    wishes.map(|wishes| Box::new(FromRegistry(wishes)) as Box<dyn Offers>)
+}
+
+struct FromRegistry(Wishes);
+
+impl Offers for FromRegistry {
+    fn is_wanted(&self, identity: &str) -> bool {
+        self.0.is_wanted(identity)
+    }
+
+    fn offer(&self, path: PathBuf, named: &Named) {
+        let (way, called) = (Way::Registry, named.name.clone());
+        let (identity, sha256) = (Some(named.identity()), named.sha256.clone());
+        self.0.offer(Offer { path, way, called, identity, sha256 });
+    }
+
+    fn refuse(&self, named: &Named, reason: &str) {
+        self.0.refuse(Refused {
+            name: named.name.clone(),
+            version: named.version.clone(),
+            digest: None,
+            identity: Some(named.identity()),
+            since: now(),
+            why: Why::Files,
+            reason: reason.to_string(),
+        });
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The models of a box whose daemon does not run, for the command line.

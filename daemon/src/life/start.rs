@@ -32,7 +32,7 @@ use crate::http::listener::{
 use crate::inference::{Beside, InferenceMetrics, Serving, WorkerSetup, Workers};
 use crate::memory::{self, Needs, Shares};
 use crate::metrics::{Registry, register_process};
-use crate::models::{Keeper, ModelMetrics, Surroundings};
+use crate::models::{Keeper, ModelMetrics, Surroundings, Wishes};
 use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
 use crate::queue::{Limits, QUEUE_WAIT_MAX};
@@ -114,7 +114,6 @@ pub fn start(
     let mut start = Start { config, deadlines, health, heartbeat, admin, parts: Parts::default() };
     start.probe(sockets.probe)?;
     start.watchdog()?;
-    start.registry()?;
     let budget = start.budget();
     let (writer, reader) = start.log(&budget)?;
     let makings = Makings { config: Live::new(config.clone()), boot_id: boot_id.clone() };
@@ -126,6 +125,7 @@ pub fn start(
     let beside = start.beside(&budget)?;
     let workers = start.workers(serving.clone(), beside.clone(), writer.clone(), &budget)?;
     let models = start.keeper(store, serving.clone(), makings, beside)?;
+    start.registry(models.wishes.clone())?;
     let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
     let threads = start.log_threads(&budget)?;
     let ingest = threads.ingest.clone();
@@ -240,11 +240,16 @@ impl Start<'_> {
         Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
     }
 
-    fn registry(&mut self) -> Result<(), RunError> {
+    fn registry(&mut self, wishes: Option<Wishes>) -> Result<(), RunError> {
         let Some(uri) = self.config.model.registry.as_deref() else { return Ok(()) };
-        let required = self.config.model.registry_required;
-        let watch = RegistryWatch::new(uri, required, self.health.clone());
-        let Some(watch) = watch else { return Ok(()) };
+        let wanted = installed::wanted(&self.config.model, uri);
+        let Some(wanted) = wanted else {
+            tracing::warn!(uri, "the model registry is no http server and is not watched");
+            return Ok(());
+        };
+        let (terms, offers) = (installed::registry_terms(self.config), installed::offers(wishes));
+        let (health, metrics) = (self.health.clone(), &self.admin.registry);
+        let watch = RegistryWatch::new(wanted, terms, offers, health, metrics);
         let (stop, stopped) = mpsc::channel();
         let heartbeat = self.health.heartbeat("registry", registry::STUCK_AFTER);
         let work = move |heartbeat: &Heartbeat| watch.run(heartbeat, &stopped);

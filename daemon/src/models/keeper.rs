@@ -114,6 +114,18 @@ impl Keeper {
                     // Whoever wished may have given up.
                     let _ = told.send(granted);
                 }
+                Ok(Asked::Wanted(identity, said)) => {
+                    let _ = said.send(self.is_wanted(&identity, heartbeat));
+                }
+                Ok(Asked::Offer(offer, looked)) => {
+                    // What came of it is said and noted.
+                    let _ = self.install(&offer, heartbeat);
+                    let _ = looked.send(());
+                }
+                Ok(Asked::Refuse(refused)) => {
+                    self.not_admitted(&NotAdmitted::Refused(Box::new(refused.clone())));
+                    self.store.refuse(refused).unwrap_or_else(|error| self.complain(&error));
+                }
                 Err(RecvTimeoutError::Timeout) => self.look(heartbeat),
                 Ok(Asked::End) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -146,6 +158,32 @@ impl Keeper {
                 Ok(vec!["registry and inbox may change the model again".to_string()])
             }
         }
+    }
+
+    /// Whether a version of the registry is to be brought here. One that is installed takes over.
+    fn is_wanted(&mut self, identity: &str, heartbeat: &Heartbeat) -> bool {
+        let state = self.store.state();
+        let has = |version: &&Version| version.identity.as_deref() == Some(identity);
+        if state.is_pinned()
+            || state.version(state.serving()).as_ref().is_some_and(has)
+            || state.refusal(None, Some(identity)).is_some()
+        {
+            return false;
+        }
+        let Some(version) = state.versions().find(has) else { return true };
+        // It was kept while another was pinned, or its successor was taken out of the registry.
+        if state.counter_fault(version).is_some() {
+            return false;
+        }
+        let path = self.store.path(&Choice::Installed(version.digest.clone()));
+        let (way, called) = (Way::Registry, version.name.clone());
+        let identity = Some(identity.to_string());
+        if let Some(path) = path {
+            let offer = Offer { path, way, called, identity, sha256: None };
+            // What came of it is said and noted.
+            let _ = self.install(&offer, heartbeat);
+        }
+        false
     }
 
     /// Tries a version, and lets it take over where it may.

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use picket_models::Refused;
 use tokio::sync::oneshot;
+
+use super::offer::Offer;
 
 /// So many wishes may wait.
 const WISHES_MAX: usize = 4;
@@ -35,6 +38,12 @@ pub type Granted = Result<Vec<String>, Denied>;
 /// What the keeper is asked for.
 pub(super) enum Asked {
     Wish(Wish, oneshot::Sender<Granted>),
+    /// Whether a version of the registry is wanted. One that is installed already takes over by this.
+    Wanted(String, SyncSender<bool>),
+    /// A version, and word when it has been looked at.
+    Offer(Offer, SyncSender<()>),
+    /// A version of the registry that could not be brought here.
+    Refuse(Refused),
     /// The daemon ends.
     End,
 }
@@ -53,6 +62,25 @@ impl Wishes {
     /// Hands a wish over; false if too many wait.
     pub fn wish(&self, wish: Wish, told: oneshot::Sender<Granted>) -> bool {
         self.0.try_send(Asked::Wish(wish, told)).is_ok()
+    }
+
+    /// Asks whether a version of the registry is wanted; not if the keeper has ended.
+    pub fn is_wanted(&self, identity: &str) -> bool {
+        let (said, wanted) = sync_channel(1);
+        self.0.send(Asked::Wanted(identity.to_string(), said)).is_ok() && wanted.recv() == Ok(true)
+    }
+
+    /// Offers a version, and waits until it has been looked at.
+    pub fn offer(&self, offer: Offer) {
+        let (said, looked) = sync_channel(1);
+        if self.0.send(Asked::Offer(offer, said)).is_ok() {
+            let _ = looked.recv();
+        }
+    }
+
+    /// Has a version refused that could not be brought here.
+    pub fn refuse(&self, refused: Refused) {
+        let _ = self.0.send(Asked::Refuse(refused));
     }
 
     /// Has the keeper end, after the wishes that wait.

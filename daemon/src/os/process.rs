@@ -54,9 +54,10 @@ pub fn bound_this_process(bytes: u64, seconds: u64) -> std::io::Result<()> {
 }
 
 /// Has every other thread go before this one where there is not enough of the processor.
+#[allow(unsafe_code)]
 pub fn step_back() {
-    // Without it the thread is as good as the others.
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE_MAX);
+    // SAFETY: it has no memory to do with. Without it the thread is as good as the others.
+    unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, NICE_MAX) };
 }
 
 /// The least favoured of all priorities.

@@ -197,6 +197,11 @@ impl State {
         }
     }
 
+    /// Returns the installed versions, as they came.
+    pub fn versions(&self) -> impl Iterator<Item = &Version> {
+        self.versions.iter()
+    }
+
     pub fn installed(&self, digest: &str) -> Option<&Version> {
         self.versions.iter().find(|version| version.digest == digest)
     }
