@@ -85,11 +85,17 @@ ROWS = [
         ("Life of a new card, years", "none", [(f"instance:picket_card_life:years{{{BOX}}}", PER_BOX)]),
         ("Model registry answers", "bool_yes_no", [(now("inference_mlflow_accessible"), PER_BOX)]),
         ("Memory", "bytes", [(now("process_resident_memory_bytes"), PER_BOX)]),
+        ("Memory of requests", "bytes", [
+            (f"sum by (instance, class) ({now('picket_memory_taken_bytes')})", PER_BOX + " {{class}}"),
+            (now("picket_memory_budget_bytes"), PER_BOX + " may be")]),
+        ("Refused for want of memory", "reqps", [
+            (f"sum by (instance, class) ({rate('picket_memory_refusals_total')})", PER_BOX + " {{class}}")]),
         ("CPU", "percentunit", [(rate("process_cpu_seconds_total"), PER_BOX)]),
         ("Open connections", "none", [(now("picket_http_connections"), PER_BOX + " {{listener}}")]),
         ("Connections dropped", "cps", [
             (f"sum by (instance, listener, why) ({rate('picket_http_dropped_connections_total')})",
              PER_BOX + " {{listener}} {{why}}")]),
+        ("Lines of the log lost", "cps", [(rate("picket_lost_lines_total"), PER_BOX)]),
     ]),
 ]
 

@@ -1,6 +1,7 @@
 //! A daemon's life: what is started in which order, what a reload changes, what the service manager is
 //! told, and how it all ends.
 
+mod announce;
 mod certificate;
 mod control;
 mod error;

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use super::announce;
 use super::certificate;
 use super::control::{CONTROL_CONNECTIONS_MAX, Control, ControlSetup};
 use super::error::RunError;
@@ -104,7 +105,7 @@ pub fn start(
 ) -> Result<Started, RunError> {
     let &Beginning { config, deadlines, health, heartbeat, .. } = beginning;
     let started = Instant::now();
-    say_what_starts(config);
+    announce::what_starts(config);
     let admin = admin(config, health);
     diagnostics::count_lost(&admin.registry, lines);
     let secrets = Secrets::load(&config.api, &admin.registry)?;
@@ -121,7 +122,7 @@ pub fn start(
     start.leave_room(serving.pipeline.model.info(), &budget);
     let serving = Live::new(serving);
     let live = start.live(serving.clone(), makings.config.clone(), &writer, &reader);
-    warn_of_removal(config, &live);
+    announce::removal(config, &live);
     let beside = start.beside(&budget)?;
     let workers = start.workers(serving.clone(), beside.clone(), writer.clone(), &budget)?;
     let models = start.keeper(store, serving.clone(), makings, beside)?;
@@ -166,15 +167,6 @@ pub fn start(
     Notifier.status("serving predictions");
     tracing::info!(start_ms = started.elapsed().as_millis(), "ready");
     Ok(Started { live, secrets, parts: start.parts })
-}
-
-fn say_what_starts(config: &Config) {
-    tracing::info!(
-        version = crate::VERSION,
-        state_dir = %config.state_dir.display(),
-        workers = config.api.workers,
-        "starting"
-    );
 }
 
 /// Whose requests are let in.
@@ -481,7 +473,7 @@ impl Start<'_> {
             ..self.server("api", room.connections)
         };
         let listener = listener("api", inherited, &self.config.api.listen)?;
-        warn_of_openness(&self.config.api, &listener, secrets);
+        announce::openness(&self.config.api, &listener, secrets);
         self.serve(server.heartbeat.clone(), server.open(listener, api::api_routes(api)))
     }
 
@@ -519,15 +511,6 @@ impl Start<'_> {
     }
 }
 
-/// Says that the limits are about to take much of the log: it may not be meant.
-fn warn_of_removal(config: &Config, live: &LiveSettings) {
-    let limits = config.log.retention();
-    let removal = live.reader.removal(limits, live.metrics.budgeted_bytes());
-    if let Some(removal) = removal.ok().filter(|removal| removal.is_large()) {
-        tracing::warn!("the limits of [log] {removal}, as new ones come");
-    }
-}
-
 /// What answers a reload on the control socket.
 fn reload(beginning: &Beginning<'_>, live: &LiveSettings) -> ReloadApi {
     let requests = beginning.requests.clone();
@@ -535,22 +518,6 @@ fn reload(beginning: &Beginning<'_>, live: &LiveSettings) -> ReloadApi {
         wish: Box::new(move |wish| requests.try_send(Request::Reload(Some(wish))).is_ok()),
         reader: live.reader.clone(),
         metrics: live.metrics.clone(),
-    }
-}
-
-/// Says who may write to the log where a token does not: nobody should learn it from a stranger's records.
-fn warn_of_openness(api: &ApiConfig, listener: &Listener, secrets: &Secrets) {
-    let addr = listener.address();
-    match (&secrets.token, api.open) {
-        (Some(_), true) => tracing::warn!(
-            "api.open is true, but a token is configured: it is asked for, as if api.open were false"
-        ),
-        (None, false) if !listener.is_local() => tracing::warn!(
-            addr,
-            "without a token everybody who reaches the API may write to the log: set api.token_file, \
-             or api.open = true if that is meant"
-        ),
-        _ => {}
     }
 }
 

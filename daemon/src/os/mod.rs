@@ -11,7 +11,7 @@ pub use cgroup::{control_groups, memory_bounds, memory_given, memory_limit, own_
 pub use memory::{SmallPieces, keep_heap_small, resident_bytes, trim_heap, unmap_code_of_start};
 pub use process::{
     OUT_OF_SECONDS, bound_this_process, effective_user, forget_variable, hostname,
-    raise_open_files, stderr_file, step_back,
+    raise_open_files, stderr_file, step_back, thread_time,
 };
 pub use signals::{SignalRequest, Signals};
 pub use sockets::{

@@ -1,7 +1,10 @@
 //! What the kernel knows of this process and its machine: name, user, variables, open files.
 
+use std::time::Duration;
+
 use nix::libc::rlim_t;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::{ClockId, clock_gettime};
 
 /// The machine's name, "unknown" where the kernel gives none.
 pub fn hostname() -> String {
@@ -18,6 +21,11 @@ pub fn stderr_file() -> Option<(u64, u64)> {
     // Narrower on some 32-bit targets.
     #[allow(clippy::useless_conversion)]
     Some((u64::from(stat.st_dev), u64::from(stat.st_ino)))
+}
+
+/// The processor's time that the calling thread has had.
+pub fn thread_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// The user that this process acts as.

@@ -3,18 +3,19 @@
 //! is: what the parser needs for one, and what is kept of all before it.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use picket_base::budget::{Exhausted, Taken};
 
+use serde::Deserializer;
 use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::weight::{frame_bytes, parsing_bytes};
+use super::wire::{
+    BBOX_NUMBERS_MAX, BatchWire, DETECTIONS_MAX, DetectionWire, RecordWire, SCORES_MAX,
+};
 use picket_base::clock::Stamp;
-use picket_base::rfc3339;
 use picket_records::{BatchName, Body, Detection, Entry, Labels, NAME_BYTES_MAX, Origin, Reported};
 
 /// Memory is taken in steps of at least so much, bytes: less often than once a record.
@@ -28,12 +29,6 @@ const BATCH_ID_BYTES_MAX: usize = 128;
 
 const IMAGE_ID_BYTES_MAX: usize = 256;
 const NOTES_BYTES_MAX: usize = 4_096;
-const DETECTIONS_MAX: usize = 100;
-const SCORES_MAX: usize = 1_000;
-
-/// Numbers of all boxes of a record: a box may have any length, but the record must fit into a value of
-/// the log.
-const BBOX_NUMBERS_MAX: usize = 2_000;
 
 /// One hour, in milliseconds: a longer inference is a mix-up of units.
 const INFERENCE_MS_MAX: f64 = 3_600_000.0;
@@ -43,9 +38,6 @@ const TIMESTAMP_MAX: f64 = 1e11;
 
 /// How far a share may lie outside of 0..=1: what is computed in f32 is off by some 1e-7.
 const ROUNDING: f64 = 1e-6;
-
-/// The longest text of a batch that an error repeats, characters.
-const TEXT_SHOWN_MAX: usize = 80;
 
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum BatchError {
@@ -105,127 +97,6 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// Under which it is stored once, however often it is sent.
     pub name: Option<BatchName>,
-}
-
-#[derive(Deserialize)]
-struct BatchWire<'a> {
-    /// Read by itself, once it is known who sends it.
-    #[serde(borrow)]
-    predictions: &'a RawValue,
-    batch_size: u64,
-    timestamp: Moment,
-    edge_device_id: Option<String>,
-    batch_id: Option<String>,
-}
-
-/// When a batch was sent: epoch seconds, or text in the manner of ISO 8601.
-enum Moment {
-    Seconds(f64),
-    /// As much of it as an error repeats.
-    Text(String),
-}
-
-/// By a visitor of its own: one that tries several types keeps whatever is there until then.
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
-        struct Either;
-
-        impl Visitor<'_> for Either {
-            type Value = Moment;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("epoch seconds or ISO 8601")
-            }
-
-            fn visit_f64<E>(self, seconds: f64) -> Result<Moment, E> {
-                Ok(Moment::Seconds(seconds))
-            }
-
-            fn visit_u64<E>(self, seconds: u64) -> Result<Moment, E> {
-                Ok(Moment::Seconds(seconds as f64))
-            }
-
-            fn visit_i64<E>(self, seconds: i64) -> Result<Moment, E> {
-                Ok(Moment::Seconds(seconds as f64))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Moment, E> {
-                Ok(Moment::Text(text.chars().take(TEXT_SHOWN_MAX).collect()))
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl Moment {
-    fn seconds(self) -> Result<f64, String> {
-        match self {
-            Moment::Seconds(seconds) => Ok(seconds),
-            Moment::Text(text) => rfc3339::parse(&text).ok_or_else(|| {
-                format!("timestamp is {text:?}, epoch seconds or ISO 8601 is needed")
-            }),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct RecordWire {
-    image_id: String,
-    timestamp: f64,
-    model_version: String,
-    model_name: String,
-    inference_time_ms: f64,
-    detections: Bounded<DetectionWire, DETECTIONS_MAX>,
-    defect_detected: bool,
-    confidence_scores: Bounded<f64, SCORES_MAX>,
-    processing_notes: Option<String>,
-    edge_device_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct DetectionWire {
-    class: String,
-    confidence: f64,
-    bbox: Bounded<f64, BBOX_NUMBERS_MAX>,
-    uncertain: Option<bool>,
-}
-
-/// A list of which no more than `MAX` are kept while it is parsed; the rest is counted.
-struct Bounded<T, const MAX: usize> {
-    items: Vec<T>,
-    count: usize,
-}
-
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Items<T, const MAX: usize>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Items<T, MAX> {
-            type Value = Bounded<T, MAX>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a sequence")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut items = Vec::new();
-                while items.len() < MAX {
-                    match seq.next_element()? {
-                        Some(item) => items.push(item),
-                        None => return Ok(Bounded { count: items.len(), items }),
-                    }
-                }
-                let mut count = items.len();
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    count += 1;
-                }
-                Ok(Bounded { items, count })
-            }
-        }
-
-        deserializer.deserialize_seq(Items(PhantomData))
-    }
 }
 
 /// # Errors
@@ -659,16 +530,6 @@ mod tests {
         let Body::Reported(reported) = &entries[0].body else { panic!("it was reported") };
         let lengths: Vec<_> = reported.detections.iter().map(|d| d.bbox.len()).collect();
         assert_eq!(lengths, [0, 1, 5, 1_994]);
-    }
-
-    #[test]
-    fn no_list_is_gathered_beyond_its_limit() {
-        let text = format!("[{}1]", "1,".repeat(9_999));
-        let list: Bounded<f64, 100> = serde_json::from_str(&text).unwrap();
-        assert_eq!((list.items.len(), list.count), (100, 10_000));
-        assert!(list.items.capacity() <= 128);
-        let list: Bounded<f64, 100> = serde_json::from_str("[1, 2]").unwrap();
-        assert_eq!((list.items.len(), list.count), (2, 2));
     }
 
     /// The log's values have room for it, whatever their other limits are.

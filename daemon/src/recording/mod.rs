@@ -10,6 +10,7 @@ mod owner;
 mod resent;
 mod wear;
 mod weight;
+mod wire;
 
 pub use durability::{Durability, Promise};
 pub use handle::{Appended, LogWriter, Source, Unlogged};

@@ -193,6 +193,35 @@ fn what_is_not_http_does_no_harm() {
     assert_goes_on(&daemon);
 }
 
+/// Codings that nobody takes off would leave packed bytes to be taken for pixels, or for JSON.
+#[test]
+fn what_is_packed_in_an_unknown_way_is_named_and_never_taken_for_the_body() {
+    let (_state, daemon) = start();
+    let of_24_bytes = "POST /predict?width=24&height=1&format=mono8 HTTP/1.1\r\nHost: box\r\n\
+                       Connection: close\r\n";
+    let chunked = format!("18\r\n{}\r\n0\r\n\r\n", "x".repeat(24));
+    for (headers, told) in [
+        ("Transfer-Encoding: gzip, chunked", "Transfer-Encoding is gzip, chunked, only chunked"),
+        ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", "Transfer-Encoding is gzip, ch"),
+        ("Transfer-Encoding: chunked, chunked", "Transfer-Encoding is chunked, chunked"),
+    ] {
+        let sent = format!("{of_24_bytes}{headers}\r\n\r\n{chunked}");
+        let answer = raw(daemon.api, sent.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 501 ") && answer.contains(told), "{answer}");
+    }
+    let sent = format!("{of_24_bytes}Transfer-Encoding: Chunked\r\n\r\n{chunked}");
+    assert!(raw(daemon.api, sent.as_bytes()).starts_with("HTTP/1.1 200 "));
+    let types = "Content-Type: image/png\r\nContent-Type: application/octet-stream";
+    let sent = format!("{of_24_bytes}{types}\r\nContent-Length: 24\r\n\r\n{}", "x".repeat(24));
+    let answer = raw(daemon.api, sent.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("there twice"), "{answer}");
+    let sent = "POST /log HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\n\
+                Content-Encoding: gzip\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+    let answer = raw(daemon.api, sent.as_bytes());
+    let told = "Content-Encoding is gzip, none is taken here";
+    assert!(answer.starts_with("HTTP/1.1 415 ") && answer.contains(told), "{answer}");
+}
+
 fn record() -> Value {
     json!({
         "image_id": "img", "timestamp": 1_795_000_000.5, "model_version": "v3",

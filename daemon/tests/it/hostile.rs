@@ -243,6 +243,6 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
     let mut daemon = Launch::on(state.path()).prepared("ulimit -n 600").start();
     assert_eq!(limits(&daemon), 600);
     let line = daemon.wait_for_line("the limit of open files allows fewer connections");
-    assert!(line.contains("asked=512 possible=160"), "{line}");
+    assert!(line.contains("asked=512 possible=112"), "{line}");
     assert!(daemon.stop().success());
 }

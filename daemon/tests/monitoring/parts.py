@@ -151,14 +151,35 @@ class Daemon:
             "--log-max-bytes", "20MB", "--verdict-defect-labels", "cat",
             "--model-registry", f"http://127.0.0.1:{registry.port}",
             "--health-worker-deadline", "8s", "--health-sample-interval", "1s",
+            # Bodies of some hundred kilobytes use up what there is for them.
+            "--memory-budget", "16MiB", "--config", str(work / "picket.toml"),
         ]
+        self.config = work / "picket.toml"
+        self.config.write_text("# nothing is set here\n")
         self.process = None
+        # Cleared, nobody reads what the daemon says.
+        self.listening = threading.Event()
+        self.listening.set()
 
     def start(self, *arguments: str) -> None:
-        self.process = subprocess.Popen([*self.command, *arguments], stderr=self.log)
+        self.process = subprocess.Popen([*self.command, *arguments], stderr=subprocess.PIPE, text=True)
+        threading.Thread(target=self.listen, args=[self.process.stderr], daemon=True).start()
+
+    def listen(self, said) -> None:
+        for line in said:
+            self.listening.wait()
+            self.log.write(line)
+            self.log.flush()
+
+    def complain(self) -> None:
+        """Has the daemon say something: that its configuration can't be read."""
+        self.process.send_signal(signal.SIGHUP)
 
     def wait_ready(self) -> None:
         wait_until("/ready", lambda: is_up(f"http://127.0.0.1:{self.probe}/ready"))
+
+    def answers_health(self) -> bool:
+        return is_up(f"http://127.0.0.1:{self.probe}/health")
 
     def kill(self) -> None:
         end(self.process, signal.SIGKILL)

@@ -227,6 +227,51 @@ class Rig:
             connection.close()
         self.expect_gone(names, time.monotonic(), mark)
 
+    def hoard(self) -> None:
+        """Bodies that arrive and do not end, until there is memory for no other: of many addresses, as one alone
+        never gets so far."""
+        broken, mark = time.monotonic(), len(self.receiver.told)
+        names = ["PicketMemoryShort"]
+        head = (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+                b"Content-Length: 2000000\r\n\r\n")
+        hoard = []
+
+        def press() -> bool:
+            for host in range(2, 10):
+                source = (f"127.0.0.{host}", 0)
+                connection = socket.create_connection(("127.0.0.1", self.daemon.api), 5, source)
+                connection.settimeout(2)
+                with contextlib.suppress(OSError):
+                    connection.sendall(head + bytes(1_900_000))
+                hoard.append(connection)
+            del hoard[:-16]
+            return bool(self.firing() & set(names))
+        wait_until("bodies are refused", press)
+        self.expect(names, broken, mark)
+        for connection in hoard:
+            connection.close()
+        self.expect_gone([*names, "PicketConnectionsTurnedAway"], time.monotonic(), mark)
+
+    def stalled_reader(self) -> None:
+        """Nobody reads what the daemon says; it says much, and goes on."""
+        broken, mark = time.monotonic(), len(self.receiver.told)
+        self.daemon.listening.clear()
+        self.daemon.config.write_text("unheard_of = 1 # " + "x" * 100 + "\n")
+        names = ["PicketLinesLost"]
+
+        def press() -> bool:
+            for _ in range(200):
+                self.daemon.complain()
+                time.sleep(0.002)
+            return bool(self.firing() & set(names))
+        wait_until("lines are lost", press)
+        self.expect(names, broken, mark)
+        if not self.daemon.answers_health():
+            raise Failed("/health fails while nobody reads the log")
+        self.daemon.config.write_text("# nothing is set here\n")
+        self.daemon.listening.set()
+        self.expect_gone(names, time.monotonic(), mark)
+
     def full_disk(self) -> None:
         broken, mark = time.monotonic(), len(self.receiver.told)
         self.disk.fill()
@@ -323,6 +368,8 @@ class Rig:
         self.bad_clients()
         self.restart_loop()
         self.crowd()
+        self.hoard()
+        self.stalled_reader()
         self.full_disk()
         self.restart_loop_forgotten()
         self.registry_back()

@@ -94,8 +94,8 @@ def requests():
     """Every request of the mix: name → (method, path, body, headers)."""
     progressive, scans, plain = jpeg(6000, 4000, True), jpeg(6000, 4000, False), png(6000, 4000)
     full = record(image_id="\1" * 256, processing_notes="\1" * 4096, confidence_scores=[0.1234567890123456] * 1000,
-                  detections=[{"class": "\1" * 128, "confidence": 0.1234567890123456, "bbox": [1.2345678901234567e-300] * 4}] * 100)
-    largest = dict(full, detections=[{"class": "\1" * 128, "confidence": 0.1234567890123456, "bbox": [1.2345678901234567e-300] * 20}] * 100)
+                  detections=[{"class": '"' * 128, "confidence": 0.1234567890123456, "bbox": [1.2345678901234567e-300] * 4}] * 100)
+    largest = dict(full, detections=[{"class": '"' * 128, "confidence": 0.1234567890123456, "bbox": [1.2345678901234567e-300] * 20}] * 100)
     middle = record(processing_notes="n" * 4096, confidence_scores=[0.5] * 1000, detections=[{"class": "c" * 120, "confidence": 0.5, "bbox": [1, 2, 3, 4]}] * 45)
     numbers = json.dumps({"x": "\n", "data": [17] * 3072}).encode()
     zeros = b'{"batch_size":1,"timestamp":1,"predictions":[' + b"0," * 8388000 + b"0]}"

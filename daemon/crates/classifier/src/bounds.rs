@@ -9,24 +9,31 @@ use crate::error::FileFault;
 /// mobile nets have 600 with all their quantisation, ResNet-152 some 1,600.
 const NODES_MAX: usize = 2_000;
 
+/// The most tensors that all nodes read together: a QLinearConv reads nine.
+const READS_MAX: usize = 10 * NODES_MAX;
+
 /// The most memory that all tensors between nodes would take together for one picture, bytes: ten times
 /// ResNet-18's at 224×224.
 const TENSORS_BYTES_MAX: u64 = 1 << 30;
 
-/// Counts nodes, those of nested graphs too.
+/// Counts nodes and what they read, those of nested graphs too.
 ///
 /// # Errors
 /// A sentence without its subject's name.
 pub fn nodes(graph: &GraphProto) -> Result<(), String> {
-    let mut found = 0_usize;
+    let (mut found, mut reads) = (0_usize, 0_usize);
     let mut graphs = vec![graph];
     while let Some(graph) = graphs.pop() {
         found += graph.node.len();
+        reads += graph.node.iter().map(|node| node.input.len()).sum::<usize>();
         let attributes = graph.node.iter().flat_map(|node| &node.attribute);
         graphs.extend(attributes.flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)));
     }
     if found > NODES_MAX {
         return Err(format!("it has {found} nodes, at most {NODES_MAX} are run"));
+    }
+    if reads > READS_MAX {
+        return Err(format!("its nodes read {reads} tensors, at most {READS_MAX} are read"));
     }
     Ok(())
 }
@@ -66,4 +73,22 @@ pub fn tensors(model: &TypedModel) -> TractResult<()> {
         .into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::node;
+
+    #[test]
+    fn nodes_that_read_too_much_are_refused() {
+        let reads = |count: usize| {
+            let mut concat = node("Concat", [], "joined");
+            concat.input = vec!["x".to_string(); count];
+            nodes(&GraphProto { node: vec![concat], ..GraphProto::default() })
+        };
+        assert_eq!(reads(READS_MAX), Ok(()));
+        let refused = "its nodes read 20001 tensors, at most 20000 are read".to_string();
+        assert_eq!(reads(READS_MAX + 1), Err(refused));
+    }
 }

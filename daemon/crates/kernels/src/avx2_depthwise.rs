@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::dense::Pass;
-use super::depthwise::{Depthwise, Form, Strip};
+use super::depthwise::{Depthwise, Form, Strip, each_row};
 use super::geometry::Windows;
 use super::kernel::Kernel;
 use super::quantised::Range;
@@ -24,10 +24,10 @@ fn channel(lane: usize) -> usize {
 }
 
 /// Pairs of taps: those of a pixel at an even column, then those of one at an odd column.
-fn taps(windows: &Windows) -> Vec<isize> {
+fn taps(windows: &Windows) -> Vec<[isize; 2]> {
     let width = windows.kernel[1];
     let places = |odd: usize| (0..pairs(width + odd) * 2).map(move |at| at as isize - odd as isize);
-    (0..=windows.stride[1] % 2).flat_map(places).collect()
+    each_row(windows, (0..=windows.stride[1] % 2).flat_map(places))
 }
 
 const fn pairs(columns: usize) -> usize {

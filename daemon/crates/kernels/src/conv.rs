@@ -55,10 +55,14 @@ impl Conv {
         convolution.check()?;
         let geometry = convolution.geometry.clone();
         assert!(pixel >= geometry.in_channels, "a pixel of {pixel} bytes for {geometry:?}");
-        let method = match convolution.without_zeros() {
+        let usual = convolution.without_zeros();
+        let method = match usual.filter(|usual| paths::takes_sums(usual, kernel)) {
             None => Method::Plain(Plain::pack(convolution, kernel)),
             Some(convolution) if geometry.is_depthwise() => {
                 Method::Depthwise(paths::depthwise(&convolution, kernel))
+            }
+            Some(convolution) if geometry.groups == 1 => {
+                Method::Dense(vec![Dense::pack(&convolution, pixel, kernel)])
             }
             Some(convolution) => {
                 let groups = convolution.groups();
@@ -102,6 +106,7 @@ impl Conv {
         };
         let shape = other.view.has_shape([to.rows, to.columns], to.channels);
         assert!(shape, "{:?} is added to {to:?}", other.view);
+        other.view.assert_read(other.bytes.len(), [0; 4]);
         let finish = Finish::Addition(addition, other, self.kernel);
         self.pass(Pass { input: input.bytes, from: input.view, output, to, finish });
     }

@@ -1,5 +1,7 @@
 //! A quantised convolution in ONNX's terms, and the limits of what the kernels take.
 
+use std::borrow::Cow;
+
 use super::geometry::Windows;
 use super::quantised::Quantised;
 use super::refusal::{CHANNELS_MAX, ELEMENTS_MAX, PRODUCTS_MAX, Refusal, positive};
@@ -119,14 +121,19 @@ impl Convolution {
     }
 
     /// Returns the same with weights less their zero points; none where those are no bytes.
-    pub(crate) fn without_zeros(&self) -> Option<Convolution> {
-        let rows = self.weights.chunks_exact(self.geometry.products_of_sum()).enumerate();
-        let weights = rows.flat_map(|(channel, row)| {
-            let zero = self.weight_zeros.get(channel).copied().unwrap_or(0);
+    pub(crate) fn without_zeros(&self) -> Option<Cow<'_, Convolution>> {
+        if self.weight_zeros.iter().all(|zero| *zero == 0) {
+            return Some(Cow::Borrowed(self));
+        }
+        let rows =
+            self.weights.chunks_exact(self.geometry.products_of_sum()).zip(&self.weight_zeros);
+        let weights = rows.flat_map(|(row, zero)| {
             row.iter().map(move |weight| i8::try_from(i32::from(*weight) - zero).ok())
         });
         let weights = weights.collect::<Option<_>>()?;
-        Some(Convolution { weights, weight_zeros: Vec::new(), ..self.clone() })
+        let (geometry, bias) = (self.geometry.clone(), self.bias.clone());
+        let (scales, weight_zeros) = (self.scales.clone(), Vec::new());
+        Some(Cow::Owned(Convolution { geometry, weights, weight_zeros, bias, scales, ..*self }))
     }
 
     /// Returns a convolution for each group.

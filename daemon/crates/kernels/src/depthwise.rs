@@ -14,7 +14,7 @@ pub struct Depthwise {
     pub windows: Windows,
     pub form: Form,
     channels: usize,
-    /// `[block][kernel height][taps of a row][lane]`, as the form orders them.
+    /// `[block][taps][lane]`, as the form orders them.
     weights: Vec<i8>,
     /// With the input's zero point multiplied out, in the order of the lanes.
     biases: Vec<i32>,
@@ -32,13 +32,31 @@ pub struct Form {
     pub lanes: usize,
     /// Returns which channel of a block has the place `lane` among its sums.
     pub channel: fn(usize) -> usize,
-    /// Weights for each channel and row of the kernel, and which tap is at each place; beyond the row
-    /// they are 0.
-    pub taps: fn(&Windows) -> Vec<isize>,
+    /// The row and column of the kernel whose weight is at each place; beyond the kernel weights are 0.
+    pub taps: fn(&Windows) -> Vec<[isize; 2]>,
     /// Weights of one channel that lie side by side.
     pub adjacent: usize,
     /// Bytes of a weight: one, or two with the sign in the second.
     pub bytes: usize,
+}
+
+/// Returns the taps of all rows of a kernel, whose columns come in an order.
+pub fn each_row(
+    windows: &Windows,
+    columns: impl Iterator<Item = isize> + Clone,
+) -> Vec<[isize; 2]> {
+    let rows = 0..windows.kernel[0] as isize;
+    rows.flat_map(|row| columns.clone().map(move |column| [row, column])).collect()
+}
+
+/// Some channels that are computed together.
+pub struct Block<'a, const LANES: usize> {
+    pub channel: usize,
+    /// How many of them there are.
+    pub lanes: usize,
+    pub weights: &'a [i8],
+    pub biases: &'a [i32; LANES],
+    pub scales: &'a [f32; LANES],
 }
 
 /// What a kernel computes at once.
@@ -84,7 +102,7 @@ impl Depthwise {
         let taps = (form.taps)(&windows);
         let zero = convolution.input.kept_by(kernel).zero;
         let lanes = blocks * form.lanes;
-        let mut packed = vec![0; lanes * height * taps.len() * form.bytes];
+        let mut packed = vec![0; lanes * taps.len() * form.bytes];
         let (mut biases, mut scales) = (vec![0; lanes], vec![1.0; lanes]);
         for place in 0..lanes {
             let (block, lane) = (place / form.lanes, place % form.lanes);
@@ -96,21 +114,43 @@ impl Depthwise {
             let sum: i32 = own.iter().map(|weight| i32::from(*weight)).sum();
             biases[place] = convolution.bias[channel].wrapping_sub(zero.wrapping_mul(sum));
             scales[place] = convolution.scales[channel];
-            for row in 0..height {
-                for (at, tap) in taps.iter().enumerate() {
-                    let weight = usize::try_from(*tap).ok().filter(|tap| *tap < width);
-                    let group =
-                        (block * height + row) * taps.len() / form.adjacent + at / form.adjacent;
-                    let weight = weight.map_or(0, |tap| own[row * width + tap]);
-                    let place = (group * form.lanes + lane) * form.adjacent + at % form.adjacent;
-                    packed[place * form.bytes..][..form.bytes].fill(weight >> 7);
-                    packed[place * form.bytes] = weight;
+            for (at, [row, column]) in taps.iter().enumerate() {
+                let size =
+                    |at: &isize, size: usize| usize::try_from(*at).ok().filter(|at| *at < size);
+                let tap = size(row, height).zip(size(column, width));
+                let weight = tap.map_or(0, |(row, column)| own[row * width + column]);
+                let group = block * taps.len() / form.adjacent + at / form.adjacent;
+                let place = (group * form.lanes + lane) * form.adjacent + at % form.adjacent;
+                packed[place * form.bytes] = weight;
+                if form.bytes == 2 {
+                    packed[place * form.bytes + 1] = weight >> 7;
                 }
             }
         }
         let range = Range::of(convolution.output.kept_by(kernel));
         let pairs_fit = !weights.contains(&i8::MIN);
         Depthwise { windows, form, channels, weights: packed, biases, scales, range, pairs_fit }
+    }
+
+    /// Returns the blocks of channels: the first of each and how many, its weights, biases and scales.
+    #[inline(always)]
+    pub fn blocks<const LANES: usize>(&self) -> impl Iterator<Item = Block<'_, LANES>> {
+        assert_eq!(self.form.lanes, LANES, "it is packed for them");
+        let (biases, _) = self.biases.as_chunks::<LANES>();
+        let (scales, _) = self.scales.as_chunks::<LANES>();
+        let weights = self.weights.chunks_exact(self.weights.len() / biases.len());
+        let blocks = weights.zip(biases.iter().zip(scales)).enumerate();
+        blocks.map(|(block, (weights, (biases, scales)))| {
+            let channel = block * LANES;
+            let lanes = LANES.min(self.channels - channel);
+            Block { channel, lanes, weights, biases, scales }
+        })
+    }
+
+    /// Returns where a sum ends up.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub fn range(&self) -> Range {
+        self.range
     }
 
     /// Runs `strip` over the whole convolution.
@@ -123,19 +163,11 @@ impl Depthwise {
         pass: &mut Pass,
         strip: impl Fn(&Strip<LANES, PIXELS>, &mut [[u8; LANES]; PIXELS]),
     ) {
-        assert_eq!(self.form.lanes, LANES, "it is packed for them");
         let (from, to) = (pass.from, pass.to);
         let Windows { kernel, stride, dilation, pad_before, .. } = self.windows;
-        let blocks = self.weights.chunks_exact(self.weights.len() * LANES / self.biases.len());
-        let (biases, _) = self.biases.as_chunks::<LANES>();
-        let (scales, _) = self.scales.as_chunks::<LANES>();
         // Made once: a strip overwrites all of it.
         let mut result = [[0; LANES]; PIXELS];
-        for (block, (weights, (biases, scales))) in
-            blocks.zip(biases.iter().zip(scales)).enumerate()
-        {
-            let channel = block * LANES;
-            let lanes = LANES.min(self.channels - channel);
+        for Block { channel, lanes, weights, biases, scales } in self.blocks::<LANES>() {
             for y in 0..to.rows {
                 let start = from.offset + y * stride[0] * from.row + channel
                     - pad_before[0] * from.row

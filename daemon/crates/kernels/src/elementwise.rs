@@ -53,6 +53,18 @@ impl Addition {
         })
     }
 
+    /// Returns the zero points of both inputs as the kernel keeps them, and what each is multiplied by.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(crate) fn inputs(&self) -> ([i32; 2], [f32; 2]) {
+        (self.zeros, self.ratios)
+    }
+
+    /// Returns the range of the sum.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(crate) fn range(&self) -> Range {
+        self.range
+    }
+
     /// Adds two tensors of one shape.
     ///
     /// # Panics

@@ -88,7 +88,8 @@ fn avx512(registers: usize, width: usize) -> (usize, usize) {
     });
     let cycles = |&(shared, pixels): &(usize, usize)| {
         let tiles = registers / shared * width.div_ceil(pixels);
-        tiles * ((shared * pixels).max(UNDER_WAY) + ENDS)
+        // Three registers of sums leave part of a register of bytes empty.
+        tiles * ((shared * pixels).max(UNDER_WAY) + ENDS + usize::from(shared == 3))
     };
     sizes.min_by_key(cycles).unwrap_or((1, 8))
 }

@@ -6,7 +6,7 @@
 //! - `conv` chooses how a `convolution` is computed: `dense` cuts it into tiles (`form`, `tile`, `tiling`),
 //!   `depthwise` into strips, `plain` takes what neither can. `last` is what is done with their bytes
 //!   before they are written. `paths` alone knows all instruction sets.
-//! - `pool`, `elementwise` and `table` are the other operators, `picture` the ways in and out. They are
+//! - `pool`, `elementwise`, `table` and `channels` are the other operators, `picture` the ways in and out. They are
 //!   loops that `widest` compiles for each instruction set.
 //! - Only the files of instruction sets, `lookup`, `widest` and `vectors` hold unsafe code; `scalar`,
 //!   `plain` and `plain_depthwise` are their twins, and `tests` hold each path to the definitions bit for
@@ -14,6 +14,7 @@
 
 #![deny(unsafe_code)]
 
+mod channels;
 mod conv;
 mod convolution;
 mod dense;
@@ -44,7 +45,13 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_depthwise;
 #[cfg(target_arch = "x86_64")]
+mod avx512_bytes;
+#[cfg(target_arch = "x86_64")]
 mod avx512_depthwise;
+#[cfg(target_arch = "x86_64")]
+mod avx512_put;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vbmi;
 #[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
@@ -62,6 +69,7 @@ mod neon_loop;
 #[cfg(test)]
 mod tests;
 
+pub use channels::Channels;
 pub use conv::Conv;
 pub use convolution::{Convolution, Geometry};
 pub use elementwise::{Addition, Product, Scaled};
@@ -72,7 +80,7 @@ pub use picture::{Dequantise, Outside, Quantise, enter, enter_flipped, leave_byt
 pub use pool::{AveragePool, Counted, MaxPool};
 pub use quantised::Quantised;
 pub use refusal::Refusal;
-pub use table::{Channels, Table, copy};
+pub use table::{Table, copy};
 pub use vectors::leave_vectors;
 #[cfg(target_arch = "x86_64")]
 pub use vectors::upper_halves_in_use;

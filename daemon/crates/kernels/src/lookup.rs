@@ -4,16 +4,32 @@
 
 use super::kernel::Kernel;
 
+/// Writes the answer to each byte.
+#[inline(always)]
+pub fn look_up_into(kernel: Kernel, answers: &[u8; 256], from: &[u8], to: &mut [u8]) {
+    match kernel {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512Vnni => {
+            assert!(kernel.is_available());
+            // SAFETY: the CPU has the features, as just asserted.
+            unsafe { super::avx512_vbmi::look_up(answers, from, to) }
+        }
+        _ => {
+            to.copy_from_slice(from);
+            look_up(kernel, answers, to);
+        }
+    }
+}
+
 /// Replaces each byte by its answer.
 #[inline]
 pub fn look_up(kernel: Kernel, answers: &[u8; 256], bytes: &mut [u8]) {
     match kernel {
         #[cfg(target_arch = "x86_64")]
-        Kernel::Avx512Vnni
-            if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vbmi") =>
-        {
-            // SAFETY: the CPU has the features, as just asked.
-            unsafe { vbmi(answers, bytes) }
+        Kernel::Avx512Vnni => {
+            assert!(kernel.is_available());
+            // SAFETY: the CPU has the features, as just asserted.
+            unsafe { super::avx512_vbmi::change(answers, bytes) }
         }
         #[cfg(target_arch = "aarch64")]
         Kernel::Neon | Kernel::Dotprod | Kernel::I8mm => {
@@ -29,27 +45,6 @@ pub fn look_up(kernel: Kernel, answers: &[u8; 256], bytes: &mut [u8]) {
 fn plain(answers: &[u8; 256], bytes: &mut [u8]) {
     for byte in bytes {
         *byte = answers[usize::from(*byte)];
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn vbmi(answers: &[u8; 256], bytes: &mut [u8]) {
-    use std::arch::x86_64::*;
-
-    // SAFETY: there are four registers of answers.
-    let answers =
-        [0, 64, 128, 192].map(|at| unsafe { _mm512_loadu_si512(answers.as_ptr().add(at).cast()) });
-    for bytes in bytes.chunks_mut(64) {
-        let mask = u64::MAX >> (64 - bytes.len());
-        // SAFETY: it reads and writes as many bytes as the mask has, which are there.
-        unsafe {
-            let at = _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast());
-            let low = _mm512_permutex2var_epi8(answers[0], at, answers[1]);
-            let high = _mm512_permutex2var_epi8(answers[2], at, answers[3]);
-            let found = _mm512_mask_blend_epi8(_mm512_movepi8_mask(at), low, high);
-            _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask, found);
-        }
     }
 }
 

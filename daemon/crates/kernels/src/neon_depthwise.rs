@@ -5,7 +5,7 @@
 use std::arch::aarch64::*;
 
 use super::dense::Pass;
-use super::depthwise::{Depthwise, Form, Strip};
+use super::depthwise::{Depthwise, Form, Strip, each_row};
 use super::geometry::Windows;
 use super::kernel::Kernel;
 use super::neon::requantise;
@@ -22,8 +22,8 @@ fn channel(lane: usize) -> usize {
     lane
 }
 
-fn taps(windows: &Windows) -> Vec<isize> {
-    (0..windows.kernel[1] as isize).collect()
+fn taps(windows: &Windows) -> Vec<[isize; 2]> {
+    each_row(windows, 0..windows.kernel[1] as isize)
 }
 
 pub fn drive(depthwise: &Depthwise, pass: &mut Pass) {

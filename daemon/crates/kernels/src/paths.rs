@@ -6,6 +6,16 @@ use super::depthwise::Depthwise;
 use super::kernel::Kernel;
 use super::{plain_depthwise, scalar};
 
+/// Whether `kernel` has more than plain loops for the sums of a convolution.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+pub fn takes_sums(convolution: &Convolution, kernel: Kernel) -> bool {
+    match kernel {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512Vnni => super::avx512_bytes::takes(convolution),
+        _ => true,
+    }
+}
+
 /// Runs a convolution that is packed for `kernel`, which this CPU has.
 pub fn drive(dense: &Dense, kernel: Kernel, pass: &mut Pass) {
     match kernel {

@@ -195,12 +195,7 @@ fn colours<T>(input: &[T], order: Outside, output: &mut [u8], to: View, byte: im
                     let bytes = pixels.as_flattened_mut().iter_mut();
                     let from = &input[at * 3..][..count * 3];
                     bytes.zip(from).for_each(|(to, from)| *to = byte(from));
-                    put(
-                        output,
-                        (to.pixel, count),
-                        #[inline(always)]
-                        |at| pixels[at],
-                    );
+                    put_pixels(output, (to.pixel, count), &pixels);
                 }
                 Outside::Planar => {
                     let mut planes = [[0; PIXELS]; 3];
@@ -208,36 +203,53 @@ fn colours<T>(input: &[T], order: Outside, output: &mut [u8], to: View, byte: im
                         let from = &input[channel * plane + at..][..count];
                         bytes.iter_mut().zip(from).for_each(|(to, from)| *to = byte(from));
                     }
-                    let [red, green, blue] = planes;
-                    put(
-                        output,
-                        (to.pixel, count),
-                        #[inline(always)]
-                        |at| [red[at], green[at], blue[at]],
-                    );
+                    put_planes(output, (to.pixel, count), &planes);
                 }
             }
         }
     }
 }
 
+/// Writes pixels of three channels that came as planes: as whole numbers, where a pixel has four bytes, which
+/// every compiler turns into vectors.
+#[inline(always)]
+fn put_planes(output: &mut [u8], (pixel, count): (usize, usize), planes: &[[u8; PIXELS]; 3]) {
+    let [red, green, blue] = planes;
+    let mut written = 0;
+    if pixel == 4 {
+        let (pixels, _) = output.as_chunks_mut();
+        for (at, pixel) in pixels.iter_mut().take(count).enumerate() {
+            let [red, green, blue] = [red[at], green[at], blue[at]].map(u32::from);
+            // The fourth byte is not of this view: it stays what it is.
+            let kept = u32::from_le_bytes(*pixel) & 0xFF00_0000;
+            *pixel = (kept | red | green << 8 | blue << 16).to_le_bytes();
+        }
+        written = count.min(pixels.len());
+    }
+    // Behind the last pixel of a buffer there may be no fourth byte.
+    for (at, output) in output.chunks_mut(pixel).enumerate().take(count).skip(written) {
+        if let Some(output) = output.first_chunk_mut() {
+            *output = [red[at], green[at], blue[at]];
+        }
+    }
+}
+
 /// Writes pixels of three channels.
 #[inline(always)]
-fn put(output: &mut [u8], (pixel, count): (usize, usize), colours: impl Fn(usize) -> [u8; 3]) {
+fn put_pixels(output: &mut [u8], (pixel, count): (usize, usize), pixels: &[[u8; 3]; PIXELS]) {
     if pixel == 4
         && count == PIXELS
         && let Some(output) = output.as_chunks_mut().0.first_chunk_mut::<PIXELS>()
     {
-        for (at, output) in output.iter_mut().enumerate() {
-            let [red, green, blue] = colours(at);
+        for (output, [red, green, blue]) in output.iter_mut().zip(pixels) {
             // The fourth byte is not of this view: it stays what it is.
-            *output = [red, green, blue, output[3]];
+            *output = [*red, *green, *blue, output[3]];
         }
         return;
     }
-    for (at, output) in output.chunks_mut(pixel).take(count).enumerate() {
+    for (output, pixel) in output.chunks_mut(pixel).zip(&pixels[..count]) {
         if let Some(output) = output.first_chunk_mut() {
-            *output = colours(at);
+            *output = *pixel;
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Any convolution, as loops: what no other file computes, which is weights whose zero points don't
-//! leave them bytes.
+//! leave them bytes, and scales that a path has no place for.
 
 use super::convolution::Convolution;
 use super::dense::Pass;

@@ -1,7 +1,7 @@
 //! Depthwise convolutions for any kernel and any window, as loops that the compiler turns into vectors.
 
 use super::dense::Pass;
-use super::depthwise::{Depthwise, Form, Strip};
+use super::depthwise::{Depthwise, Form, Strip, each_row};
 use super::geometry::Windows;
 use super::kernel::Kernel;
 use super::quantised::number;
@@ -15,8 +15,8 @@ fn channel(lane: usize) -> usize {
     lane
 }
 
-fn taps(windows: &Windows) -> Vec<isize> {
-    (0..windows.kernel[1] as isize).collect()
+fn taps(windows: &Windows) -> Vec<[isize; 2]> {
+    each_row(windows, 0..windows.kernel[1] as isize)
 }
 
 pub fn drive(depthwise: &Depthwise, kernel: Kernel, pass: &mut Pass) {

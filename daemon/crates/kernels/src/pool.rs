@@ -13,6 +13,9 @@ use super::widest::widest;
 /// Channels whose sums or maxima are kept in registers while a window is read: at most SLACK.
 const LANES: usize = 64;
 
+/// Most bytes of a row that are kept while maxima are taken.
+const LINE: usize = 16 << 10;
+
 /// MaxPool: the greatest byte of each window.
 #[derive(Clone, Debug)]
 pub struct MaxPool {
@@ -171,8 +174,61 @@ impl<'a> Pooling<'a> {
         Pooling { windows, from, to }
     }
 
+    /// Takes the maxima of columns, then those of rows, of whole rows of the picture: loops without gaps.
     #[inline(always)]
     fn maxima<const SIGNED: bool>(&self, input: &[u8], output: &mut [u8]) {
+        let Some((left, len, needed)) = self.lines() else {
+            return self.each_maximum::<SIGNED>(input, output);
+        };
+        let flip = if SIGNED { 0x80 } else { 0 };
+        let (from, to) = (self.from, self.to);
+        // Outside the picture both stay 0, which is no more than anything.
+        let (mut tall, mut greatest) = ([0; LINE + LANES], [0; LINE + LANES]);
+        for y in 0..to.rows {
+            let (first, until) = self.windows.inside(0, y);
+            let tall_line = &mut tall[left..left + len];
+            tall_line.fill(0);
+            for tap in first..until {
+                let row = y * self.windows.stride[0] + tap * self.windows.dilation[0];
+                let line = &input[from.at(row - self.windows.pad_before[0], 0)..][..len];
+                for (tall, byte) in tall_line.iter_mut().zip(line) {
+                    *tall = (*tall).max(*byte ^ flip);
+                }
+            }
+            greatest[..needed].copy_from_slice(&tall[..needed]);
+            for tap in 1..self.windows.kernel[1] {
+                let line = &tall[tap * from.pixel..][..needed];
+                for (greatest, byte) in greatest[..needed].iter_mut().zip(line) {
+                    *greatest = (*greatest).max(*byte);
+                }
+            }
+            for x in 0..to.columns {
+                let start = x * self.windows.stride[1] * from.pixel;
+                let pixel = &mut output[to.at(y, x)..][..to.channels];
+                for (block, bytes) in pixel.chunks_mut(LANES).enumerate() {
+                    let found = lanes(&greatest, start + block * LANES);
+                    store(bytes, &found.map(|byte| byte ^ flip));
+                }
+            }
+        }
+    }
+
+    /// Returns where in a line with its padding a row of the picture starts, how long that is, and how much of
+    /// the line windows start in; none where that takes more than what is kept of a line.
+    fn lines(&self) -> Option<(usize, usize, usize)> {
+        let (windows, from) = (self.windows, self.from);
+        let [_, _, before, behind] = windows.border();
+        // Many channels fill a register by themselves.
+        let few = from.channels < LANES && from.pixel <= 2 * from.channels;
+        let near = windows.dilation[1] == 1 && few;
+        let line = (before + from.columns + behind) * from.pixel;
+        let len = (from.columns - 1) * from.pixel + from.channels;
+        let needed = (self.to.columns - 1) * windows.stride[1] * from.pixel + from.channels;
+        (near && line <= LINE).then_some((before * from.pixel, len, needed))
+    }
+
+    #[inline(always)]
+    fn each_maximum<const SIGNED: bool>(&self, input: &[u8], output: &mut [u8]) {
         let flip = if SIGNED { 0x80 } else { 0 };
         self.each(
             output,

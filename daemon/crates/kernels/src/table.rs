@@ -1,9 +1,10 @@
 //! Operators of one byte: tables of 256 answers, copies, and copies of chosen channels.
 
 use super::kernel::Kernel;
-use super::lookup::look_up;
+use super::lookup::{look_up, look_up_into};
 use super::quantised::Quantised;
 use super::view::{Source, View, each_run};
+use super::widest::widest;
 
 /// Any operator of one byte, between a dequantisation and a quantisation: its answer for each byte, as
 /// the kernel keeps both.
@@ -27,16 +28,32 @@ impl Table {
     /// # Panics
     /// When the shapes differ or a view does not lie in its buffer.
     pub fn run(&self, input: &[u8], from: View, output: &mut [u8], to: View) {
-        each_run([Source { bytes: input, view: from }], output, to, |[input], output| {
-            output.copy_from_slice(input);
-            self.change(output);
-        });
+        let source = Source { bytes: input, view: from };
+        widest(
+            self.kernel,
+            #[inline(always)]
+            || {
+                each_run(
+                    [source],
+                    output,
+                    to,
+                    #[inline(always)]
+                    |[input], output| look_up_into(self.kernel, &self.answers, input, output),
+                );
+            },
+        );
     }
 
     /// Returns the answer for a byte.
     #[inline(always)]
     pub(crate) fn at(&self, byte: u8) -> u8 {
         self.answers[usize::from(byte)]
+    }
+
+    /// Returns the answers for all bytes.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(crate) fn answers(&self) -> &[u8; 256] {
+        &self.answers
     }
 
     /// Looks up every byte in place.
@@ -60,30 +77,4 @@ pub fn copy(input: &[u8], from: View, output: &mut [u8], to: View) {
             output.copy_from_slice(input);
         },
     );
-}
-
-/// Copies chosen channels in a chosen order: a shuffle that no view can express.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Channels(Vec<usize>);
-
-impl Channels {
-    /// The output's channel `i` is the input's `channels[i]`.
-    pub fn pack(channels: Vec<usize>) -> Channels {
-        Channels(channels)
-    }
-
-    /// # Panics
-    /// When the shapes don't fit or a view does not lie in its buffer.
-    pub fn run(&self, input: &[u8], from: View, output: &mut [u8], to: View) {
-        assert!(to.has_shape([from.rows, from.columns], self.0.len()), "{from:?} and {to:?}");
-        for row in 0..to.rows {
-            for column in 0..to.columns {
-                let pixel = &input[from.at(row, column)..][..from.channels];
-                let output = &mut output[to.at(row, column)..][..to.channels];
-                for (output, channel) in output.iter_mut().zip(&self.0) {
-                    *output = pixel[*channel];
-                }
-            }
-        }
-    }
 }

@@ -26,7 +26,7 @@ pub fn widest<R>(kernel: Kernel, work: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 fn avx512<R>(work: impl FnOnce() -> R) -> R {
     work()
 }

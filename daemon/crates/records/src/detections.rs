@@ -106,7 +106,7 @@ mod tests {
         let list = vec![detection("scratch", 4), detection("", 0), detection("ä", 9)];
         let packed: Detections = list.iter().cloned().collect();
         assert!(packed.iter().eq(list.iter().cloned()));
-        assert_eq!(packed.held_bytes(), 51 + 11 + 86);
+        assert_eq!(packed.held_bytes(), 50 + 11 + 86);
         let stored = postcard::to_allocvec(&packed).unwrap();
         assert_eq!(stored, postcard::to_allocvec(&list).unwrap());
         assert_eq!(postcard::from_bytes::<Detections>(&stored).unwrap(), packed);

@@ -35,8 +35,12 @@ impl Content {
     /// 415 for a type or a coding that is not taken, 400 for one that does not fit the query.
     pub(super) fn stated(headers: &HeaderMap, form: Option<RawForm>) -> Result<Content, Rejected> {
         let gzip = is_gzip(headers)?;
-        let value =
-            headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let mut types = headers.get_all(CONTENT_TYPE).iter();
+        let value = types.next().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        if types.next().is_some() {
+            let text = "Content-Type is there twice, once is needed";
+            return Err(Rejected::new(StatusCode::BAD_REQUEST, text));
+        }
         let value = value.as_deref();
         let kind = match value {
             Some(value) if is_multipart(value) => {

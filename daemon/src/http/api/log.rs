@@ -15,7 +15,7 @@ use picket_records::{LogError, LogReader, Names, Query, StoredBatch, VerifyRepor
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use warp::http::header::CONTENT_TYPE;
+use warp::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::{Reply, Response};
 
@@ -48,9 +48,11 @@ const OTHERS: &str = "other";
 const PAGE_TIME: Duration = Duration::from_millis(5);
 const SEARCH_TIME: Duration = Duration::from_millis(200);
 
-/// A batch is parsed once there is as much memory as its body has, and so much more, bytes: most records
-/// take less than their JSON. The rest is taken as they are read.
-const PARSING_BYTES: usize = 64 << 10;
+/// A batch is parsed once there is so much memory for each byte of its body, and so much more, bytes. Few
+/// records take more than their JSON; only what they do is taken as they are read, where nobody waits for it
+/// to be free.
+const PARSING_FACTOR: usize = 2;
+const PARSING_BYTES: usize = 256 << 10;
 
 /// Whoever answers for the log.
 pub struct LogApi {
@@ -96,6 +98,7 @@ impl LogApi {
     pub(super) async fn store(&self, mut request: Request) -> Result<Response, Rejected> {
         let durability = durability(request.query(), *self.setup.durability.get())?;
         require_json(request.headers())?;
+        require_unpacked(request.headers())?;
         let body = self.setup.bodies.read(&mut request).await?;
         let boot_id = self.setup.boot_id.clone();
         let records_max = self.setup.batch_max;
@@ -103,7 +106,7 @@ impl LogApi {
         let durable = durability == Durability::Strict;
         // The sender deletes its copy: better refused now than taken without a promise.
         let promise = if durable { Promise::Required } else { Promise::Unneeded };
-        let bytes = body.bytes.len() + PARSING_BYTES;
+        let bytes = body.bytes.len() * PARSING_FACTOR + PARSING_BYTES;
         let needs = Needs { bytes, ..body.needs() };
         let (writer, most) = (self.setup.writer.clone(), ingest.largest());
         let sender = body.peer();
@@ -273,6 +276,19 @@ fn rejection(error: BatchError) -> Rejected {
         BatchError::Memory(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     Rejected::new(status, error.to_string())
+}
+
+/// Refuses a batch that says that it is packed.
+fn require_unpacked(headers: &HeaderMap) -> Result<(), Rejected> {
+    for value in headers.get_all(CONTENT_ENCODING) {
+        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
+            let coding = String::from_utf8_lossy(value.as_bytes());
+            let coding: String = coding.chars().take(100).collect();
+            let text = format!("Content-Encoding is {coding}, none is taken here");
+            return Err(Rejected::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a batch that does not say that it is JSON: what a web page may send to any host without

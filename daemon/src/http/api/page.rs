@@ -22,8 +22,8 @@ const PAGE_BYTES_MIN: usize = 32 << 10;
 /// A page ends with what was found after this time.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A record at its limits with its JSON, bytes.
-const RECORD_BYTES: usize = 192 << 10;
+/// A record at its limits as it is stored, as it is read and as JSON, bytes.
+const RECORD_BYTES: usize = 256 << 10;
 
 /// How long a page may be.
 #[derive(Clone, Copy, Debug)]
@@ -257,9 +257,9 @@ mod tests {
             (of(9 << 20).0, of(9 << 20).memory()),
             (PAGE_BYTES_MAX, (1 << 20) + RECORD_BYTES)
         );
-        assert_eq!((of(384 << 10).0, of(384 << 10).memory()), (192 << 10, 384 << 10));
+        assert_eq!((of(384 << 10).0, of(384 << 10).memory()), (128 << 10, 384 << 10));
         assert_eq!(of(0).0, PAGE_BYTES_MIN);
-        let mut listing = Listing::new(of(288 << 10));
+        let mut listing = Listing::new(of(352 << 10));
         let item = "x".repeat(30_000);
         assert_eq!((0..9).take_while(|_| listing.push(&item, 0)).count(), 3);
     }

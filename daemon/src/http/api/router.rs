@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use picket_base::Live;
-use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING, WWW_AUTHENTICATE};
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::{Reply, Response};
 
@@ -213,6 +213,7 @@ impl Router {
         }
         self.admit(&head.headers)?;
         let (route, segments) = self.find(&head)?;
+        plainly_transferred(&head.headers)?;
         if route.changes() {
             self.doors.own_site(&head, asked.as_ref())?;
         }
@@ -282,6 +283,20 @@ impl Route {
     fn allow(&self) -> &str {
         if self.method == Method::GET { "GET, HEAD" } else { self.method.as_str() }
     }
+}
+
+/// Refuses a body that is transferred in anything but chunks. What is beneath them would be taken for the
+/// body itself: packed bytes for pixels.
+fn plainly_transferred(headers: &HeaderMap) -> Result<(), Rejected> {
+    let values = headers.get_all(TRANSFER_ENCODING).iter();
+    let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let all = values.join(", ");
+    if all.is_empty() || all.trim().eq_ignore_ascii_case("chunked") {
+        return Ok(());
+    }
+    let all: String = all.chars().take(TOLD_CHARS_MAX).collect();
+    let text = format!("Transfer-Encoding is {all}, only chunked is taken here");
+    Err(Rejected::new(StatusCode::NOT_IMPLEMENTED, text))
 }
 
 fn openapi() -> Response {

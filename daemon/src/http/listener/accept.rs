@@ -17,6 +17,7 @@ use super::pace::{Pace, Patience};
 use super::permits::{Full, Permits, PlaceMemory, Places};
 use super::routes::Routes;
 use super::tls::Tls;
+use super::turns::Turns;
 use crate::health::Heartbeat;
 use crate::http::metrics::{Dropped, HttpMetrics};
 use crate::memory::Shares;
@@ -133,6 +134,7 @@ impl Server {
             metrics: self.metrics.clone(),
             stopped: stopped.clone(),
             turning_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+            turns: Turns::default(),
             answers: self.answers.clone(),
         });
         // Each connection holds a sender: the receiver is told when the last has gone.

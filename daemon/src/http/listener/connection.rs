@@ -31,6 +31,7 @@ use super::peer::Peer;
 use super::routes::{Head, Routes};
 use super::tcp::Vanishing;
 use super::tls::Tls;
+use super::turns::Turns;
 use super::unread::{Held, Unread};
 use crate::http::metrics::{Dropped, HttpMetrics};
 use crate::memory::Shares;
@@ -48,6 +49,9 @@ const MADE_ROOM: &str = "too many connections are open, and this one had sent no
 /// connection, and the answer may be lost with it.
 const UNREAD_BYTES_MAX: usize = 4 << 20;
 
+/// The same where requests have no bodies: whoever sends on without a pause takes the listener's thread.
+const UNREAD_HEADS_BYTES_MAX: usize = 64 << 10;
+
 /// What all connections of a listener share.
 pub(super) struct Serving {
     pub name: &'static str,
@@ -57,6 +61,8 @@ pub(super) struct Serving {
     pub metrics: Arc<HttpMetrics>,
     pub stopped: watch::Receiver<bool>,
     pub turning_away: Arc<Semaphore>,
+    /// Shares of the thread, as far as handshakes take it.
+    pub turns: Turns,
     /// What the memory of answers is taken from, where it is counted.
     pub answers: Option<Arc<Shares>>,
 }
@@ -113,7 +119,7 @@ impl Serving {
         let Connected { stream, peer, vanishing } = connected;
         let stream = match &self.tls {
             None => stream,
-            Some(tls) => match self.handshake(tls, stream, &pace).await {
+            Some(tls) => match self.handshake(tls, stream, peer, &pace).await {
                 Some(stream) => stream,
                 None => return,
             },
@@ -133,6 +139,7 @@ impl Serving {
         &self,
         tls: &Tls,
         stream: Box<dyn Stream>,
+        peer: Peer,
         pace: &Pace,
     ) -> Option<Box<dyn Stream>> {
         let mut stopped = self.stopped.clone();
@@ -140,9 +147,10 @@ impl Serving {
             let _ = stopped.wait_for(|stopped| *stopped).await;
             sleep(DRAIN_HEAD_TIMEOUT).await;
         };
+        let shake = self.turns.handshake(peer, tls.accept(stream));
         let secured = tokio::select! {
             biased;
-            secured = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => secured,
+            secured = timeout(HANDSHAKE_TIMEOUT, shake) => secured,
             () = pace.displaced() => {
                 self.metrics.dropped(self.name, Dropped::Displaced);
                 return None;
@@ -328,7 +336,9 @@ impl Serving {
         let part = async {
             stream.write_all(answer).await?;
             stream.shutdown().await?;
-            let mut unread = stream.take(UNREAD_BYTES_MAX as u64);
+            let bytes_max =
+                if self.answers.is_some() { UNREAD_BYTES_MAX } else { UNREAD_HEADS_BYTES_MAX };
+            let mut unread = stream.take(bytes_max as u64);
             let mut thrown_away = [0; 4 << 10];
             while unread.read(&mut thrown_away).await? > 0 {}
             Ok::<(), std::io::Error>(())
@@ -368,6 +378,7 @@ mod tests {
             metrics: Arc::new(HttpMetrics::new(&crate::metrics::Registry::new())),
             stopped,
             turning_away: Arc::new(Semaphore::new(1)),
+            turns: Turns::default(),
             answers: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

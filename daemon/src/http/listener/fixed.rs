@@ -71,7 +71,7 @@ impl Fixed {
             }
             431 => format!(
                 "the request's head is too large, at most {HEADERS_MAX} headers and {HEAD_BYTES_MAX} \
-                 bytes are taken"
+                 bytes are taken, or its Content-Length is"
             ),
             _ => return None,
         };

@@ -17,7 +17,7 @@ pub(super) const TLS_BYTES: usize = 80 << 10;
 pub const TURNED_AWAY_MAX: usize = 64;
 
 /// Connections that have lost their place and are not closed yet, of one listener,
-pub const LEAVING_MAX: usize = 64;
+pub const LEAVING_MAX: usize = 32;
 
 /// and of one peer among them: while it holds these, others are asked to go.
 pub(super) const LEAVING_PER_PEER_MAX: usize = 16;

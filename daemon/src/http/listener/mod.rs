@@ -13,6 +13,7 @@ mod routes;
 mod secret;
 mod tcp;
 mod tls;
+mod turns;
 mod unread;
 
 use crate::peer;

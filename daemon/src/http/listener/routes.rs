@@ -99,7 +99,8 @@ impl Routes {
     }
 
     /// Passes a request on. Its head travels as an extension, the one part that a filter can take
-    /// without a copy.
+    /// without a copy. All others who wait for the thread go before it, so that whoever sends requests
+    /// without end gets no more of it than one who sends a single one.
     pub(super) fn answer(
         &self,
         head: Head,
@@ -107,6 +108,10 @@ impl Routes {
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
         let mut request = Request::new(body);
         request.extensions_mut().insert(Arc::new(head));
-        TowerToHyperService::new(warp::service(self.filter.clone())).call(request)
+        let filter = self.filter.clone();
+        async move {
+            tokio::task::yield_now().await;
+            TowerToHyperService::new(warp::service(filter)).call(request).await
+        }
     }
 }

@@ -84,6 +84,28 @@ const MOBILENETV2: &[Layer] = &[
     layer([1280, 1000, 1], [1, 1, 1], 1),
 ];
 
+/// SqueezeNet 1.1 at 224 × 224 (Iandola 2016): its stem, the parts of its fire modules, its head.
+const SQUEEZENET: &[Layer] = &[
+    layer([3, 64, 1], [224, 3, 2], 1),
+    layer([64, 16, 1], [56, 1, 1], 1),
+    layer([16, 64, 1], [56, 1, 1], 2),
+    layer([16, 64, 1], [56, 3, 1], 2),
+    layer([128, 16, 1], [56, 1, 1], 1),
+    layer([128, 32, 1], [28, 1, 1], 1),
+    layer([32, 128, 1], [28, 1, 1], 2),
+    layer([32, 128, 1], [28, 3, 1], 2),
+    layer([256, 32, 1], [28, 1, 1], 1),
+    layer([256, 48, 1], [14, 1, 1], 1),
+    layer([48, 192, 1], [14, 1, 1], 2),
+    layer([48, 192, 1], [14, 3, 1], 2),
+    layer([384, 48, 1], [14, 1, 1], 1),
+    layer([384, 64, 1], [14, 1, 1], 1),
+    layer([64, 256, 1], [14, 1, 1], 2),
+    layer([64, 256, 1], [14, 3, 1], 2),
+    layer([512, 64, 1], [14, 1, 1], 1),
+    layer([512, 1000, 1], [14, 1, 1], 1),
+];
+
 /// What MobileNetV3 and EfficientNet-Lite0 add: depthwise 5 × 5.
 const FIVES: &[Layer] = &[
     layer([96, 96, 96], [28, 5, 2], 1),
@@ -99,6 +121,7 @@ pub fn network(name: &str) -> Option<&'static [Layer]> {
         "embedded" => Some(EMBEDDED),
         "resnet18" => Some(RESNET18),
         "mobilenetv2" => Some(MOBILENETV2),
+        "squeezenet" => Some(SQUEEZENET),
         "fives" => Some(FIVES),
         _ => None,
     }

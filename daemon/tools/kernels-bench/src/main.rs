@@ -31,7 +31,7 @@ fn main() {
         _ => {
             eprintln!(
                 "usage: picket-kernels-bench peak | operators [KERNEL] | layers [KERNEL [IMAGES [NETWORK]]]\n\
-                 networks: embedded resnet18 mobilenetv2 fives"
+                 networks: embedded resnet18 mobilenetv2 squeezenet fives"
             );
             std::process::exit(64);
         }

@@ -9,6 +9,9 @@ use crate::integer::program::Slot;
 /// Bytes of a pixel of colours: four channels are read at once, of which one counts nothing.
 const COLOUR_PIXEL: usize = 4;
 
+/// How deep tensors lie in each other, of which one is a buffer: each is followed to it again and again.
+const DEPTH_MAX: usize = 32;
+
 /// In which other tensor each lies, and from which of its channels on.
 pub struct Homes {
     pub parents: Vec<Option<(TensorId, usize)>>,
@@ -25,11 +28,12 @@ impl Homes {
         // The outer of two concatenations comes later.
         for node in jobs.iter().rev().filter(|node| matches!(node.op(), Op::Concat)) {
             let mut first = 0;
+            let deep = homes.depth(node.output) >= DEPTH_MAX;
             for input in &node.inputs {
                 // What is joined with itself can lie in one place only.
                 let once = node.inputs.iter().filter(|other| *other == input).count() == 1;
                 let free = homes.parents[*input].is_none() && homes.root(node.output).0 != *input;
-                if once && free {
+                if once && free && !deep {
                     homes.parents[*input] = Some((node.output, first));
                     if !homes.are_sound(jobs) {
                         homes.parents[*input] = None;
@@ -55,6 +59,11 @@ impl Homes {
                 _ => node.inputs.iter().all(|input| self.root(*input).0 != to),
             }
         })
+    }
+
+    fn depth(&self, tensor: TensorId) -> usize {
+        std::iter::successors(Some(tensor), |at| self.parents[*at].map(|(parent, _)| parent))
+            .count()
     }
 
     /// Returns the tensor whose buffer holds this one, and from which channel on.
@@ -173,5 +182,33 @@ impl Slots {
             }
         };
         self.of[root] = Some(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::integer::ir::{Node, Shape};
+    use crate::integer::job::jobs;
+    use picket_kernels::Quantised;
+
+    #[test]
+    fn tensors_lie_in_each_other_only_so_deep() {
+        let mut graph = Graph::default();
+        let tensor = |graph: &mut Graph, channels: usize| {
+            let shape = Shape { channels, rows: 1, columns: 1 };
+            let quantised = Quantised { signed: false, zero: 0 };
+            graph.tensors.push(Tensor { shape, quantised, scale: 1.0 });
+            graph.tensors.len() - 1
+        };
+        let mut joined = tensor(&mut graph, 1);
+        for channels in 2..=3 * DEPTH_MAX {
+            let inputs = vec![joined, tensor(&mut graph, 1)];
+            joined = tensor(&mut graph, channels);
+            graph.nodes.push(Node { name: String::new(), op: Op::Concat, inputs, output: joined });
+        }
+        let homes = Homes::of(&graph, &jobs(&graph));
+        let deepest = (0..graph.tensors.len()).map(|tensor| homes.depth(tensor)).max();
+        assert_eq!(deepest, Some(DEPTH_MAX));
     }
 }

@@ -146,7 +146,10 @@ impl Places<'_> {
                 let windows = (windows, inputs[0].view.channels);
                 Work::AveragePool(AveragePool::pack(windows, *counted, ends, kernel)?)
             }
-            Op::Shuffle { order } => Work::Channels(Channels::pack(order.clone())),
+            Op::Shuffle { order } => {
+                let channels = inputs[0].view.channels;
+                Work::Channels(Channels::pack(order.clone(), channels, kernel))
+            }
             Op::Pad { before, value } => {
                 Work::Pad { before: *before, byte: value ^ quantised[0].flip(kernel) }
             }

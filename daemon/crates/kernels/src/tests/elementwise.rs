@@ -111,7 +111,7 @@ proptest! {
             to.assert_written(&empty(shape, types[0]), &bytes, kernel.name());
             let wide = [shape[0], shape[1], order.len()];
             let mut to = empty(wide, types[0]);
-            let channels = Channels::pack(order.clone());
+            let channels = Channels::pack(order.clone(), from.view.channels, kernel);
             channels.run(&from.buffer, from.view, &mut to.buffer, to.view);
             to.assert_written(&empty(wide, types[0]), &chosen, kernel.name());
         }

@@ -28,7 +28,7 @@ pub struct Cost {
     /// The most bytes of heap that are held at once, from the body to the input tensor; the body itself
     /// is not among them. The second, exact decode of a JPEG is included.
     pub bytes: usize,
-    /// Pixels to decode, each as often as it is gone over: pixels × scans.
+    /// Pixels to decode, each as often as it is gone over, and bytes to read: pixels × scans + bytes.
     pub work: u64,
 }
 
@@ -62,7 +62,9 @@ pub fn cost(body: &[u8], media: Option<MediaType>, spec: &Spec) -> Result<Cost, 
             painted(spec, &tiff.header(), tiff.held_bytes(), 1)?
         }
     };
-    Ok(Cost { bytes: decoding.bytes.max(tensor_bytes(spec)), ..decoding })
+    // Bytes without a pixel, of which a file may be full, take their time too.
+    let work = decoding.work + body.len() as u64;
+    Ok(Cost { bytes: decoding.bytes.max(tensor_bytes(spec)), work })
 }
 
 fn rows(spec: &Spec, rows: &impl Rows) -> Result<Cost, DecodeError> {
