@@ -9,6 +9,7 @@ pub mod file_modes;
 mod model;
 mod models;
 mod part;
+mod planned_stop;
 mod reload;
 mod request;
 mod secrets;

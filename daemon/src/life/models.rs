@@ -9,13 +9,15 @@ use super::model::{Makings, load_pipeline, rules};
 use crate::client::Credentials;
 use crate::config::{Config, ModelConfig};
 use crate::health::{Health, START_STEP_MAX};
-use crate::inference::{Beside, Serving};
-use crate::memory::{self, Needs};
+use crate::http::api::ModelsApi;
+use crate::inference::{Beside, InferenceMetrics, Serving};
+use crate::memory::{self, Needs, Plan};
 use crate::metrics::Registry;
 use crate::models::{
-    Gate, Granted, Inbox, Keeper, ModelMetrics, Offer, Surroundings, Terms, Way, Wish, Wishes,
+    Gate, Granted, Inbox, Keeper, Maker, ModelMetrics, Offer, Surroundings, Terms, Trial, Way,
+    Wish, Wishes,
 };
-use crate::registry::{self, Named, Offers, Wanted, Which};
+use crate::registry::{self, Named, Offers, RegistryWatch, Wanted, Which};
 use picket_base::Live;
 use picket_base::budget::Budget;
 use picket_classifier::{Engine, Model, ModelInfo, ModelSource};
@@ -126,17 +128,11 @@ fn bytes_in(dir: &Path) -> u64 {
 ///
 /// # Errors
 /// Keys that can't be read.
-pub fn gate(config: &Config, makings: &Makings) -> Result<Gate, RunError> {
+fn gate(config: &Config, makings: &Makings) -> Result<Gate, RunError> {
     let keys = config.model.trusted_keys.as_deref().map(TrustedKeys::read).transpose()?;
-    let now = makings.config.clone();
-    let (workers, stated) = (config.api.workers, config.memory.budget.map(|size| size.as_u64()));
-    let room = move |candidate: &ModelInfo, serving: &ModelInfo| {
-        let needs = Needs {
-            workers,
-            input_values: candidate.input.values().max(serving.input.values()),
-            model_bytes: (candidate.bytes + serving.bytes) as u64,
-        };
-        let plan = memory::plan(memory::Given::here(), needs, stated);
+    let (now, given) = (makings.config.clone(), config.clone());
+    let room = move |bytes: u64, serving: &ModelInfo| {
+        let plan = plan(&given, serving.input.values(), bytes + serving.bytes as u64);
         if plan.is_too_large() { Err(format!("with both models {plan}")) } else { Ok(()) }
     };
     Ok(Gate {
@@ -148,11 +144,83 @@ pub fn gate(config: &Config, makings: &Makings) -> Result<Gate, RunError> {
             rules.map(drop).map_err(|error| error.to_string())
         }),
         room: Box::new(room),
+        trial: Trial::default(),
     })
 }
 
+/// Plans the memory of requests beside the model that serves, and another one where there is one.
+pub fn memory_of(config: &Config, serving: &ModelInfo, other: Option<&ModelInfo>) -> Plan {
+    let of_other = other.map_or((0, 0), |other| (other.input.values(), other.bytes));
+    let bytes = serving.bytes + of_other.1;
+    plan(config, serving.input.values().max(of_other.0), bytes as u64)
+}
+
+fn plan(config: &Config, input_values: usize, model_bytes: u64) -> Plan {
+    let needs = Needs { workers: config.api.workers, input_values, model_bytes };
+    let stated = config.memory.budget.map(|size| size.as_u64());
+    memory::plan(memory::Given::here(), needs, stated)
+}
+
+/// What the keeper is given of the daemon.
+pub struct Given {
+    pub serving: Arc<Live<Serving>>,
+    pub makings: Makings,
+    pub beside: Beside,
+    /// The memory of requests.
+    pub budget: Budget,
+    pub inference: Arc<InferenceMetrics>,
+}
+
+/// Makes the keeper of a daemon's models, and what answers for them.
+///
+/// # Errors
+/// Keys that can't be read.
+pub fn keeper(
+    config: &Config,
+    store: Store,
+    given: Given,
+    metrics: ModelMetrics,
+) -> Result<(Keeper, ModelsApi), RunError> {
+    let Given { serving, makings, beside, budget, inference } = given;
+    let (gate, list) = (gate(config, &makings)?, Live::new(Vec::new()));
+    let planned = config.clone();
+    let around = Surroundings {
+        serving,
+        make: maker(makings),
+        announce: Box::new(move |serving| {
+            let info = serving.pipeline.model.info();
+            inference.model_loaded(&info.version, &info.digest);
+        }),
+        leave_room: Box::new(move |serving, beside| {
+            budget.resize(memory_of(&planned, serving, beside).budget_size());
+        }),
+        base: config.model.source(),
+        beside,
+        metrics,
+        list: list.clone(),
+    };
+    let (keeper, wishes) = Keeper::new(store, gate, around, terms(&config.model));
+    Ok((keeper, ModelsApi { wishes: Some(wishes), list }))
+}
+
+/// Makes the watch of the registry that is configured; none where there is none.
+pub fn registry(
+    config: &Config,
+    wishes: Option<Wishes>,
+    health: Arc<Health>,
+    metrics: &Registry,
+) -> Option<RegistryWatch> {
+    let uri = config.model.registry.as_deref()?;
+    let Some(wanted) = wanted(&config.model, uri) else {
+        tracing::warn!(uri, "the model registry is no http server and is not watched");
+        return None;
+    };
+    let terms = registry_terms(config);
+    Some(RegistryWatch::new(wanted, terms, offers(wishes), health, metrics))
+}
+
 /// What an operator has set.
-pub fn terms(model: &ModelConfig) -> Terms {
+fn terms(model: &ModelConfig) -> Terms {
     Terms {
         probation: model.probation.0,
         time_max: model.max_time.0,
@@ -161,7 +229,7 @@ pub fn terms(model: &ModelConfig) -> Terms {
 }
 
 /// What is asked of a registry; none where its address is no server's.
-pub fn wanted(model: &ModelConfig, uri: &str) -> Option<Wanted> {
+fn wanted(model: &ModelConfig, uri: &str) -> Option<Wanted> {
     let which = match &model.alias {
         Some(alias) => Which::Alias(alias.clone()),
         None => Which::Stage(model.stage.clone()),
@@ -180,7 +248,7 @@ pub fn wanted(model: &ModelConfig, uri: &str) -> Option<Wanted> {
     Wanted::new(uri, &model.name, which, credentials)
 }
 
-pub fn registry_terms(config: &Config) -> registry::Terms {
+fn registry_terms(config: &Config) -> registry::Terms {
     registry::Terms {
         required: config.model.registry_required,
         interval: config.model.registry_interval.0,
@@ -190,7 +258,7 @@ pub fn registry_terms(config: &Config) -> registry::Terms {
 }
 
 /// The way from the registry's watch to the keeper.
-pub fn offers(wishes: Option<Wishes>) -> Option<Box<dyn Offers>> {
+fn offers(wishes: Option<Wishes>) -> Option<Box<dyn Offers>> {
     wishes.map(|wishes| Box::new(FromRegistry(wishes)) as Box<dyn Offers>)
 }
 
@@ -274,6 +342,7 @@ impl Workshop {
             serving: Live::new(serving),
             make: maker(makings),
             announce: Box::new(|_| {}),
+            leave_room: Box::new(|_, _| {}),
             base: config.model.source(),
             beside: Beside::new(Budget::new(0)),
             metrics: ModelMetrics::new(&Registry::new()),
@@ -285,7 +354,7 @@ impl Workshop {
 }
 
 /// Makes of a version's model what serves, by the configuration as it is then.
-pub fn maker(makings: Makings) -> Box<dyn Fn(Model, &Version) -> Result<Serving, String> + Send> {
+fn maker(makings: Makings) -> Box<Maker> {
     Box::new(move |model, version| {
         makings.make(model, &version.name).map_err(|error| error.to_string())
     })

@@ -11,8 +11,9 @@ use super::control::{CONTROL_CONNECTIONS_MAX, Control, ControlSetup};
 use super::error::RunError;
 use super::file_modes;
 use super::model::Makings;
-use super::models::{self as installed, Chosen};
+use super::models::{self as installed, Chosen, Given};
 use super::part::Parts;
+use super::planned_stop::PlannedStop;
 use super::reload::LiveSettings;
 use super::request::{Request, Requests};
 use super::secrets::Secrets;
@@ -33,12 +34,12 @@ use crate::http::listener::{
 use crate::inference::{Beside, InferenceMetrics, Serving, WorkerSetup, Workers};
 use crate::memory::{self, Needs, Shares};
 use crate::metrics::{Registry, register_process};
-use crate::models::{Keeper, ModelMetrics, Surroundings, Wishes};
+use crate::models::{ModelMetrics, Wishes};
 use crate::offload::{Offload, Reserve};
 use crate::os::{self, Inherited};
 use crate::queue::{Limits, QUEUE_WAIT_MAX};
 use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
-use crate::registry::{self, RegistryWatch};
+use crate::registry;
 use picket_base::Live;
 use picket_base::budget::{Budget, Class};
 use picket_base::clock;
@@ -92,6 +93,8 @@ pub struct Beginning<'a> {
     pub heartbeat: &'a Heartbeat,
     /// Where the control socket's wishes go.
     pub requests: Requests,
+    /// Where it is noted that the daemon was asked to stop.
+    pub planned: PlannedStop,
 }
 
 /// Starts part after part.
@@ -119,13 +122,19 @@ pub fn start(
     let (writer, reader) = start.log(&budget)?;
     let makings = Makings { config: Live::new(config.clone()), boot_id: boot_id.clone() };
     let Chosen { serving, store } = start.model(&makings)?;
+    if let Some(store) = &store {
+        beginning.planned.leave_with(store.stop_note());
+    }
     start.leave_room(serving.pipeline.model.info(), &budget);
     let serving = Live::new(serving);
     let live = start.live(serving.clone(), makings.config.clone(), &writer, &reader);
     announce::removal(config, &live);
     let beside = start.beside(&budget)?;
     let workers = start.workers(serving.clone(), beside.clone(), writer.clone(), &budget)?;
-    let models = start.keeper(store, serving.clone(), makings, beside)?;
+    let inference = start.admin.inference.clone();
+    let (serves, memory) = (serving.clone(), budget.clone());
+    let models = start
+        .keeper(store, Given { serving: serves, makings, beside, budget: memory, inference })?;
     start.registry(models.wishes.clone())?;
     let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
     let threads = start.log_threads(&budget)?;
@@ -233,15 +242,10 @@ impl Start<'_> {
     }
 
     fn registry(&mut self, wishes: Option<Wishes>) -> Result<(), RunError> {
-        let Some(uri) = self.config.model.registry.as_deref() else { return Ok(()) };
-        let wanted = installed::wanted(&self.config.model, uri);
-        let Some(wanted) = wanted else {
-            tracing::warn!(uri, "the model registry is no http server and is not watched");
+        let (health, metrics) = (self.health.clone(), &self.admin.registry);
+        let Some(watch) = installed::registry(self.config, wishes, health, metrics) else {
             return Ok(());
         };
-        let (terms, offers) = (installed::registry_terms(self.config), installed::offers(wishes));
-        let (health, metrics) = (self.health.clone(), &self.admin.registry);
-        let watch = RegistryWatch::new(wanted, terms, offers, health, metrics);
         let (stop, stopped) = mpsc::channel();
         let heartbeat = self.health.heartbeat("registry", registry::STUCK_AFTER);
         let work = move |heartbeat: &Heartbeat| watch.run(heartbeat, &stopped);
@@ -251,28 +255,21 @@ impl Start<'_> {
     /// Plans the memory of requests before the model is known.
     fn budget(&self) -> Budget {
         let needs = Needs { workers: self.config.api.workers, input_values: 0, model_bytes: 0 };
-        let budget = Budget::new(saturating(self.plan(needs).budget));
+        let stated = self.config.memory.budget.map(|size| size.as_u64());
+        let plan = memory::plan(memory::Given::here(), needs, stated);
+        let budget = Budget::new(plan.budget_size());
         memory::register_budget(&self.admin.registry, budget.clone());
         budget
     }
 
     /// Leaves the memory that the model needs out of that of requests.
     fn leave_room(&self, model: &ModelInfo, budget: &Budget) {
-        let plan = self.plan(Needs {
-            workers: self.config.api.workers,
-            input_values: model.input.values(),
-            model_bytes: model.bytes as u64,
-        });
-        budget.lower_to(saturating(plan.budget));
+        let plan = installed::memory_of(self.config, model, None);
+        budget.resize(plan.budget_size());
         tracing::info!(budget = plan.budget, margin = plan.margin, "memory of requests");
         if plan.is_too_large() {
             tracing::warn!("{plan}");
         }
-    }
-
-    fn plan(&self, needs: Needs) -> memory::Plan {
-        let stated = self.config.memory.budget.map(|size| size.as_u64());
-        memory::plan(memory::Given::here(), needs, stated)
     }
 
     fn log(&mut self, budget: &Budget) -> Result<(LogWriter, LogReader), RunError> {
@@ -321,36 +318,21 @@ impl Start<'_> {
     }
 
     /// Starts the keeper of the models, where there is a store for it.
-    fn keeper(
-        &mut self,
-        store: Option<Store>,
-        serving: Arc<Live<Serving>>,
-        makings: Makings,
-        beside: Beside,
-    ) -> Result<ModelsApi, RunError> {
+    fn keeper(&mut self, store: Option<Store>, given: Given) -> Result<ModelsApi, RunError> {
         let metrics = ModelMetrics::new(&self.admin.registry);
-        let list = Live::new(Vec::new());
-        let Some(store) = store else { return Ok(ModelsApi { wishes: None, list }) };
-        let gate = installed::gate(self.config, &makings)?;
-        let inference = self.admin.inference.clone();
-        let around = Surroundings {
-            serving,
-            make: installed::maker(makings),
-            announce: Box::new(move |serving| {
-                let info = serving.pipeline.model.info();
-                inference.model_loaded(&info.version, &info.digest);
-            }),
-            base: self.config.model.source(),
-            beside,
-            metrics,
-            list: list.clone(),
+        let Some(store) = store else {
+            return Ok(ModelsApi { wishes: None, list: Live::new(Vec::new()) });
         };
-        let (keeper, wishes) =
-            Keeper::new(store, gate, around, installed::terms(&self.config.model));
+        let (keeper, api) = installed::keeper(self.config, store, given, metrics)?;
         let heartbeat = self.health.heartbeat("models", self.deadlines.runtime);
-        let stop = wishes.clone();
-        self.parts.start(heartbeat, |heartbeat| keeper.run(heartbeat), move || stop.end())?;
-        Ok(ModelsApi { wishes: Some(wishes), list })
+        let stop = api.wishes.clone();
+        let stop = move || {
+            if let Some(wishes) = stop {
+                wishes.end();
+            }
+        };
+        self.parts.start(heartbeat, |heartbeat| keeper.run(heartbeat), stop)?;
+        Ok(api)
     }
 
     fn workers(
@@ -519,10 +501,6 @@ fn reload(beginning: &Beginning<'_>, live: &LiveSettings) -> ReloadApi {
         reader: live.reader.clone(),
         metrics: live.metrics.clone(),
     }
-}
-
-fn saturating(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The service manager's socket where it hands one over, else one of our own.

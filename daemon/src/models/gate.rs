@@ -12,7 +12,7 @@ use picket_models::{
 };
 
 use super::offer::{Offer, Way};
-use super::trial;
+use super::trial::{self, Trial};
 use crate::health::{Heartbeat, Work};
 
 /// So many runs of the golden sample are timed; the middle one counts.
@@ -20,6 +20,13 @@ const RUNS: usize = 5;
 
 /// The longest signature that is read, bytes.
 const SIGNATURE_BYTES_MAX: u64 = 16 << 10;
+
+/// Says what of the verdicts' configuration a model can't follow.
+pub type RulesCheck = dyn Fn(&ModelInfo) -> Result<(), String> + Send;
+
+/// Says why there is no memory for a model with a file of so many bytes beside requests and the model that
+/// serves.
+pub type RoomCheck = dyn Fn(u64, &ModelInfo) -> Result<(), String> + Send;
 
 /// What a version is asked for.
 pub struct Gate {
@@ -29,10 +36,10 @@ pub struct Gate {
     pub time_max: Duration,
     /// The name of a model that has none of its own.
     pub name: String,
-    /// Says what of the verdicts' configuration the model can't follow.
-    pub rules: Box<dyn Fn(&ModelInfo) -> Result<(), String> + Send>,
-    /// Says why there is no memory for the model beside requests and the one that serves.
-    pub room: Box<dyn Fn(&ModelInfo, &ModelInfo) -> Result<(), String> + Send>,
+    pub rules: Box<RulesCheck>,
+    pub room: Box<RoomCheck>,
+    /// The trial that is on.
+    pub trial: Trial,
 }
 
 /// A version that may serve, installed.
@@ -54,6 +61,10 @@ pub enum NotAdmitted {
     Refused(Box<Refused>),
     #[error("{0} serves already")]
     Serves(String),
+    #[error("{0} is installed already")]
+    Installed(String),
+    #[error("the daemon ends")]
+    Ended,
     /// It is no fault of the version.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -67,11 +78,15 @@ struct Candidate<'a> {
 
 impl Candidate<'_> {
     fn refused(&self, why: Why, reason: impl ToString) -> NotAdmitted {
+        NotAdmitted::Refused(Box::new(self.refusal(why, reason)))
+    }
+
+    fn refusal(&self, why: Why, reason: impl ToString) -> Refused {
         let (name, version) = match self.contents {
             Some(contents) => (contents.name.clone(), contents.version.clone()),
             None => (None, String::new()),
         };
-        NotAdmitted::Refused(Box::new(Refused {
+        Refused {
             name: name.unwrap_or_else(|| self.offer.called.clone()),
             version,
             digest: self.contents.map(|contents| contents.digest.clone()),
@@ -79,7 +94,7 @@ impl Candidate<'_> {
             since: now(),
             why,
             reason: reason.to_string(),
-        }))
+        }
     }
 }
 
@@ -96,6 +111,7 @@ impl Gate {
         heartbeat: &Heartbeat,
     ) -> Result<Admitted, NotAdmitted> {
         let admitted = self.look(store, offer, serving, heartbeat);
+        store.end_trial()?;
         if let Err(NotAdmitted::Refused(refused)) = &admitted {
             let digest = refused.digest.as_deref();
             if store.state().refusal(digest, refused.identity.as_deref()) != Some(refused) {
@@ -114,7 +130,11 @@ impl Gate {
     ) -> Result<Admitted, NotAdmitted> {
         let unknown = Candidate { offer, contents: None };
         heartbeat.busy(Work::LoadModel);
-        let contents = trial::attempt(&offer.path)
+        let tried = trial::attempt(&offer.path, &self.trial);
+        if self.trial.has_ended() {
+            return Err(NotAdmitted::Ended);
+        }
+        let contents = tried
             .map_err(|failed| unknown.refused(failed.why, picket_base::chain(&failed.error)))?;
         let candidate = Candidate { offer, contents: Some(&contents) };
         self.known(store, &candidate, &contents)?;
@@ -123,6 +143,7 @@ impl Gate {
             return Err(candidate.refused(Why::Counter, fault));
         }
         self.signed(&candidate, &contents)?;
+        store.begin_trial(candidate.refusal(Why::Crash, ""))?;
         let staged = store.stage(&files(&contents)).map_err(|error| match error {
             StoreError::Room { .. } | StoreError::Disk { .. } | StoreError::Files { .. } => {
                 candidate.refused(Why::Room, error)
@@ -130,6 +151,8 @@ impl Gate {
             other => other.into(),
         })?;
         let version = Version { bytes: staged.bytes(), ..version };
+        let file = fs::metadata(staged.dir().join(&contents.file)).map_or(0, |file| file.len());
+        (self.room)(file, serving).map_err(|text| candidate.refused(Why::Memory, text))?;
         heartbeat.busy(Work::LoadModel);
         let source = ModelSource::File(staged.dir().join(&contents.file));
         let model = Model::load_on(&source, Engine::best())
@@ -139,7 +162,6 @@ impl Gate {
             return Err(candidate.refused(Why::Files, text));
         }
         (self.rules)(model.info()).map_err(|text| candidate.refused(Why::Rules, text))?;
-        (self.room)(model.info(), serving).map_err(|text| candidate.refused(Why::Memory, text))?;
         let time = self.timed(&candidate, &model)?;
         let told = told(&version, &model, time, serving);
         let choice = store.install(staged, version.clone())?;
@@ -159,12 +181,17 @@ impl Gate {
         if state.version(state.serving()).is_some_and(|version| version.digest == *digest) {
             return Err(NotAdmitted::Serves(format!("version {}", contents.version)));
         }
-        let refusal = state.refusal(Some(digest), candidate.offer.identity.as_deref());
-        match refusal {
-            Some(refused) if candidate.offer.way != Way::Operator => {
-                Err(NotAdmitted::Refused(Box::new(refused.clone())))
+        let Offer { way, identity, .. } = candidate.offer;
+        if *way == Way::Operator {
+            return Ok(());
+        }
+        match state.refusal(Some(digest), identity.as_deref()) {
+            Some(refused) => Err(NotAdmitted::Refused(Box::new(refused.clone()))),
+            // What lies there is old news, whatever has served since.
+            None if *way == Way::Inbox && state.installed(digest).is_some() => {
+                Err(NotAdmitted::Installed(format!("version {}", contents.version)))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -1,10 +1,10 @@
 //! A directory into which others drop versions: an ONNX file or a bundle's directory, complete by being
 //! renamed into it. What was looked at is not looked at again until it changes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::offer::{Offer, Way};
 
@@ -14,26 +14,31 @@ const ENTRIES_MAX: usize = 256;
 /// The directory.
 pub struct Inbox {
     dir: PathBuf,
-    seen: HashMap<PathBuf, Mark>,
+    /// Entries, and by what a change of each is known.
+    seen: BTreeMap<PathBuf, String>,
+    /// Those of runs before this one.
+    seen_before: BTreeSet<String>,
     /// Whether it was there at the last look.
     was_there: bool,
 }
 
-/// By what a change of an entry is known.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    inode: u64,
-    bytes: u64,
-    changed: (i64, i64),
-}
-
 impl Inbox {
     pub fn new(dir: PathBuf) -> Inbox {
-        Inbox { dir, seen: HashMap::new(), was_there: true }
+        Inbox { dir, seen: BTreeMap::new(), seen_before: BTreeSet::new(), was_there: true }
+    }
+
+    /// Offers nothing of what another run has seen.
+    pub fn pass_over(&mut self, seen: &BTreeSet<String>) {
+        self.seen_before.clone_from(seen);
+    }
+
+    /// Returns what has been seen and is there still, for the next run.
+    pub fn looked_through(&self) -> BTreeSet<String> {
+        self.seen.values().cloned().collect()
     }
 
     /// Returns an entry that is new, if there is one, and never again unless it changes.
-    pub fn next(&mut self) -> Option<Offer> {
+    pub fn look(&mut self) -> Option<Offer> {
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,
             Err(error) => {
@@ -57,15 +62,23 @@ impl Inbox {
             if name.starts_with('.') || !(is_bundle || is_file) {
                 continue;
             }
-            let changed = (metadata.mtime(), metadata.mtime_nsec());
-            let mark = Mark { inode: metadata.ino(), bytes: metadata.len(), changed };
-            if self.seen.insert(path.clone(), mark) != Some(mark) {
+            let mark = mark(&path, &metadata);
+            let is_new = self.seen.get(&path) != Some(&mark) && !self.seen_before.contains(&mark);
+            self.seen.insert(path.clone(), mark);
+            if is_new {
                 let (way, called) = (Way::Inbox, name);
                 return Some(Offer { path, way, called, identity: None, sha256: None });
             }
         }
         None
     }
+}
+
+/// Returns what changes with an entry.
+fn mark(path: &Path, metadata: &fs::Metadata) -> String {
+    let (inode, bytes) = (metadata.ino(), metadata.len());
+    let (seconds, nanos) = (metadata.mtime(), metadata.mtime_nsec());
+    format!("{} {inode} {bytes} {seconds}.{nanos}", path.display())
 }
 
 #[cfg(test)]
@@ -76,7 +89,7 @@ mod tests {
     fn each_entry_is_offered_once_and_again_when_it_is_another() {
         let dir = tempfile::tempdir().unwrap();
         let mut inbox = Inbox::new(dir.path().to_path_buf());
-        assert!(inbox.next().is_none());
+        assert!(inbox.look().is_none());
         fs::write(dir.path().join(".part.onnx"), "not complete").unwrap();
         fs::write(dir.path().join("notes.txt"), "no model").unwrap();
         fs::create_dir(dir.path().join("empty")).unwrap();
@@ -84,7 +97,7 @@ mod tests {
         fs::create_dir(dir.path().join(".bundle")).unwrap();
         fs::write(dir.path().join(".bundle/model.onnx"), "b").unwrap();
         fs::rename(dir.path().join(".bundle"), dir.path().join("b")).unwrap();
-        let called = |inbox: &mut Inbox| inbox.next().map(|offer| offer.called);
+        let called = |inbox: &mut Inbox| inbox.look().map(|offer| offer.called);
         assert_eq!(called(&mut inbox).as_deref(), Some("a.onnx"));
         assert_eq!(called(&mut inbox).as_deref(), Some("b"));
         assert_eq!(called(&mut inbox), None);
@@ -92,5 +105,10 @@ mod tests {
         fs::rename(dir.path().join(".next"), dir.path().join("a.onnx")).unwrap();
         assert_eq!(called(&mut inbox).as_deref(), Some("a.onnx"));
         assert_eq!(called(&mut inbox), None);
+        let mut next = Inbox::new(dir.path().to_path_buf());
+        next.pass_over(&inbox.looked_through());
+        assert_eq!(called(&mut next), None);
+        fs::write(dir.path().join("c.onnx"), "new").unwrap();
+        assert_eq!(called(&mut next).as_deref(), Some("c.onnx"));
     }
 }

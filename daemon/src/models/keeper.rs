@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use picket_base::Live;
-use picket_classifier::{Engine, Model, ModelError, ModelSource};
+use picket_classifier::{Engine, Model, ModelError, ModelInfo, ModelSource};
 use picket_models::{Choice, Listed, Store, StoreError, Version, Why};
 
 use super::gate::{Admitted, Gate, NotAdmitted};
@@ -24,13 +24,19 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a version in probation has served is noted this often.
 const NOTE_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Makes of a model what serves, by the configuration as it is at the moment.
+pub type Maker = dyn Fn(Model, &Version) -> Result<Serving, String> + Send;
+
+/// Leaves the memory of the model that serves, and of one beside it, out of that of requests.
+pub type RoomLeft = dyn Fn(&ModelInfo, Option<&ModelInfo>) + Send;
+
 /// What the keeper needs of the rest of the daemon.
 pub struct Surroundings {
     pub serving: Arc<Live<Serving>>,
-    /// Makes of a model what serves, by the configuration as it is at the moment.
-    pub make: Box<dyn Fn(Model, &Version) -> Result<Serving, String> + Send>,
+    pub make: Box<Maker>,
     /// Tells everybody who has to know that another model serves.
     pub announce: Box<dyn Fn(&Serving) + Send>,
+    pub leave_room: Box<RoomLeft>,
     /// Where the base model comes from.
     pub base: ModelSource,
     pub beside: Beside,
@@ -72,8 +78,11 @@ struct Watch {
 impl Keeper {
     /// Takes over a store that has begun; what it says serves already.
     pub fn new(store: Store, gate: Gate, around: Surroundings, terms: Terms) -> (Keeper, Wishes) {
-        let (wishes, asked) = Wishes::new();
+        let (wishes, asked) = Wishes::new(gate.trial.clone());
         let mut keeper = Keeper { store, gate, around, terms, watch: None, asked };
+        if let Some(inbox) = &mut keeper.terms.inbox {
+            inbox.pass_over(keeper.store.state().looked_through());
+        }
         keeper.resume();
         keeper.show();
         (keeper, wishes)
@@ -101,6 +110,7 @@ impl Keeper {
         let now = Instant::now();
         let pace = Pace { at_gate, most: self.terms.time_max };
         self.around.beside.set(Some((other.clone(), Sight::Some)));
+        self.leave_room(Some(other.pipeline.model.info()));
         self.watch = Some(Watch { before, since: now, noted: now, pace, other });
     }
 
@@ -130,9 +140,6 @@ impl Keeper {
                 Ok(Asked::End) | Err(RecvTimeoutError::Disconnected) => break,
             }
             self.show();
-        }
-        if let Err(error) = self.store.end() {
-            self.complain(&error);
         }
     }
 
@@ -225,7 +232,10 @@ impl Keeper {
                 );
                 Denied::Refused(error.to_string())
             }
-            NotAdmitted::Serves(_) => Denied::Refused(error.to_string()),
+            NotAdmitted::Serves(_) | NotAdmitted::Installed(_) => {
+                Denied::Refused(error.to_string())
+            }
+            NotAdmitted::Ended => Denied::Failed(error.to_string()),
             NotAdmitted::Store(error) => {
                 self.complain(error);
                 Denied::Failed(picket_base::chain(error))
@@ -296,6 +306,11 @@ impl Keeper {
     fn end_watch(&mut self) {
         self.watch = None;
         self.around.beside.set(None);
+        self.leave_room(None);
+    }
+
+    fn leave_room(&self, beside: Option<&ModelInfo>) {
+        (self.around.leave_room)(self.around.serving.get().pipeline.model.info(), beside);
     }
 
     /// Looks at the probation and at what is offered.
@@ -303,10 +318,15 @@ impl Keeper {
         if let Err(error) = self.judge() {
             self.complain(&error);
         }
-        let offer = self.terms.inbox.as_mut().and_then(Inbox::next);
+        let offer = self.terms.inbox.as_mut().and_then(Inbox::look);
         if let Some(offer) = offer {
             // What came of it is said and noted.
             let _ = self.install(&offer, heartbeat);
+        }
+        if let Some(inbox) = &self.terms.inbox
+            && let Err(error) = self.store.look_through(inbox.looked_through())
+        {
+            self.complain(&error);
         }
     }
 

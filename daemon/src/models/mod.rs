@@ -15,8 +15,8 @@ mod wish;
 
 pub use gate::{Admitted, Gate, NotAdmitted};
 pub use inbox::Inbox;
-pub use keeper::{Keeper, Surroundings, Terms};
+pub use keeper::{Keeper, Maker, Surroundings, Terms};
 pub use metrics::ModelMetrics;
 pub use offer::{Offer, Way};
-pub use trial::{load_model, within_limits};
+pub use trial::{Trial, load_model, within_limits};
 pub use wish::{Denied, Granted, Wish, Wishes};

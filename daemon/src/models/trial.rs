@@ -4,7 +4,8 @@
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use picket_classifier::{Contents, Engine, Model, ModelError, ModelSource, contents};
 use picket_models::Why;
@@ -51,6 +52,46 @@ pub struct Failed {
     pub error: ModelError,
 }
 
+/// The trial that is on at the moment, for whoever must end it.
+#[derive(Clone, Default)]
+pub struct Trial(Arc<Mutex<Desk>>);
+
+#[derive(Default)]
+struct Desk {
+    child: Option<Child>,
+    has_ended: bool,
+}
+
+impl Trial {
+    /// Ends the one that is on, and whatever would come after it.
+    pub fn end(&self) {
+        let mut desk = self.desk();
+        desk.has_ended = true;
+        // One that is over can't be ended.
+        let _ = desk.child.as_mut().map(Child::kill);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.desk().has_ended
+    }
+
+    fn put(&self, child: Child) {
+        let mut desk = self.desk();
+        desk.child = Some(child);
+        if desk.has_ended {
+            let _ = desk.child.as_mut().map(Child::kill);
+        }
+    }
+
+    fn take(&self) -> Option<Child> {
+        self.desk().child.take()
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Loads the model that a configuration asks for, a foreign one after its trial.
 ///
 /// # Errors
@@ -60,38 +101,35 @@ pub fn load_model(source: &ModelSource, engine: Engine) -> Result<Model, ModelEr
     if let ModelSource::File(path) = source
         && (path.is_file() || path.is_dir())
     {
-        attempt(path).map_err(|failed| failed.error)?;
+        attempt(path, &Trial::default()).map_err(|failed| failed.error)?;
     }
     Model::load_on(source, engine)
 }
 
-/// The trial itself, in its process: loads the model within the limits and says what it consists of, or
-/// why it can't serve.
-///
-/// # Errors
-/// Why it can't serve, with what else there is to say.
-pub fn within_limits(path: &Path) -> Result<Outcome, (Outcome, ModelError)> {
+/// The trial itself, in its process: loads the model within the limits and says what it consists of. Where it
+/// can't serve, an error explains that.
+pub fn within_limits(path: &Path) -> (Outcome, Result<(), ModelError>) {
     // What a panic says is of the engine's insides; the error says what there is to say.
     std::panic::set_hook(Box::new(|_| {}));
+    os::go_first_where_memory_is_short();
     let tried = os::bound_this_process(bytes_given(), SECONDS_MAX)
         .map_err(|error| unable(&error.to_string()))
         .and_then(|()| Model::load(&ModelSource::File(path.to_path_buf())).map(drop))
         .and_then(|()| contents(path));
-    tried.map(Outcome::Passed).map_err(|error| {
-        let why = if matches!(error, ModelError::Golden { .. }) { Why::Golden } else { Why::Model };
-        let error = match error {
-            ModelError::OutOfMemory { .. } => out_of_memory(path),
-            other => other,
-        };
-        (Outcome::Failed(why), error)
-    })
+    let error = match tried {
+        Ok(contents) => return (Outcome::Passed(contents), Ok(())),
+        Err(ModelError::OutOfMemory { .. }) => out_of_memory(path),
+        Err(other) => other,
+    };
+    let why = if matches!(error, ModelError::Golden { .. }) { Why::Golden } else { Why::Model };
+    (Outcome::Failed(why), Err(error))
 }
 
 /// Tries a model in a process of its own. Returns what it consists of.
 ///
 /// # Errors
 /// Why it can't serve.
-pub fn attempt(path: &Path) -> Result<Contents, Failed> {
+pub fn attempt(path: &Path, trial: &Trial) -> Result<Contents, Failed> {
     let failed = |why, error| Failed { why, error };
     let broken = |text: &str| failed(Why::Model, unable(text));
     let mut child = Command::new("/proc/self/exe")
@@ -102,13 +140,11 @@ pub fn attempt(path: &Path) -> Result<Contents, Failed> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| broken(&error.to_string()))?;
-    let read = |stream: Option<&mut dyn Read>, most| {
-        let mut text = Vec::new();
-        let _ = stream.map(|stream| stream.take(most).read_to_end(&mut text));
-        String::from_utf8_lossy(&text).into_owned()
-    };
-    let said = read(child.stdout.as_mut().map(|it| it as &mut dyn Read), CONTENTS_BYTES_MAX);
-    let text = read(child.stderr.as_mut().map(|it| it as &mut dyn Read), TEXT_BYTES_MAX);
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    trial.put(child);
+    let said = read(stdout, CONTENTS_BYTES_MAX);
+    let text = read(stderr, TEXT_BYTES_MAX);
+    let mut child = trial.take().expect("it was put there, and one trial is on at a time");
     let status = child.wait().map_err(|error| broken(&error.to_string()))?;
     match (status.code(), serde_json::from_str(&said)) {
         (Some(0), Ok(Outcome::Passed(contents))) => Ok(contents),
@@ -127,6 +163,13 @@ pub fn attempt(path: &Path) -> Result<Contents, Failed> {
         }
         (None, _) => Err(failed(Why::Memory, out_of_memory(path))),
     }
+}
+
+fn read(stream: Option<impl Read>, most: u64) -> String {
+    let mut text = Vec::new();
+    // What can't be read was not said.
+    let _ = stream.map(|stream| stream.take(most).read_to_end(&mut text));
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn out_of_memory(path: &Path) -> ModelError {

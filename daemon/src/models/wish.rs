@@ -7,6 +7,7 @@ use picket_models::Refused;
 use tokio::sync::oneshot;
 
 use super::offer::Offer;
+use super::trial::Trial;
 
 /// So many wishes may wait.
 const WISHES_MAX: usize = 4;
@@ -50,42 +51,47 @@ pub(super) enum Asked {
 
 /// Where wishes go.
 #[derive(Clone)]
-pub struct Wishes(SyncSender<Asked>);
+pub struct Wishes {
+    send: SyncSender<Asked>,
+    trial: Trial,
+}
 
 impl Wishes {
     /// Makes the way from those who wish to the keeper.
-    pub(super) fn new() -> (Wishes, Receiver<Asked>) {
+    pub(super) fn new(trial: Trial) -> (Wishes, Receiver<Asked>) {
         let (send, receive) = sync_channel(WISHES_MAX);
-        (Wishes(send), receive)
+        (Wishes { send, trial }, receive)
     }
 
     /// Hands a wish over; false if too many wait.
     pub fn wish(&self, wish: Wish, told: oneshot::Sender<Granted>) -> bool {
-        self.0.try_send(Asked::Wish(wish, told)).is_ok()
+        self.send.try_send(Asked::Wish(wish, told)).is_ok()
     }
 
     /// Asks whether a version of the registry is wanted; not if the keeper has ended.
     pub fn is_wanted(&self, identity: &str) -> bool {
         let (said, wanted) = sync_channel(1);
-        self.0.send(Asked::Wanted(identity.to_string(), said)).is_ok() && wanted.recv() == Ok(true)
+        self.send.send(Asked::Wanted(identity.to_string(), said)).is_ok()
+            && wanted.recv() == Ok(true)
     }
 
     /// Offers a version, and waits until it has been looked at.
     pub fn offer(&self, offer: Offer) {
         let (said, looked) = sync_channel(1);
-        if self.0.send(Asked::Offer(offer, said)).is_ok() {
+        if self.send.send(Asked::Offer(offer, said)).is_ok() {
             let _ = looked.recv();
         }
     }
 
     /// Has a version refused that could not be brought here.
     pub fn refuse(&self, refused: Refused) {
-        let _ = self.0.send(Asked::Refuse(refused));
+        let _ = self.send.send(Asked::Refuse(refused));
     }
 
-    /// Has the keeper end, after the wishes that wait.
+    /// Has the keeper end, after the wishes that wait, none of which is tried any more.
     pub fn end(&self) {
+        self.trial.end();
         // One that has ended already hears of nothing.
-        let _ = self.0.send(Asked::End);
+        let _ = self.send.send(Asked::End);
     }
 }

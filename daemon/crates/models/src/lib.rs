@@ -2,7 +2,8 @@
 //! which of them serves. It knows no engine, no network and no daemon.
 //!
 //! - `state` is what is known of the versions and how it changes, `ledger` keeps it through power cuts,
-//!   `versions` are the directories, `store` is all of it for one owner.
+//!   `versions` are the directories, `stop` says that the daemon was asked to end, `store` is all of it for one
+//!   owner.
 //! - `signature` says whether a version comes from somebody who is trusted; `error` is what can go wrong,
 //!   `limits` how much is taken.
 
@@ -13,6 +14,7 @@ mod ledger;
 mod limits;
 mod signature;
 mod state;
+mod stop;
 mod store;
 mod versions;
 
@@ -20,5 +22,6 @@ pub use error::StoreError;
 pub use limits::{Limits, REFUSED_MAX, VERSION_FILES_MAX};
 pub use signature::{SIGNATURE, SignatureError, TrustedKeys};
 pub use state::{Choice, Listed, Probation, Refused, Standing, State, Version, Why};
+pub use stop::StopNote;
 pub use store::{Begun, Store};
 pub use versions::{GIVEN, SourceFile, Staged};

@@ -1,7 +1,7 @@
 //! What is known of the models of a box, and how it changes. It touches no disk: its owner writes it down
 //! before the step that it describes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -160,12 +160,18 @@ pub struct State {
     pub(crate) probation: Option<Probation>,
     /// Whether only an operator may change what serves.
     pub(crate) pinned: bool,
-    /// The boot in which the daemon runs; none once it has ended as planned.
+    /// The boot in which the daemon last ran.
     pub(crate) running: Option<String>,
+    /// How often it has begun.
+    pub(crate) runs: u64,
     pub(crate) versions: Vec<Version>,
     pub(crate) refused: Vec<Refused>,
     /// The highest counter that served, by the model's name.
     pub(crate) counters: BTreeMap<String, u64>,
+    /// A version that is being tried, and how often that was begun without an end.
+    pub(crate) trying: Option<(Refused, u32)>,
+    /// What an inbox held when it was last looked through, as its owner tells entries apart.
+    pub(crate) looked_through: BTreeSet<String>,
 }
 
 impl State {
@@ -183,6 +189,10 @@ impl State {
 
     pub fn is_pinned(&self) -> bool {
         self.pinned
+    }
+
+    pub fn looked_through(&self) -> &BTreeSet<String> {
+        &self.looked_through
     }
 
     pub fn refused(&self) -> &[Refused] {
@@ -357,6 +367,15 @@ impl State {
         self.refused.drain(..over);
     }
 
+    /// Notes that a version is tried: what it is refused as if the daemon does not come through that.
+    pub(crate) fn begin_trial(&mut self, refused: Refused) {
+        let times = match &self.trying {
+            Some((known, times)) if known.digest == refused.digest => times + 1,
+            _ => 1,
+        };
+        self.trying = Some((refused, times));
+    }
+
     /// Goes back to the version before, and notes why. The one that is left is not served again unless
     /// somebody asks for it by name.
     ///
@@ -385,12 +404,18 @@ impl State {
         Ok(())
     }
 
-    /// Notes that the daemon starts, in this boot. Returns what a rollback is for, if the last run and those
-    /// before it leave no other way.
-    pub(crate) fn begin(&mut self, boot: &str) -> Option<String> {
+    /// Notes that the daemon starts, in this boot, and whether its last run was asked to end. Returns what a
+    /// rollback is for, if the last run and those before it leave no other way.
+    pub(crate) fn begin(&mut self, boot: &str, was_stopped: bool) -> Option<String> {
         let last = self.running.replace(boot.to_string());
+        self.runs += 1;
+        if let Some((refused, times)) = self.trying.take_if(|(_, times)| *times >= CRASHES_MAX) {
+            let reason = format!("the daemon ended {times} times while it was tried");
+            self.refuse(Refused { reason, ..refused });
+        }
         let probation = self.probation.as_mut()?;
         match last {
+            _ if was_stopped => {}
             None => {}
             Some(last) if last == boot => probation.crashes += 1,
             Some(_) => probation.cuts += 1,
@@ -402,10 +427,6 @@ impl State {
         (cuts >= CUTS_MAX).then(|| {
             format!("the box started again {cuts} times without a planned stop in its probation")
         })
-    }
-
-    pub(crate) fn end(&mut self) {
-        self.running = None;
     }
 
     /// Returns the bytes of the versions that stay in any case.
@@ -472,6 +493,28 @@ fn cut(text: &mut String, most: usize) {
 pub(crate) mod tests {
     use super::*;
 
+    #[test]
+    fn a_version_that_twice_ends_the_daemon_while_it_is_tried_is_refused() {
+        let mut state = State::default();
+        state.begin("a", false);
+        let refused = Refused {
+            name: "m".into(),
+            version: "7".into(),
+            digest: Some("d7".into()),
+            identity: None,
+            since: 1,
+            why: Why::Crash,
+            reason: String::new(),
+        };
+        for _ in 0..2 {
+            assert!(state.refusal(Some("d7"), None).is_none());
+            state.begin_trial(refused.clone());
+            state.begin("a", false);
+        }
+        assert!(state.refusal(Some("d7"), None).unwrap().reason.contains("ended 2 times"));
+        assert_eq!(state.trying, None);
+    }
+
     pub(crate) fn version(number: u64) -> Version {
         Version {
             name: "m".into(),
@@ -506,23 +549,21 @@ pub(crate) mod tests {
     fn two_crashes_or_three_cuts_in_probation_are_told_and_planned_stops_are_not() {
         let mut state = begun();
         state.serve(installed(1), Some(Probation::default()), 5);
-        assert_eq!(state.begin("a"), None, "the first start of it");
-        state.end();
+        assert_eq!(state.begin("a", false), None, "the first start of it");
         for _ in 0..10 {
-            assert_eq!(state.begin("a"), None, "a planned stop");
-            state.end();
+            assert_eq!(state.begin("a", true), None, "a planned stop");
         }
-        assert_eq!(state.begin("a"), None);
-        assert_eq!(state.begin("a"), None, "one crash");
-        assert_eq!(state.begin("b"), None, "a cut");
-        assert_eq!(state.begin("c"), None, "another");
+        assert_eq!(state.begin("a", false), None);
+        assert_eq!(state.begin("a", false), None, "one crash");
+        assert_eq!(state.begin("b", false), None, "a cut");
+        assert_eq!(state.begin("c", false), None, "another");
         let mut third = state.clone();
-        assert!(third.begin("d").unwrap().contains("3 times"));
-        assert!(state.begin("c").unwrap().contains("crashed 2 times"));
+        assert!(third.begin("d", false).unwrap().contains("3 times"));
+        assert!(state.begin("c", false).unwrap().contains("crashed 2 times"));
         let mut good = begun();
         good.serve(installed(1), None, 5);
         for _ in 0..9 {
-            assert_eq!(good.begin("a"), None, "out of probation nothing is counted");
+            assert_eq!(good.begin("a", false), None, "out of probation nothing is counted");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The store, for its one owner: each change is on the medium before the step that it describes.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,6 +11,7 @@ use crate::error::StoreError;
 use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::state::{Choice, Probation, Refused, State, Version, Why};
+use crate::stop::{self, StopNote};
 use crate::versions::{self, SourceFile, Staged};
 
 /// The models of a box.
@@ -119,9 +121,10 @@ impl Store {
     /// # Errors
     /// What the disk says.
     pub fn begin(&mut self, base: Version, boot: &str) -> Result<Begun, StoreError> {
+        let was_stopped = stop::is_noted(&self.dir, self.state.runs);
         self.change(|state| {
             state.take_base(base, now());
-            let why = state.begin(boot);
+            let why = state.begin(boot, was_stopped);
             if let Some(reason) = &why {
                 // Where nothing is known before it, the base is.
                 let before = state.previous.take().unwrap_or((Choice::Base, now()));
@@ -132,29 +135,26 @@ impl Store {
         })
     }
 
-    /// Notes a base model where none is known: whoever is not the daemon may have another.
+    /// Notes a base model where none is known, for whoever is not the daemon may have another. How the
+    /// daemon's last run ended is held against nothing that is installed from now on.
     ///
     /// # Errors
     /// What the disk says.
     pub fn meet(&mut self, base: Version) -> Result<(), StoreError> {
-        if self.state.base.is_some() {
-            return Ok(());
-        }
         self.change(|state| {
-            state.take_base(base, now());
+            if state.base.is_none() {
+                state.take_base(base, now());
+            }
+            if state.probation.is_none() {
+                state.running = None;
+            }
             Ok(())
         })
     }
 
-    /// Notes that the daemon ends as planned.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn end(&mut self) -> Result<(), StoreError> {
-        self.change(|state| {
-            state.end();
-            Ok(())
-        })
+    /// Returns the note that says that the run which has begun was asked to end.
+    pub fn stop_note(&self) -> StopNote {
+        StopNote::new(self.dir.clone(), self.state.runs)
     }
 
     /// Copies a version's files into the store, where it is tried before it is installed. Versions that
@@ -251,6 +251,39 @@ impl Store {
     pub fn refuse(&mut self, refused: Refused) -> Result<(), StoreError> {
         self.change(|state| {
             state.refuse(refused);
+            Ok(())
+        })
+    }
+
+    /// Notes that a version is tried, and as what it is refused if the daemon ends over it again and again.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn begin_trial(&mut self, refused: Refused) -> Result<(), StoreError> {
+        self.change(|state| {
+            state.begin_trial(refused);
+            Ok(())
+        })
+    }
+
+    /// Notes that the daemon has come through a trial.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn end_trial(&mut self) -> Result<(), StoreError> {
+        self.change(|state| {
+            state.trying = None;
+            Ok(())
+        })
+    }
+
+    /// Notes what an inbox holds that needs no look any more.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn look_through(&mut self, entries: BTreeSet<String>) -> Result<(), StoreError> {
+        self.change(|state| {
+            state.looked_through = entries;
             Ok(())
         })
     }
@@ -427,6 +460,29 @@ mod tests {
         assert_eq!(last.choice, Choice::Base);
         assert!(last.rolled_back.unwrap().contains("crashed 2 times"));
         assert_eq!(standings(&store)[1], ("1".to_string(), Standing::Refused));
+    }
+
+    #[test]
+    fn a_stop_that_was_asked_for_is_no_crash_and_its_note_is_of_one_run() {
+        let files = Box::new();
+        let (mut store, _) = files.open();
+        store.begin(base(), "boot").unwrap();
+        let choice = files.install(&mut store, 1);
+        store.serve(choice.clone(), true).unwrap();
+        for boot in ["boot", "boot", "next", "next"] {
+            let note = store.stop_note();
+            note.write().unwrap();
+            note.write().unwrap();
+            drop(store);
+            store = files.open().0;
+            let begun = store.begin(base(), boot).unwrap();
+            assert_eq!(begun, Begun { choice: choice.clone(), rolled_back: None });
+            assert_eq!(store.state().probation(), Some(Probation::default()));
+        }
+        drop(store);
+        let (mut store, _) = files.open();
+        store.begin(base(), "next").unwrap();
+        assert_eq!(store.state().probation().unwrap().crashes, 1, "an old note says nothing");
     }
 
     #[test]

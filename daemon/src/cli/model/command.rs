@@ -62,14 +62,7 @@ pub fn run(command: ModelCommand, global: &Global) -> Result<(), CliError> {
 
 /// Says what came of a trial in a form for the process that asked for it, and why in one for people.
 fn trial(path: &Path) -> Result<(), CliError> {
-    let say = |outcome| {
-        print(&serde_json::to_string(&outcome).expect("an outcome has only what JSON has"))
-    };
-    match models::within_limits(path) {
-        Ok(outcome) => say(outcome),
-        Err((outcome, error)) => {
-            say(outcome)?;
-            Err(error.into())
-        }
-    }
+    let (outcome, tried) = models::within_limits(path);
+    print(&serde_json::to_string(&outcome).expect("an outcome has only what JSON has"))?;
+    Ok(tried?)
 }
