@@ -169,6 +169,9 @@ settings! {
     max_time: Span = "1s" { limit: Between("1ms", "1min") },
     /// Directory into which new models are dropped: a file or a bundle's directory, renamed into it.
     inbox: Option<PathBuf> { example: "/var/lib/picket/inbox" },
+    /// Version, or the beginning of a digest, of an installed model that runs beside the one that serves, on
+    /// what the processor has to spare: how often the two disagree is counted.
+    shadow: Option<String> { limit: Bytes(1, NAME_BYTES_MAX), example: "2.2.0" },
 }
 
 ["log"] LogSettings LogConfig {} {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use picket_models::Why;
 
-/// Nothing is said of fewer pictures.
+/// Nothing is said of fewer pictures, and only that a model has one answer for everything of fewer than the
+/// second.
+const FIRST_LOOK: u64 = 40;
 const PICTURES_MIN: u64 = 100;
 
 /// After a look at so many pictures, the next comes when there are half as many more: few looks, few
@@ -135,10 +137,13 @@ impl Comparison {
     /// Says why the model is worse, if it is, and if it is time to look.
     pub fn look(&mut self, pace: Pace) -> Option<Fault> {
         let seen = self.both + self.judged.failures;
-        if seen < self.look_at.max(PICTURES_MIN) {
+        if seen < self.look_at.max(FIRST_LOOK) {
             return None;
         }
         self.look_at = seen * NEXT_LOOK.0 / NEXT_LOOK.1;
+        if seen < PICTURES_MIN {
+            return self.one_answer();
+        }
         let looks = [self.failures(), self.one_answer(), self.mix(), self.confidence()];
         looks.into_iter().flatten().next().or_else(|| self.slowness(pace))
     }

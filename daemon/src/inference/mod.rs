@@ -16,7 +16,7 @@ mod verdict;
 pub use answer::{
     Judged, JudgedView, ModelView, PredictionView, ServedView, Shown, TOP_MAX, TimingView, ms,
 };
-pub use beside::{Beside, Sight};
+pub use beside::{Beside, Purpose, Second};
 pub use comparison::{Fault, Pace};
 pub use job::{Answer, Failure, Job, TurnedAway};
 pub use metrics::InferenceMetrics;

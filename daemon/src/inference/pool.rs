@@ -148,8 +148,8 @@ impl Workers {
                         None => self.answer(setup, &job, memory),
                         Some(why) => (Err(Failure::Distrusted(why.to_string())), None),
                     };
-                    let Job { body, held, media, cost, reply, .. } = job;
-                    let seen = judged.map(|judged| Seen { body, held, media, cost, judged });
+                    let Job { body, held, media, cost, serving: by, reply, .. } = job;
+                    let seen = judged.map(|judged| Seen { by, body, held, media, cost, judged });
                     // Behind what the memory was for: its end wakes those who wait for some.
                     drop(turn);
                     let _ = reply.send(answer);

@@ -225,6 +225,7 @@ fn terms(model: &ModelConfig) -> Terms {
         probation: model.probation.0,
         time_max: model.max_time.0,
         inbox: model.inbox.clone().map(Inbox::new),
+        shadow: model.shadow.clone(),
     }
 }
 

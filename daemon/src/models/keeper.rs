@@ -15,7 +15,7 @@ use super::metrics::ModelMetrics;
 use super::offer::{Offer, Way};
 use super::wish::{Asked, Denied, Granted, Wish, Wishes};
 use crate::health::{Heartbeat, Work};
-use crate::inference::{Beside, Pace, Serving, Sight};
+use crate::inference::{Beside, Pace, Purpose, Second, Serving};
 use crate::metrics::gauge_value;
 
 /// The keeper beats, and looks at the probation and the inbox, this often.
@@ -52,6 +52,8 @@ pub struct Terms {
     /// What a picture may take.
     pub time_max: Duration,
     pub inbox: Option<Inbox>,
+    /// The version that runs beside the one that serves.
+    pub shadow: Option<String>,
 }
 
 /// The owner of the models.
@@ -70,7 +72,6 @@ struct Watch {
     before: Duration,
     since: Instant,
     noted: Instant,
-    pace: Pace,
     /// The model that it would go back to.
     other: Arc<Serving>,
 }
@@ -83,7 +84,12 @@ impl Keeper {
         if let Some(inbox) = &mut keeper.terms.inbox {
             inbox.pass_over(keeper.store.state().looked_through());
         }
+        let alarm = wishes.clone();
+        keeper.around.beside.on_fault(move || alarm.look());
         keeper.resume();
+        if keeper.watch.is_none() {
+            keeper.end_watch();
+        }
         keeper.show();
         (keeper, wishes)
     }
@@ -109,9 +115,10 @@ impl Keeper {
     fn watch(&mut self, before: Duration, at_gate: Duration, other: Arc<Serving>) {
         let now = Instant::now();
         let pace = Pace { at_gate, most: self.terms.time_max };
-        self.around.beside.set(Some((other.clone(), Sight::Some)));
+        let (serving, purpose) = (other.clone(), Purpose::Judge(pace));
+        self.around.beside.set(Some(Second { serving, purpose }));
         self.leave_room(Some(other.pipeline.model.info()));
-        self.watch = Some(Watch { before, since: now, noted: now, pace, other });
+        self.watch = Some(Watch { before, since: now, noted: now, other });
     }
 
     /// Works until it is asked to end.
@@ -136,7 +143,7 @@ impl Keeper {
                     self.not_admitted(&NotAdmitted::Refused(Box::new(refused.clone())));
                     self.store.refuse(refused).unwrap_or_else(|error| self.complain(&error));
                 }
-                Err(RecvTimeoutError::Timeout) => self.look(heartbeat),
+                Ok(Asked::Look) | Err(RecvTimeoutError::Timeout) => self.look(heartbeat),
                 Ok(Asked::End) | Err(RecvTimeoutError::Disconnected) => break,
             }
             self.show();
@@ -178,6 +185,9 @@ impl Keeper {
             return false;
         }
         let Some(version) = state.versions().find(has) else { return true };
+        if self.is_shadow(version) {
+            return false;
+        }
         // It was kept while another was pinned, or its successor was taken out of the registry.
         if state.counter_fault(version).is_some() {
             return false;
@@ -193,6 +203,11 @@ impl Keeper {
         false
     }
 
+    fn is_shadow(&self, version: &Version) -> bool {
+        let asked = self.terms.shadow.as_deref();
+        asked.is_some_and(|asked| self.store.state().is_named(version, asked))
+    }
+
     /// Tries a version, and lets it take over where it may.
     fn install(&mut self, offer: &Offer, heartbeat: &Heartbeat) -> Granted {
         let serving = self.around.serving.get();
@@ -202,6 +217,13 @@ impl Keeper {
         let Admitted { choice, version, model, time, mut told } = admitted;
         if self.store.state().is_pinned() && offer.way != Way::Operator {
             told.push("it is kept and does not serve, for another is pinned".to_string());
+            return Ok(told);
+        }
+        if self.is_shadow(&version) {
+            told.push("it runs beside the one that serves, as [model] shadow says".to_string());
+            if self.watch.is_none() {
+                self.end_watch();
+            }
             return Ok(told);
         }
         let next = (self.around.make)(model, &version).map_err(Denied::Refused)?;
@@ -305,8 +327,25 @@ impl Keeper {
 
     fn end_watch(&mut self) {
         self.watch = None;
-        self.around.beside.set(None);
-        self.leave_room(None);
+        let shadow = self.shadow();
+        self.leave_room(shadow.as_ref().map(|shadow| shadow.pipeline.model.info()));
+        self.around.beside.set(shadow.map(|serving| Second { serving, purpose: Purpose::Shadow }));
+    }
+
+    /// Loads the version that is to run beside the one that serves; none where it is not here, or serves.
+    fn shadow(&self) -> Option<Arc<Serving>> {
+        let asked = self.terms.shadow.as_deref()?;
+        let found = self.store.state().find(asked).map_err(|error| error.to_string());
+        let loaded = found.and_then(|choice| {
+            let serves = choice == *self.store.state().serving();
+            if serves { Ok(None) } else { self.load(&choice).map(Some) }
+        });
+        loaded
+            .unwrap_or_else(|error| {
+                tracing::warn!(error, "no shadow model runs");
+                None
+            })
+            .map(Arc::new)
     }
 
     fn leave_room(&self, beside: Option<&ModelInfo>) {
@@ -333,7 +372,7 @@ impl Keeper {
     fn judge(&mut self) -> Result<(), StoreError> {
         let Some(watch) = &mut self.watch else { return Ok(()) };
         let served = watch.before + watch.since.elapsed();
-        if let Some(fault) = self.around.beside.look(watch.pace) {
+        if let Some(fault) = self.around.beside.fault() {
             let (why, reason) = (fault.why, fault.reason);
             tracing::error!(why = why.name(), reason, "the model failed its probation, going back");
             self.around.metrics.refused(why);

@@ -45,6 +45,8 @@ pub(super) enum Asked {
     Offer(Offer, SyncSender<()>),
     /// A version of the registry that could not be brought here.
     Refuse(Refused),
+    /// To look at the probation at once.
+    Look,
     /// The daemon ends.
     End,
 }
@@ -81,6 +83,11 @@ impl Wishes {
         if self.send.send(Asked::Offer(offer, said)).is_ok() {
             let _ = looked.recv();
         }
+    }
+
+    /// Has the keeper look at the probation at once. One that has much to do looks by itself.
+    pub fn look(&self) {
+        let _ = self.send.try_send(Asked::Look);
     }
 
     /// Has a version refused that could not be brought here.

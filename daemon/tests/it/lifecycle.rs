@@ -140,7 +140,7 @@ fn a_version_takes_over_between_two_requests_and_stands_after_a_restart() {
             && told.contains("it serves, and is watched for 60 min"),
         "{told}"
     );
-    let answer = daemon.predict("image/png", &cat_png()).json();
+    let answer = daemon.post("/predict?durable=true", Some("image/png"), &cat_png()).json();
     assert_eq!(
         (&answer["model"]["name"], &answer["model"]["version"]),
         (&"cifar10-plain".into(), &"3.0.2".into())
@@ -237,7 +237,7 @@ fn other_logits_than_it_states_slowness_size_and_unknown_labels_fail_the_gate() 
     let other_logits = home.file("logits", &replaced(b"-0.92432,-0.99057", b"-0.12432,-0.99057"));
     let daemon = home.start();
     let text = home.refused(&other_logits);
-    assert!(text.contains("golden sample"), "{text}");
+    assert!(text.contains("failed its golden check"), "{text}");
     assert_eq!(daemon.metric("picket_model_refused_total{why=\"golden\"}"), 1.0);
     assert!(daemon.stop().success());
     for (args, path, expected) in [

@@ -245,6 +245,12 @@ impl State {
         }
     }
 
+    /// Whether somebody means this version: by its version or the beginning of its digest.
+    pub fn is_named(&self, version: &Version, asked: &str) -> bool {
+        let is_digest = asked.len() >= DIGEST_DIGITS_MIN && version.digest.starts_with(asked);
+        version.version == asked || is_digest
+    }
+
     /// Finds an installed version, or the base, by its version or the beginning of its digest.
     ///
     /// # Errors
@@ -257,12 +263,7 @@ impl State {
             let names: Vec<String> = versions.iter().map(name).collect();
             if names.is_empty() { "none".to_string() } else { names.join(", ") }
         };
-        let is_digest = asked.len() >= DIGEST_DIGITS_MIN;
-        let matching: Vec<&Version> = all()
-            .filter(|version| {
-                version.version == asked || (is_digest && version.digest.starts_with(asked))
-            })
-            .collect();
+        let matching: Vec<&Version> = all().filter(|it| self.is_named(it, asked)).collect();
         match matching[..] {
             [] => Err(StoreError::Unknown {
                 asked: asked.to_string(),
@@ -324,6 +325,9 @@ impl State {
 
     /// Notes the base model that this start has. Another one than before is an operator's word: it serves.
     pub(crate) fn take_base(&mut self, base: Version, now: u64) {
+        if self.base.is_none() && self.since == 0 {
+            self.since = now;
+        }
         let changed = self.base.as_ref().is_some_and(|known| known.digest != base.digest);
         self.base = Some(base);
         if changed && !self.pinned {
@@ -360,8 +364,13 @@ impl State {
         cut(&mut refused.reason, REASON_BYTES_MAX);
         cut(&mut refused.name, TEXT_BYTES_MAX);
         cut(&mut refused.version, TEXT_BYTES_MAX);
-        self.refused
-            .retain(|known| known.digest != refused.digest || known.identity != refused.identity);
+        // What has neither digest nor identity is known by its name.
+        let key = |it: &Refused| match (&it.digest, &it.identity) {
+            (None, None) => (Some(it.name.clone()), None),
+            (digest, identity) => (digest.clone(), identity.clone()),
+        };
+        let new = key(&refused);
+        self.refused.retain(|known| key(known) != new);
         self.refused.push(refused);
         let over = self.refused.len().saturating_sub(REFUSED_MAX);
         self.refused.drain(..over);

@@ -54,6 +54,7 @@ pub struct ListArgs {
 #[derive(Args)]
 pub struct PinArgs {
     /// Version, or the beginning of a digest
+    #[arg(id = "asked", value_name = "VERSION")]
     version: String,
     #[command(flatten)]
     state: StateArgs,
@@ -188,7 +189,8 @@ impl Given {
     fn copy(path: &Path, store: &Path) -> Result<Given, CliError> {
         let dir = store.join(format!("{GIVEN}{}", std::process::id()));
         let failed = |error| CliError::io(format!("cannot copy {}", path.display()))(error);
-        let mut given = Given { file: dir.clone(), dir };
+        let called = path.file_name().unwrap_or_default();
+        let mut given = Given { file: dir.join(called), dir };
         given.fill(path).map_err(failed)?;
         if let Some(parent) = store.parent() {
             keep_owner(parent, &given.dir)?;
@@ -197,7 +199,9 @@ impl Given {
     }
 
     fn fill(&mut self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(&self.dir)?;
+        // A directory keeps its name, for people know it by that.
+        let into = if path.is_dir() { &self.file } else { &self.dir };
+        fs::create_dir_all(into)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // What can't be read as a model is given as it is: the daemon says what is wrong with it.
         let files = match contents(path) {
@@ -215,14 +219,11 @@ impl Given {
             Err(_) => vec![(name.clone(), path.to_path_buf())],
         };
         for (name, from) in files {
-            let to = self.dir.join(name);
+            let to = into.join(name);
             if let Some(parent) = to.parent() {
                 fs::create_dir_all(parent)?;
             }
             fs::copy(from, to)?;
-        }
-        if path.is_file() {
-            self.file = self.dir.join(name);
         }
         Ok(())
     }
