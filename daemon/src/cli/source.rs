@@ -135,9 +135,13 @@ pub fn removal(dir: &Path, limits: Retention) -> Option<Removal> {
 
 /// Has the daemon of the log in `dir` read its configuration again. Returns what it says of it.
 pub fn reload(dir: &Path, query: &str) -> Result<Vec<String>, CliError> {
-    let Told { lines } =
-        Daemon::of(dir)?.ask(&Method::POST, &format!("/reload{query}"), ANSWER_TIMEOUT)?;
-    Ok(lines)
+    let told = Daemon::of(dir)?.ask(&Method::POST, &format!("/reload{query}"), ANSWER_TIMEOUT);
+    match told {
+        Ok(Told { lines }) => Ok(lines),
+        // The command has no data of its own that could be at fault.
+        Err(CliError::Refused(why)) => Err(CliError::Unsound(why)),
+        Err(other) => Err(other),
+    }
 }
 
 /// A running daemon, over its control socket.

@@ -50,14 +50,6 @@ impl Config {
         let (file, former) = file.map(file::read).transpose()?.unwrap_or_default();
         let given = flags.or(file);
         let stated_model = given.model.name.clone();
-        if let (Some(alias), Some(_)) = (&given.model.alias, &given.model.stage) {
-            return Err(ConfigError::Value {
-                key: "model.alias".to_string(),
-                value: alias.clone(),
-                limit: "model.stage is set too: one of them says which version is meant"
-                    .to_string(),
-            });
-        }
         let stated_per_address = given.api.max_connections_per_address;
         let mut config = given.or(surroundings.settings()).complete();
         if stated_per_address.is_none() {

@@ -143,7 +143,7 @@ settings! {
     name: String = "cifar10-model" { limit: Bytes(1, NAME_BYTES_MAX), also: Some("MODEL_NAME") },
     /// Stage in metrics.
     stage: String = "Production" { limit: Bytes(1, NAME_BYTES_MAX), also: Some("MODEL_STAGE") },
-    /// Alias of the version that this box is to have, instead of the one in the stage.
+    /// Alias of the version that this box is to have; it goes before the one in the stage.
     alias: Option<String> { limit: Bytes(1, NAME_BYTES_MAX), example: "champion" },
     /// MLflow server that says which version of the model this box is to have, and hands it out.
     registry: Option<String> {
@@ -166,7 +166,7 @@ settings! {
     /// Size of all installed versions together.
     max_bytes: ByteSize = "500MB" { limit: AtLeast("1MB") },
     /// Longest time for a picture that a new model may take on this box.
-    max_time: Span = "1s" { limit: Between("1ms", "1min") },
+    max_time: Span = "1s" { limit: Between("10us", "1min") },
     /// Directory into which new models are dropped: a file or a bundle's directory, renamed into it.
     inbox: Option<PathBuf> { example: "/var/lib/picket/inbox" },
     /// Version, or the beginning of a digest, of an installed model that runs beside the one that serves, on

@@ -29,6 +29,10 @@ const FIRST_PICTURES: u64 = 500;
 const AT_ONCE_PART: u64 = 4;
 const LATER_PART: u64 = 20;
 
+/// After a picture the thread rests so many times as long as that took, at most for a second: a sandbox may
+/// forbid to let others go first.
+const REST: u32 = 3;
+
 /// That a model which is tried disagrees is said at most this often.
 const SAY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -187,7 +191,10 @@ impl Beside {
                 (other, seen)
             };
             heartbeat.busy(Work::Image);
+            let began = Instant::now();
             self.compare(&other, seen);
+            heartbeat.beat();
+            std::thread::sleep((began.elapsed() * REST).min(BEAT_INTERVAL));
             let has_other = self.desk().other.is_some();
             self.0.is_free.store(has_other, Ordering::Relaxed);
         }

@@ -254,7 +254,6 @@ fn registry_terms(config: &Config) -> registry::Terms {
         required: config.model.registry_required,
         interval: config.model.registry_interval.0,
         dir: config.models_dir().join(format!("{GIVEN}registry")),
-        bytes_max: config.model.max_bytes.as_u64(),
     }
 }
 
@@ -270,10 +269,14 @@ impl Offers for FromRegistry {
         self.0.is_wanted(identity)
     }
 
-    fn offer(&self, path: PathBuf, named: &Named) {
+    fn room(&self, bytes: u64) -> Result<(), String> {
+        self.0.room(bytes)
+    }
+
+    fn offer(&self, path: PathBuf, named: &Named) -> bool {
         let (way, called) = (Way::Registry, named.name.clone());
         let (identity, sha256) = (Some(named.identity()), named.sha256.clone());
-        self.0.offer(Offer { path, way, called, identity, sha256 });
+        self.0.offer(Offer { path, way, called, identity, sha256 })
     }
 
     fn refuse(&self, named: &Named, reason: &str) {

@@ -129,6 +129,7 @@ impl Gate {
         heartbeat: &Heartbeat,
     ) -> Result<Admitted, NotAdmitted> {
         let unknown = Candidate { offer, contents: None };
+        self.offered_before(store, &unknown)?;
         heartbeat.busy(Work::LoadModel);
         let tried = trial::attempt(&offer.path, &self.trial);
         if self.trial.has_ended() {
@@ -143,9 +144,8 @@ impl Gate {
             return Err(candidate.refused(Why::Counter, fault));
         }
         self.signed(&candidate, &contents)?;
-        store.begin_trial(candidate.refusal(Why::Crash, ""))?;
         let staged = store.stage(&files(&contents)).map_err(|error| match error {
-            StoreError::Room { .. } | StoreError::Disk { .. } | StoreError::Files { .. } => {
+            StoreError::Room { .. } | StoreError::Files { .. } => {
                 candidate.refused(Why::Room, error)
             }
             other => other.into(),
@@ -167,6 +167,22 @@ impl Gate {
         let choice = store.install(staged, version.clone())?;
         heartbeat.beat();
         Ok(Admitted { choice, version, model, time, told })
+    }
+
+    /// Ends where a version was refused that is offered by itself, as a registry and an inbox do. One that ends
+    /// the daemon while it is tried is refused next time.
+    fn offered_before(
+        &self,
+        store: &mut Store,
+        candidate: &Candidate<'_>,
+    ) -> Result<(), NotAdmitted> {
+        let Offer { way, identity: Some(identity), .. } = candidate.offer else { return Ok(()) };
+        match store.state().refusal(None, Some(identity)) {
+            Some(refused) if *way != Way::Operator => {
+                Err(NotAdmitted::Refused(Box::new(refused.clone())))
+            }
+            _ => Ok(store.begin_trial(candidate.refusal(Why::Crash, ""))?),
+        }
     }
 
     /// Ends where nothing new is offered.

@@ -64,10 +64,10 @@ impl Inbox {
             }
             let mark = mark(&path, &metadata);
             let is_new = self.seen.get(&path) != Some(&mark) && !self.seen_before.contains(&mark);
-            self.seen.insert(path.clone(), mark);
+            self.seen.insert(path.clone(), mark.clone());
             if is_new {
                 let (way, called) = (Way::Inbox, name);
-                return Some(Offer { path, way, called, identity: None, sha256: None });
+                return Some(Offer { path, way, called, identity: Some(mark), sha256: None });
             }
         }
         None

@@ -136,8 +136,12 @@ impl Keeper {
                 }
                 Ok(Asked::Offer(offer, looked)) => {
                     // What came of it is said and noted.
-                    let _ = self.install(&offer, heartbeat);
-                    let _ = looked.send(());
+                    let granted = self.install(&offer, heartbeat);
+                    let _ = looked.send(!matches!(granted, Err(Denied::Failed(_))));
+                }
+                Ok(Asked::Room(bytes, said)) => {
+                    let room = self.store.room(bytes);
+                    let _ = said.send(room.map_err(|error| picket_base::chain(&error)));
                 }
                 Ok(Asked::Refuse(refused)) => {
                     self.not_admitted(&NotAdmitted::Refused(Box::new(refused.clone())));

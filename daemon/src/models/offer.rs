@@ -19,7 +19,7 @@ pub struct Offer {
     pub way: Way,
     /// What people know it by until its files say more.
     pub called: String,
-    /// What the registry calls it.
+    /// By what the registry or the inbox knows it from others; none from a person, who brings it once.
     pub identity: Option<String>,
     /// SHA-256 that the registry states for its ONNX file, lower-case hex.
     pub sha256: Option<String>,

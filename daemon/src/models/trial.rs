@@ -17,6 +17,9 @@ use crate::os;
 /// slowest boards are ten times slower.
 const SECONDS_MAX: u64 = 30;
 
+/// And of time, seconds: the processor may be busy with pictures.
+const TIME_MAX_SECS: u32 = 120;
+
 /// What it may take of memory: this part of what the daemon may have, for the model lives beside its
 /// pictures and its log.
 const SHARE: (u64, u64) = (3, 4);
@@ -112,7 +115,7 @@ pub fn within_limits(path: &Path) -> (Outcome, Result<(), ModelError>) {
     // What a panic says is of the engine's insides; the error says what there is to say.
     std::panic::set_hook(Box::new(|_| {}));
     os::go_first_where_memory_is_short();
-    let tried = os::bound_this_process(bytes_given(), SECONDS_MAX)
+    let tried = os::bound_this_process(bytes_given(), SECONDS_MAX, TIME_MAX_SECS)
         .map_err(|error| unable(&error.to_string()))
         .and_then(|()| Model::load(&ModelSource::File(path.to_path_buf())).map(drop))
         .and_then(|()| contents(path));
@@ -154,7 +157,7 @@ pub fn attempt(path: &Path, trial: &Trial) -> Result<Contents, Failed> {
             let text = text.strip_prefix("picket: ").unwrap_or(text).to_string();
             Err(failed(why, ModelError::Refused(text)))
         }
-        (None, _) if status.signal() == Some(os::OUT_OF_SECONDS) => {
+        (None, _) if status.signal().is_some_and(os::is_out_of_seconds) => {
             let text = format!(
                 "model {} takes more than {SECONDS_MAX} s of the processor to load, the limit",
                 path.display()

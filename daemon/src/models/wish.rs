@@ -41,8 +41,10 @@ pub(super) enum Asked {
     Wish(Wish, oneshot::Sender<Granted>),
     /// Whether a version of the registry is wanted. One that is installed already takes over by this.
     Wanted(String, SyncSender<bool>),
-    /// A version, and word when it has been looked at.
-    Offer(Offer, SyncSender<()>),
+    /// Why there is no room for a version of so many bytes.
+    Room(u64, SyncSender<Result<(), String>>),
+    /// A version, and word when it has been looked at: false if nothing could be told of it.
+    Offer(Offer, SyncSender<bool>),
     /// A version of the registry that could not be brought here.
     Refuse(Refused),
     /// To look at the probation at once.
@@ -77,12 +79,21 @@ impl Wishes {
             && wanted.recv() == Ok(true)
     }
 
-    /// Offers a version, and waits until it has been looked at.
-    pub fn offer(&self, offer: Offer) {
+    /// Asks whether there is room for a version.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn room(&self, bytes: u64) -> Result<(), String> {
+        let (said, room) = sync_channel(1);
+        // One that has ended looks at no version.
+        let _ = self.send.send(Asked::Room(bytes, said));
+        room.recv().unwrap_or_else(|_| Err("the daemon ends".to_string()))
+    }
+
+    /// Offers a version, and waits until it has been looked at; false if nothing could be told of it.
+    pub fn offer(&self, offer: Offer) -> bool {
         let (said, looked) = sync_channel(1);
-        if self.send.send(Asked::Offer(offer, said)).is_ok() {
-            let _ = looked.recv();
-        }
+        self.send.send(Asked::Offer(offer, said)).is_ok() && looked.recv() == Ok(true)
     }
 
     /// Has the keeper look at the probation at once. One that has much to do looks by itself.

@@ -47,16 +47,17 @@ pub fn raise_open_files(wanted: usize) -> std::io::Result<usize> {
     Ok(usize::try_from(raised.max(soft)).unwrap_or(usize::MAX))
 }
 
-/// Lets this process have at most so many bytes of address space and seconds of processor; beyond the
-/// first, allocations fail, at the second the kernel ends it.
+/// Lets this process have at most so many bytes of address space, and seconds of processor and of time;
+/// beyond the first, allocations fail, at the others the kernel ends it.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn bound_this_process(bytes: u64, seconds: u64) -> std::io::Result<()> {
+pub fn bound_this_process(bytes: u64, seconds: u64, time: u32) -> std::io::Result<()> {
     let set = |resource, limit: u64| {
         let (_, hard) = getrlimit(resource)?;
         setrlimit(resource, rlim_t::try_from(limit).unwrap_or(hard).min(hard), hard)
     };
+    nix::unistd::alarm::set(time);
     set(Resource::RLIMIT_AS, bytes)?;
     Ok(set(Resource::RLIMIT_CPU, seconds)?)
 }
@@ -77,8 +78,10 @@ pub fn step_back() {
 /// The least favoured of all priorities.
 const NICE_MAX: i32 = 19;
 
-/// The signal that ends a process whose seconds are over.
-pub const OUT_OF_SECONDS: i32 = nix::libc::SIGXCPU;
+/// Whether this signal ends a process whose seconds are over.
+pub fn is_out_of_seconds(signal: i32) -> bool {
+    [nix::libc::SIGXCPU, nix::libc::SIGALRM].contains(&signal)
+}
 
 /// Removes a variable from the environment, so that no child sees it and nobody reads it twice.
 #[allow(unsafe_code)]

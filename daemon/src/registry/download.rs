@@ -1,5 +1,5 @@
 //! Brings a file here whole, over links that drop: it goes on where it was cut, and what comes must be what
-//! was listed. What is refused is refused for good; what is cut is tried again.
+//! was listed. What something on the way answers instead of the file is no fault of the file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -21,15 +21,16 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// So much is read at once, bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// Where a download goes on, so much of what is there is asked for again, bytes: it shows whether the server
+/// goes on at the right place, and with the same file.
+const OVERLAP_BYTES: u64 = 4096;
+
 /// Why a file is not here.
 #[derive(Debug, thiserror::Error)]
 pub enum NotHere {
-    /// What the server sends is not the file, whenever it is asked.
+    /// What came is not the file, or it was cut too often.
     #[error("{0}")]
-    Wrong(String),
-    /// It was cut too often.
-    #[error("{0}")]
-    Cut(String),
+    Failed(String),
     #[error("cannot store it: {0}")]
     Disk(io::Error),
     #[error("the daemon ends")]
@@ -44,7 +45,15 @@ pub trait Between {
     fn beat(&self);
 }
 
-/// Downloads a file to `path`.
+/// What has come of a file. It outlives a download that was given up.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    bytes: u64,
+    /// By which the server tells that it is the same file still.
+    etag: Option<String>,
+}
+
+/// Downloads a file to `path`, where what came before still is.
 ///
 /// # Errors
 /// As `NotHere`.
@@ -52,28 +61,32 @@ pub fn download(
     client: &Client,
     credentials: &Credentials,
     remote: &Remote,
-    path: &Path,
+    (path, progress): (&Path, &mut Progress),
     between: &dyn Between,
 ) -> Result<(), NotHere> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(path)
-        .map_err(NotHere::Disk)?;
-    let mut part = Part { file: &mut file, bytes: 0, etag: None };
+    let mut open = OpenOptions::new();
+    let open = open.create(true).truncate(false).read(true).write(true);
+    let mut file = open.open(path).map_err(NotHere::Disk)?;
+    let there = file.metadata().map_err(NotHere::Disk)?.len();
+    if there < progress.bytes || progress.bytes > remote.bytes {
+        *progress = Progress::default();
+    }
+    if progress.bytes == remote.bytes {
+        return Ok(());
+    }
+    let mut part = Part { file: &mut file, progress };
     let mut attempts = 0;
     loop {
-        let before = part.bytes;
+        let before = part.progress.bytes;
         let cut = match part.fetch(client, credentials, remote, between) {
             Ok(()) => return file.sync_all().map_err(NotHere::Disk),
             Err(Step::Ends(why)) => return Err(why),
             Err(Step::Cut(cut)) => cut,
         };
-        attempts = if part.bytes > before { 0 } else { attempts + 1 };
+        attempts = if part.progress.bytes > before { 0 } else { attempts + 1 };
         if attempts >= ATTEMPTS_MAX {
-            let (bytes, all) = (part.bytes, remote.bytes);
-            return Err(NotHere::Cut(format!("{bytes} of {all} bytes came: {}", cut.why)));
+            let (bytes, all) = (part.progress.bytes, remote.bytes);
+            return Err(NotHere::Failed(format!("{bytes} of {all} bytes came: {}", cut.why)));
         }
         let pause = PAUSE.saturating_mul(1 << attempts).min(PAUSE_MAX);
         if !between.pause(cut.after.map_or(pause, |after| after.min(PAUSE_MAX))) {
@@ -85,9 +98,7 @@ pub fn download(
 /// What there is of a file.
 struct Part<'a> {
     file: &'a mut File,
-    bytes: u64,
-    /// By which the server tells that it is the same file still.
-    etag: Option<String>,
+    progress: &'a mut Progress,
 }
 
 enum Step {
@@ -106,7 +117,7 @@ fn cut(why: impl ToString) -> Step {
 }
 
 fn wrong(why: impl ToString) -> Step {
-    Step::Ends(NotHere::Wrong(why.to_string()))
+    Step::Ends(NotHere::Failed(why.to_string()))
 }
 
 impl Part<'_> {
@@ -117,10 +128,11 @@ impl Part<'_> {
         remote: &Remote,
         between: &dyn Between,
     ) -> Result<(), Step> {
-        let from = Some(self.bytes).filter(|bytes| *bytes > 0);
-        let opened = client.open(&remote.uri, credentials, from, self.etag.as_deref());
+        let from = self.progress.bytes.saturating_sub(OVERLAP_BYTES);
+        let etag = self.progress.etag.as_deref();
+        let opened = client.open(&remote.uri, credentials, Some(from).filter(|it| *it > 0), etag);
         let mut opened = opened.map_err(cut)?;
-        self.place(&opened, remote)?;
+        let mut again = self.place(&opened, remote, from)?;
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             between.beat();
@@ -129,25 +141,32 @@ impl Part<'_> {
                 Ok(read) => read,
                 Err(error) => return Err(cut(error)),
             };
-            if self.bytes + read as u64 > remote.bytes {
+            let known = again.len().min(read);
+            if piece[..known] != again[..known] {
+                self.forget()?;
+                return Err(cut("what comes again differs from what came before"));
+            }
+            again.drain(..known);
+            let new = &piece[known..read];
+            if self.progress.bytes + new.len() as u64 > remote.bytes {
+                self.forget()?;
                 return Err(wrong(format!("more comes than the {} bytes listed", remote.bytes)));
             }
-            self.file
-                .write_all(&piece[..read])
-                .map_err(|error| Step::Ends(NotHere::Disk(error)))?;
-            self.bytes += read as u64;
+            self.file.write_all(new).map_err(|error| Step::Ends(NotHere::Disk(error)))?;
+            self.progress.bytes += new.len() as u64;
             if !between.pause(Duration::ZERO) {
                 return Err(Step::Ends(NotHere::Stopped));
             }
         }
-        if self.bytes == remote.bytes {
+        let (bytes, listed) = (self.progress.bytes, remote.bytes);
+        if bytes == listed {
             return Ok(());
         }
-        Err(cut(format!("it ends after {} of the {} bytes listed", self.bytes, remote.bytes)))
+        Err(cut(format!("it ends after {bytes} of the {listed} bytes listed")))
     }
 
-    /// Sees whether what comes is the file, and where it begins.
-    fn place(&mut self, opened: &Opened, remote: &Remote) -> Result<(), Step> {
+    /// Sees whether what comes is the file, and where it begins. Returns what must come again first.
+    fn place(&mut self, opened: &Opened, remote: &Remote, from: u64) -> Result<Vec<u8>, Step> {
         if let Some(encoding) = &opened.encoding {
             return Err(wrong(format!(
                 "it comes encoded as {encoding:?}, which was not asked for"
@@ -161,11 +180,11 @@ impl Part<'_> {
         match opened.status {
             200 => self.start_again(opened, remote),
             206 => {
-                let begins = format!("bytes {}-", self.bytes);
+                let begins = format!("bytes {from}-");
                 let ends = format!("/{}", remote.bytes);
                 let range = opened.range.as_deref().unwrap_or_default();
-                if range.starts_with(&begins) && range.ends_with(&ends) {
-                    return Ok(());
+                if from > 0 && range.starts_with(&begins) && range.ends_with(&ends) {
+                    return self.written_from(from);
                 }
                 self.forget()?;
                 Err(cut(format!("another part comes than was asked for: {range:?}")))
@@ -185,11 +204,22 @@ impl Part<'_> {
         }
     }
 
-    fn start_again(&mut self, opened: &Opened, remote: &Remote) -> Result<(), Step> {
+    /// Reads what was written from a byte on. What comes next is written behind it.
+    fn written_from(&mut self, from: u64) -> Result<Vec<u8>, Step> {
+        let mut written = Vec::new();
+        self.file
+            .seek(SeekFrom::Start(from))
+            .and_then(|_| self.file.take(self.progress.bytes - from).read_to_end(&mut written))
+            .and_then(|_| self.file.seek(SeekFrom::Start(self.progress.bytes)))
+            .map_err(|error| Step::Ends(NotHere::Disk(error)))?;
+        Ok(written)
+    }
+
+    fn start_again(&mut self, opened: &Opened, remote: &Remote) -> Result<Vec<u8>, Step> {
         self.forget()?;
-        self.etag = opened.etag.clone();
+        self.progress.etag = opened.etag.clone();
         match opened.length.filter(|length| *length != remote.bytes) {
-            None => Ok(()),
+            None => Ok(Vec::new()),
             Some(length) => {
                 Err(wrong(format!("it has {length} bytes, {} are listed", remote.bytes)))
             }
@@ -198,7 +228,7 @@ impl Part<'_> {
 
     fn forget(&mut self) -> Result<(), Step> {
         let disk = |error| Step::Ends(NotHere::Disk(error));
-        (self.bytes, self.etag) = (0, None);
+        *self.progress = Progress::default();
         self.file.set_len(0).map_err(disk)?;
         self.file.seek(SeekFrom::Start(0)).map_err(disk)?;
         Ok(())

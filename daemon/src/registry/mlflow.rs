@@ -200,12 +200,10 @@ impl Mlflow {
         };
         let mut files = Vec::new();
         self.list(root, "", 0, &mut files)?;
-        if files.is_empty() && root.ends_with(".onnx") {
-            // The source is a file itself, and its size is told by no listing.
-            return Err(NoVersion::Nothing(format!(
-                "version {} of {:?} is a file alone: register its directory",
-                named.version, named.name
-            )));
+        if let (true, Some((dir, name))) = (files.is_empty(), root.rsplit_once('/')) {
+            // The source may be a file itself, which only the directory around it lists.
+            self.list(dir, "", DEPTH_MAX, &mut files)?;
+            files.retain(|file| file.name == name && name.ends_with(".onnx"));
         }
         if files.is_empty() || files.len() > most {
             let (found, version) = (files.len(), &named.version);

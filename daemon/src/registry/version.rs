@@ -1,11 +1,12 @@
 //! All files of a version, brought into a directory.
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use picket_models::VERSION_FILES_MAX;
 
-use super::download::{Between, NotHere, download};
+use super::download::{Between, NotHere, Progress, download};
 use super::mlflow::{Mlflow, Named, NoVersion, Remote};
 
 /// The ONNX file that is taken where there are several.
@@ -24,43 +25,73 @@ pub enum NotFetched {
     Stopped,
 }
 
-/// Downloads a version into `dir`. Returns what is to be installed: the directory, or the ONNX file in it.
+/// Where a version is put, and what of it is there.
+pub struct Arriving {
+    dir: PathBuf,
+    /// The version, by its identity.
+    of: String,
+    files: HashMap<String, Progress>,
+}
+
+impl Arriving {
+    pub fn new(dir: PathBuf) -> Arriving {
+        Arriving { dir, of: String::new(), files: HashMap::new() }
+    }
+
+    /// Removes what is there of another version.
+    fn begin(&mut self, named: &Named) {
+        if self.of != named.identity() {
+            self.clear();
+            self.of = named.identity();
+        }
+    }
+
+    /// Removes all that is there.
+    pub fn clear(&mut self) {
+        // There may be nothing, and what can't be removed is overwritten.
+        let _ = fs::remove_dir_all(&self.dir);
+        self.files.clear();
+        self.of.clear();
+    }
+}
+
+/// Downloads a version, or what is missing of it. Returns what is to be installed: the directory, or the ONNX
+/// file in it. `room` says why there is none for so many bytes.
 ///
 /// # Errors
 /// As `NotFetched`.
 pub fn fetch(
     mlflow: &Mlflow,
     named: &Named,
-    bytes_max: u64,
-    dir: &Path,
+    arriving: &mut Arriving,
+    room: &dyn Fn(u64) -> Result<(), String>,
     between: &dyn Between,
 ) -> Result<PathBuf, NotFetched> {
+    arriving.begin(named);
     let files = mlflow.files(named, VERSION_FILES_MAX).map_err(|error| match error {
         NoVersion::Nothing(text) => NotFetched::Unfit(text),
         NoVersion::Unanswered(text) => NotFetched::Later(text),
     })?;
-    let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    if bytes > bytes_max {
-        return Err(NotFetched::Unfit(format!(
-            "its files have {bytes} bytes, [model] max_bytes = {bytes_max}"
-        )));
-    }
+    let bytes = files.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
     let model = model(&files)?;
+    room(bytes).map_err(NotFetched::Later)?;
     for file in &files {
-        let path = dir.join(&file.name);
+        let path = arriving.dir.join(&file.name);
+        let progress = arriving.files.entry(file.name.clone()).or_default();
         let made = path.parent().map_or(Ok(()), fs::create_dir_all);
         made.map_err(|error| NotFetched::Later(format!("cannot store it: {error}")))?;
         let credentials = &mlflow.wanted().credentials;
-        download(mlflow.client(), credentials, file, &path, between).map_err(|error| {
+        let place = (&*path, progress);
+        download(mlflow.client(), credentials, file, place, between).map_err(|error| {
             let text = format!("{}: {error}", file.name);
             match error {
-                NotHere::Wrong(_) => NotFetched::Unfit(text),
-                NotHere::Cut(_) | NotHere::Disk(_) => NotFetched::Later(text),
+                NotHere::Failed(_) | NotHere::Disk(_) => NotFetched::Later(text),
                 NotHere::Stopped => NotFetched::Stopped,
             }
         })?;
     }
-    Ok(if model == MODEL { dir.to_path_buf() } else { dir.join(model) })
+    let dir = arriving.dir.clone();
+    Ok(if model == MODEL { dir } else { dir.join(model) })
 }
 
 /// Names the ONNX file among them.

@@ -379,7 +379,7 @@ impl State {
     /// Notes that a version is tried: what it is refused as if the daemon does not come through that.
     pub(crate) fn begin_trial(&mut self, refused: Refused) {
         let times = match &self.trying {
-            Some((known, times)) if known.digest == refused.digest => times + 1,
+            Some((known, times)) if known.identity == refused.identity => times + 1,
             _ => 1,
         };
         self.trying = Some((refused, times));
@@ -509,18 +509,18 @@ pub(crate) mod tests {
         let refused = Refused {
             name: "m".into(),
             version: "7".into(),
-            digest: Some("d7".into()),
-            identity: None,
+            digest: None,
+            identity: Some("m 7".into()),
             since: 1,
             why: Why::Crash,
             reason: String::new(),
         };
         for _ in 0..2 {
-            assert!(state.refusal(Some("d7"), None).is_none());
+            assert!(state.refusal(None, Some("m 7")).is_none());
             state.begin_trial(refused.clone());
             state.begin("a", false);
         }
-        assert!(state.refusal(Some("d7"), None).unwrap().reason.contains("ended 2 times"));
+        assert!(state.refusal(None, Some("m 7")).unwrap().reason.contains("ended 2 times"));
         assert_eq!(state.trying, None);
     }
 
@@ -562,7 +562,6 @@ pub(crate) mod tests {
         for _ in 0..10 {
             assert_eq!(state.begin("a", true), None, "a planned stop");
         }
-        assert_eq!(state.begin("a", false), None);
         assert_eq!(state.begin("a", false), None, "one crash");
         assert_eq!(state.begin("b", false), None, "a cut");
         assert_eq!(state.begin("c", false), None, "another");

@@ -167,19 +167,32 @@ impl Store {
         for file in files {
             needed += fs::metadata(&file.path).map_err(StoreError::io(&file.path))?.len();
         }
+        self.fits(needed)?;
+        self.prune(self.limits.max_bytes - needed)?;
+        self.room(needed)?;
+        versions::stage(&self.dir, files)
+    }
+
+    /// Sees whether a version of so many bytes fits beside those that stay in any case.
+    fn fits(&self, needed: u64) -> Result<(), StoreError> {
         let most = self.limits.max_bytes;
         let left = most.saturating_sub(self.state.needed_bytes());
-        if needed > left {
-            return Err(StoreError::Room { needed, left, most });
-        }
-        self.prune(most - needed)?;
+        if needed > left { Err(StoreError::Room { needed, left, most }) } else { Ok(()) }
+    }
+
+    /// Sees whether there is room for a version of so many bytes, once those that nobody needs are gone.
+    ///
+    /// # Errors
+    /// No room, and what the disk says.
+    pub fn room(&self, needed: u64) -> Result<(), StoreError> {
+        self.fits(needed)?;
         let stat = rustix::fs::statvfs(&self.dir)
             .map_err(|error| StoreError::Io { path: self.dir.clone(), source: error.into() })?;
         let free = (stat.f_bavail * stat.f_frsize).saturating_sub(self.reserve);
         if needed > free {
             return Err(StoreError::Disk { needed, free });
         }
-        versions::stage(&self.dir, files)
+        Ok(())
     }
 
     /// Installs a version that was staged. It does not serve yet.

@@ -85,7 +85,7 @@ pub(crate) fn stage(store: &Path, files: &[SourceFile]) -> Result<Staged, StoreE
             let wrong = io::Error::other("its name leads out of the version");
             return Err(StoreError::Io { path: path.clone(), source: wrong });
         }
-        staged.bytes += copy(path, &to).map_err(StoreError::io(path))?;
+        staged.bytes += bring(store, path, &to).map_err(StoreError::io(path))?;
     }
     sync_dirs(&staged.dir).map_err(StoreError::io(&staged.dir))?;
     Ok(staged)
@@ -96,9 +96,15 @@ fn is_inside(name: &Path) -> bool {
         && name.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-fn copy(from: &Path, to: &Path) -> io::Result<u64> {
+/// Brings a file to its place and onto the medium. What was given to the store is taken as it is.
+fn bring(store: &Path, from: &Path, to: &Path) -> io::Result<u64> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
+    }
+    if from.starts_with(store) && fs::hard_link(from, to).is_ok() {
+        let file = File::open(to)?;
+        file.sync_all()?;
+        return Ok(file.metadata()?.len());
     }
     let (mut from, mut file) = (File::open(from)?, File::create_new(to)?);
     let bytes = io::copy(&mut from, &mut file)?;
