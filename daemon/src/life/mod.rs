@@ -12,6 +12,7 @@ mod part;
 mod planned_stop;
 mod reload;
 mod request;
+mod room;
 mod secrets;
 mod signals;
 mod start;

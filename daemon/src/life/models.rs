@@ -38,7 +38,7 @@ pub struct Chosen {
 /// The base model can't serve.
 pub fn choose(config: &Config, makings: &Makings) -> Result<Chosen, RunError> {
     let base = load_pipeline(config)?;
-    let version = version_of(base.model.info(), &config.model.name);
+    let version = version_of(base.model.info(), &config.model);
     let base = Arc::into_inner(base.model).expect("nobody else has it yet");
     let mut store = match open(config) {
         Ok(store) => store,
@@ -85,14 +85,14 @@ fn installed(store: &mut Store, choice: &Choice, makings: &Makings) -> Option<Se
 }
 
 /// What is known of a base model.
-fn version_of(info: &ModelInfo, name: &str) -> Version {
+fn version_of(info: &ModelInfo, model: &ModelConfig) -> Version {
     Version {
-        name: name.to_string(),
+        name: model.name.clone(),
         version: info.version.clone(),
         digest: info.digest.clone(),
         counter: None,
         file: String::new(),
-        identity: None,
+        identity: model.path.as_ref().map(|path| path.display().to_string()),
         bytes: info.bytes as u64,
         installed: now(),
     }
@@ -334,7 +334,7 @@ impl Workshop {
         let heartbeat = health.heartbeat("models", START_STEP_MAX);
         let makings = Makings { config: Live::new(config.clone()), boot_id: String::new() };
         let base = load_pipeline(&config)?;
-        store.meet(version_of(base.model.info(), &config.model.name))?;
+        store.meet(version_of(base.model.info(), &config.model))?;
         let base = Arc::into_inner(base.model).expect("nobody else has it yet");
         let choice = store.state().serving().clone();
         let serving = match installed(&mut store, &choice, &makings) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::announce;
 use super::certificate;
-use super::control::{CONTROL_CONNECTIONS_MAX, Control, ControlSetup};
+use super::control::{Control, ControlSetup};
 use super::error::RunError;
 use super::file_modes;
 use super::model::Makings;
@@ -16,6 +16,7 @@ use super::part::Parts;
 use super::planned_stop::PlannedStop;
 use super::reload::LiveSettings;
 use super::request::{Request, Requests};
+use super::room::{PROBE_CONNECTIONS_MAX, room_for_connections};
 use super::secrets::Secrets;
 use super::systemd::{Notifier, Sockets};
 use super::token_memory;
@@ -28,15 +29,13 @@ use crate::http::HttpMetrics;
 use crate::http::api::{
     self, Admin, Api, Bodies, Doors, LogApi, LogSetup, LogThreads, ModelsApi, PredictApi, ReloadApi,
 };
-use crate::http::listener::{
-    LEAVING_MAX, Listener, Opened, Patience, Server, Stop, TURNED_AWAY_MAX,
-};
+use crate::http::listener::{Listener, Opened, Patience, Server, Stop};
 use crate::inference::{Beside, InferenceMetrics, Serving, WorkerSetup, Workers};
 use crate::memory::{self, Needs, Shares};
 use crate::metrics::{Registry, register_process};
 use crate::models::{ModelMetrics, Wishes};
 use crate::offload::{Offload, Reserve};
-use crate::os::{self, Inherited};
+use crate::os::Inherited;
 use crate::queue::{Limits, QUEUE_WAIT_MAX};
 use crate::recording::{LogMetrics, LogWriter, WriterConfig, open_log, watch_wear};
 use crate::registry;
@@ -46,10 +45,6 @@ use picket_base::clock;
 use picket_classifier::ModelInfo;
 use picket_models::Store;
 use picket_records::{self as prediction_log, LogReader};
-
-/// Connections that the probes may open; how many the API may is a setting. Each listener has its own,
-/// so that a flood on one never starves another.
-const PROBE_CONNECTIONS_MAX: usize = 64;
 
 /// Threads of each kind that take what is too heavy for a listener's: while one reads a long page of
 /// somebody's, the other is there for everybody else.
@@ -70,9 +65,6 @@ const PROBE_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// into the socket.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 const PROBE_ANSWER_PATIENCE: Duration = Duration::ZERO;
-
-/// Files that are open beside connections: the log, listeners, runtimes, standard streams.
-const OTHER_FILES_MAX: usize = 128;
 
 /// This much of the drain's time is kept for the queue and the log once the listener is closed.
 const DRAIN_RESERVE: Duration = Duration::from_millis(500);
@@ -121,20 +113,14 @@ pub fn start(
     let budget = start.budget();
     let (writer, reader) = start.log(&budget)?;
     let makings = Makings { config: Live::new(config.clone()), boot_id: boot_id.clone() };
-    let Chosen { serving, store } = start.model(&makings)?;
-    if let Some(store) = &store {
-        beginning.planned.leave_with(store.stop_note());
-    }
+    let Chosen { serving, store } = start.model(&makings, &beginning.planned)?;
     start.leave_room(serving.pipeline.model.info(), &budget);
     let serving = Live::new(serving);
     let live = start.live(serving.clone(), makings.config.clone(), &writer, &reader);
     announce::removal(config, &live);
     let beside = start.beside(&budget)?;
     let workers = start.workers(serving.clone(), beside.clone(), writer.clone(), &budget)?;
-    let inference = start.admin.inference.clone();
-    let (serves, memory) = (serving.clone(), budget.clone());
-    let models = start
-        .keeper(store, Given { serving: serves, makings, beside, budget: memory, inference })?;
+    let models = start.keeper(store, makings, beside, (&serving, &budget))?;
     start.registry(models.wishes.clone())?;
     let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
     let threads = start.log_threads(&budget)?;
@@ -291,10 +277,13 @@ impl Start<'_> {
         Ok((writer, reader))
     }
 
-    fn model(&self, makings: &Makings) -> Result<Chosen, RunError> {
+    fn model(&self, makings: &Makings, planned: &PlannedStop) -> Result<Chosen, RunError> {
         Notifier.status("loading the model");
         self.heartbeat.busy(Work::LoadModel);
         let chosen = installed::choose(self.config, makings)?;
+        if let Some(store) = &chosen.store {
+            planned.leave_with(store.stop_note());
+        }
         self.heartbeat.beat();
         let info = chosen.serving.pipeline.model.info();
         let load_ms = info.load_time.as_millis();
@@ -318,7 +307,16 @@ impl Start<'_> {
     }
 
     /// Starts the keeper of the models, where there is a store for it.
-    fn keeper(&mut self, store: Option<Store>, given: Given) -> Result<ModelsApi, RunError> {
+    fn keeper(
+        &mut self,
+        store: Option<Store>,
+        makings: Makings,
+        beside: Beside,
+        (serving, budget): (&Arc<Live<Serving>>, &Budget),
+    ) -> Result<ModelsApi, RunError> {
+        let inference = self.admin.inference.clone();
+        let (serving, budget) = (serving.clone(), budget.clone());
+        let given = Given { serving, makings, beside, budget, inference };
         let metrics = ModelMetrics::new(&self.admin.registry);
         let Some(store) = store else {
             return Ok(ModelsApi { wishes: None, list: Live::new(Vec::new()) });
@@ -514,19 +512,6 @@ fn listener(
             .map_err(|source| RunError::Listener { name: name.to_string(), source }),
         None => Ok(Listener::bind(endpoint)?),
     }
-}
-
-/// How many API connections there are files for, once as many are asked of the kernel as needed.
-fn room_for_connections(api: &ApiConfig) -> usize {
-    let going = 3 * (TURNED_AWAY_MAX + LEAVING_MAX);
-    let others = OTHER_FILES_MAX + PROBE_CONNECTIONS_MAX + CONTROL_CONNECTIONS_MAX + going;
-    let files = os::raise_open_files(others + api.max_connections).unwrap_or(usize::MAX);
-    let possible = files.saturating_sub(others).max(1);
-    if possible < api.max_connections {
-        let asked = api.max_connections;
-        tracing::warn!(files, asked, possible, "the limit of open files allows fewer connections");
-    }
-    possible.min(api.max_connections)
 }
 
 #[cfg(test)]

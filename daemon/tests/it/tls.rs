@@ -99,7 +99,7 @@ fn a_client_that_half_closes_is_answered_over_tls_too() {
     }
 }
 
-/// One daemon stands in for MLflow: its /health answers as a registry's does.
+/// One daemon stands in for MLflow, which it is not.
 #[test]
 fn a_registry_behind_tls_is_asked_by_https() {
     let (_registry_state, registry) = serve_with("cert.pem", "cert.key");

@@ -323,12 +323,15 @@ impl State {
         lines
     }
 
-    /// Notes the base model that this start has. Another one than before is an operator's word: it serves.
+    /// Notes the base model that this start has. Another one than before that the configuration names is an
+    /// operator's word: it serves.
     pub(crate) fn take_base(&mut self, base: Version, now: u64) {
         if self.base.is_none() && self.since == 0 {
             self.since = now;
         }
-        let changed = self.base.as_ref().is_some_and(|known| known.digest != base.digest);
+        let is_another = self.base.as_ref().is_some_and(|known| known.digest != base.digest);
+        // One in the binary comes with an update of the program, which is about no model.
+        let changed = is_another && base.identity.is_some();
         self.base = Some(base);
         if changed && !self.pinned {
             self.serve(Choice::Base, None, now);
@@ -611,7 +614,11 @@ pub(crate) mod tests {
         state.serve(installed(1), None, 5);
         state.take_base(base(), 6);
         assert_eq!(state.serving(), &installed(1), "the same base as before");
-        let other = Version { digest: "f".repeat(64), ..base() };
+        let updated = Version { digest: "e".repeat(64), ..base() };
+        state.take_base(updated, 6);
+        assert_eq!(state.serving(), &installed(1), "an update of the program changes no model");
+        let identity = Some("/etc/picket/model.onnx".to_string());
+        let other = Version { digest: "f".repeat(64), identity, ..base() };
         let mut pinned = State { pinned: true, ..state.clone() };
         state.take_base(other.clone(), 7);
         assert_eq!((state.serving(), state.previous()), (&Choice::Base, Some(&installed(1))));
