@@ -40,6 +40,14 @@ run_checks() {
   [ "$failed" = 0 ]
 }
 
+# tells TEXT COMMAND…: whether the command prints the text. A `grep -q` behind a pipe ends the command at the first
+# match, and `pipefail` makes a failure of that.
+tells() {
+  local printed
+  printed=$("${@:2}")
+  [[ $printed == *"$1"* ]]
+}
+
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
 at_most() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a <= b) }'; }

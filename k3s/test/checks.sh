@@ -79,7 +79,9 @@ daemon() { pgrep -x picket | tail -n 1; }
 # Every record is there and the chain is whole; the daemon itself is asked.
 verify() { kube exec "$(name_of_pod)" -- /picket log verify --store /var/lib/picket/log --json; }
 # says TEXT: the pod's container, since it was started.
-says() { kube logs "$(name_of_pod)" 2>/dev/null | grep -qF "$1"; }
+says() { tells "$1" kube logs "$(name_of_pod)" 2>/dev/null; }
+# said_before TEXT: the container before it.
+said_before() { tells "$1" kube logs --previous "$(name_of_pod)"; }
 # field NAME JSON
 field() { sed -n "s/.*\"$1\":\([^,}]*\).*/\1/p" <<<"$2"; }
 
@@ -163,11 +165,11 @@ check_frozen() {
   # one, 15 s of grace, and 5 s for the kubelet's own work.
   budget=83
   # On a machine short of CPU the daemon waits for 4 deadlines.
-  if kube logs --previous "$(name_of_pod)" | grep -q 'machine short of cpu'; then budget=$((budget + 90)); fi
+  if said_before 'short of cpu'; then budget=$((budget + 90)); fi
   awk -v a="$took" -v b="$budget" 'BEGIN { exit !(a <= b) }' || wrong "restarted after $took s, at most $budget"
   events_reach Unhealthy "Liveness probe failed: HTTP probe failed with statuscode: 500" 3 || wrong "no three failed probes"
   events_reach Killing "failed liveness probe" 1 || wrong "killed for another reason"
-  kube logs --previous "$(name_of_pod)" | grep -q 'worker-0' || wrong "the log does not name the worker"
+  said_before worker-0 || wrong "the log does not name the worker"
   until_true "ready" is_ready
   answer=$(predict '?durable=true' | id_of)
   [ "$answer" = $((last + 1)) ] || wrong "record $answer after $last"

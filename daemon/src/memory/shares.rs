@@ -113,6 +113,9 @@ impl Share {
         if self.taken.bytes().saturating_add(more) > most {
             return Err(NoShare::Never { class: *class, most });
         }
+        if more == 0 {
+            return Ok(());
+        }
         let held = peers.get(&self.peer).copied().unwrap_or(0);
         let is_its_only_one = held == self.taken.bytes();
         let others = budget.taken(*class).saturating_sub(taken);

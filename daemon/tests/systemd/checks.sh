@@ -164,7 +164,7 @@ check_bad_config() {
   sleep 4 # twice RestartSec
   [ "$(show ExecMainStatus) $(show NRestarts) $(show ActiveState)" = '78 0 failed' ] ||
     wrong "status $(show ExecMainStatus), $(show NRestarts) restarts, $(show ActiveState)"
-  inside journalctl -u picket -p err -n 3 -o cat --no-pager | grep -q queu || wrong 'the journal does not name the key'
+  tells queu inside journalctl -u picket -p err -n 3 -o cat --no-pager || wrong 'the journal does not name the key'
   echo "exit 78, not restarted; $(inside journalctl -u picket -p err -n 5 -o cat --no-pager | grep -m 1 queu | cut -c1-100)"
 }
 
@@ -280,7 +280,7 @@ check_reload() {
   uncertain() { case $(predict '') in *'"uncertain":true'*) ;; *) return 1 ;; esac; }
   until_true 'the new verdict' uncertain
   inside journalctl --sync
-  log_of_picket -n 20 | grep -q 'configuration reloaded' || wrong 'the journal says nothing of it'
+  tells 'configuration reloaded' log_of_picket -n 20 || wrong 'the journal says nothing of it'
   printf '[api]\nlisten = "0.0.0.0:9000"\n' >"$root/etc/picket/picket.toml"
   inside systemctl reload picket || true
   inside journalctl --sync
@@ -295,7 +295,7 @@ check_credentials() {
   start
   [ "$(status_of $api /stats)" = 200 ] || wrong 'without a token the API is closed'
   inside journalctl --sync
-  log_of_picket -n 20 | grep -q 'without a token everybody' || wrong 'nothing is said of an open API'
+  tells 'without a token everybody' log_of_picket -n 20 || wrong 'nothing is said of an open API'
   sed -i 's/^#\(token_file = \)/\1/' "$root/etc/picket/picket.toml"
   ! inside systemctl restart picket 2>/dev/null || wrong 'a token that is not there is taken'
   echo "$token" | inside sh -c 'umask 077; cat >/etc/picket/credentials/token'
