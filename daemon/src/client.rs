@@ -1,16 +1,31 @@
 //! The one HTTP client: how the daemon asks a server. It knows none of those that are asked.
 
+use std::io::Read;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ureq::config::ConfigBuilder;
+use ureq::http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    ETAG, IF_RANGE, RANGE, RETRY_AFTER,
+};
+use ureq::http::{HeaderMap, HeaderName, Response};
 use ureq::typestate::AgentScope;
+use ureq::{Body, RequestBuilder};
 
 pub use ureq::Error;
 pub use ureq::http::Uri;
 
-/// Longest wait for a connection, for sending, and for the head of an answer, each. The resolver has
-/// limits of its own: one of ours would cost a thread for each question.
-const STEP_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for a connection and for sending, each. The resolver has limits of its own: one of ours
+/// would cost a thread for each question.
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest wait for the head of an answer: a store behind the server may have to bring a whole file first.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Longest silence in the middle of an answer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 const USER_AGENT: &str = concat!("picket/", env!("CARGO_PKG_VERSION"));
 
@@ -30,8 +45,8 @@ pub fn http_uri(text: &str) -> Option<Uri> {
     (behind.is_empty() || is_port).then_some(uri)
 }
 
-/// Asks one question at a time, on the thread of its caller. It follows no redirection, obeys no proxy of
-/// the environment, and keeps no connection.
+/// Asks one question at a time, on the thread of its caller. It follows no redirection, goes through the proxy
+/// that the environment names, and keeps no connection.
 pub struct Client(ureq::Agent);
 
 impl Client {
@@ -42,14 +57,133 @@ impl Client {
         Client(if is_https { tls::of_this_machine(config) } else { config }.build().into())
     }
 
-    /// Gives the status of the answer to a GET. Its body is left unread.
+    /// Gives the answer to a GET, whose body ends within the limit.
+    ///
+    /// # Errors
+    /// No answer in time, none that is HTTP, or one beyond the limit.
+    pub fn get(
+        &self,
+        uri: &Uri,
+        credentials: &Credentials,
+        bytes_max: u64,
+    ) -> Result<Answer, Error> {
+        let mut answer = self.asking(uri, credentials).call()?;
+        let status = answer.status().as_u16();
+        let body = answer.body_mut().with_config().limit(bytes_max).read_to_vec()?;
+        Ok(Answer { status, body })
+    }
+
+    /// Gives the answer to a GET of a file, from a byte on if it is the same file still; its body comes as it
+    /// is read.
     ///
     /// # Errors
     /// No answer in time, or none that is HTTP.
-    pub fn status(&self, uri: &Uri) -> Result<u16, Error> {
-        let request = self.0.get(uri).header("connection", "close");
-        request.call().map(|answer| answer.status().as_u16())
+    pub fn open(
+        &self,
+        uri: &Uri,
+        credentials: &Credentials,
+        from: Option<u64>,
+        etag: Option<&str>,
+    ) -> Result<Opened, Error> {
+        let mut request = self.asking(uri, credentials);
+        if let Some(from) = from {
+            request = request.header(RANGE, format!("bytes={from}-"));
+            if let Some(etag) = etag {
+                request = request.header(IF_RANGE, etag);
+            }
+        }
+        Ok(Opened::of(request.call()?))
     }
+
+    fn asking(
+        &self,
+        uri: &Uri,
+        credentials: &Credentials,
+    ) -> RequestBuilder<ureq::typestate::WithoutBody> {
+        let request =
+            self.0.get(uri).header("connection", "close").header(ACCEPT_ENCODING, "identity");
+        match credentials.header() {
+            Some(value) => request.header(AUTHORIZATION, value),
+            None => request,
+        }
+    }
+}
+
+/// As whom a server is asked.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Credentials {
+    #[default]
+    None,
+    Basic {
+        user: String,
+        password: String,
+    },
+    Bearer(String),
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Credentials::None => "None",
+            Credentials::Basic { .. } => "Basic",
+            Credentials::Bearer(_) => "Bearer",
+        })
+    }
+}
+
+impl Credentials {
+    fn header(&self) -> Option<String> {
+        match self {
+            Credentials::None => None,
+            Credentials::Basic { user, password } => {
+                Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+            }
+            Credentials::Bearer(token) => Some(format!("Bearer {token}")),
+        }
+    }
+}
+
+/// A whole answer.
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+/// An answer whose body is read yet.
+pub struct Opened {
+    pub status: u16,
+    pub media: Option<String>,
+    pub encoding: Option<String>,
+    pub length: Option<u64>,
+    pub range: Option<String>,
+    pub etag: Option<String>,
+    pub retry_after: Option<Duration>,
+    pub body: Box<dyn Read>,
+}
+
+impl Opened {
+    fn of(answer: Response<Body>) -> Opened {
+        let status = answer.status().as_u16();
+        let headers = answer.headers();
+        let (media, encoding) = (text(headers, CONTENT_TYPE), text(headers, CONTENT_ENCODING));
+        let length = text(headers, CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        let (range, etag) = (text(headers, CONTENT_RANGE), text(headers, ETAG));
+        let seconds = text(headers, RETRY_AFTER).and_then(|text| text.parse().ok());
+        Opened {
+            status,
+            media,
+            encoding: encoding.filter(|encoding| encoding != "identity"),
+            length,
+            range,
+            etag,
+            retry_after: seconds.map(Duration::from_secs),
+            body: Box::new(answer.into_body().into_reader()),
+        }
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_string())
 }
 
 fn config() -> ConfigBuilder<AgentScope> {
@@ -57,11 +191,12 @@ fn config() -> ConfigBuilder<AgentScope> {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_connections(0)
-        .proxy(None)
+        .proxy(ureq::Proxy::try_from_env())
         .user_agent(USER_AGENT)
         .timeout_connect(Some(STEP_TIMEOUT))
         .timeout_send_request(Some(STEP_TIMEOUT))
-        .timeout_recv_response(Some(STEP_TIMEOUT))
+        .timeout_recv_response(Some(HEAD_TIMEOUT))
+        .timeout_per_read(Some(IDLE_TIMEOUT))
 }
 
 #[cfg(not(feature = "tls"))]
@@ -185,19 +320,23 @@ mod tests {
             CertificateDer::from_pem_file(data.join("cert.pem")).unwrap()
         }
 
+        fn status(client: &Client, uri: &Uri) -> Option<u16> {
+            client.get(uri, &Credentials::None, 1 << 10).ok().map(|answer| answer.status)
+        }
+
         #[test]
         fn https_is_spoken_with_servers_of_a_trusted_authority_only() {
             for (authorities, expected) in [(vec![certificate()], Some(204)), (Vec::new(), None)] {
                 let (port, server) = https_server();
                 let client = Client(tls::trusting(&authorities, config()).build().into());
                 let uri = http_uri(&format!("https://localhost:{port}/")).unwrap();
-                assert_eq!(client.status(&uri).ok(), expected);
+                assert_eq!(status(&client, &uri), expected);
                 server.join().unwrap();
             }
             let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let uri = http_uri(&format!("https://{}/", plain.local_addr().unwrap())).unwrap();
             let server = std::thread::spawn(move || drop(plain.accept().unwrap()));
-            assert!(Client::of(&uri).status(&uri).is_err(), "a server without TLS is no https");
+            assert_eq!(status(&Client::of(&uri), &uri), None, "a server without TLS is no https");
             server.join().unwrap();
         }
     }

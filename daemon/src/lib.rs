@@ -11,6 +11,7 @@
 //! - What is too heavy for a listener's thread goes to the threads of [`offload`]; what waits for any
 //!   thread waits in a [`queue`], which shares the threads between senders.
 //! - [`memory`] plans what requests may take together; every room takes from that budget.
+//! - [`models`] changes the model that serves: gate, swap, probation, rollback.
 //! - [`health`], [`metrics`], [`os`], [`endpoint`], [`origin`] and [`peer`] are leaves that any room may
 //!   use; [`registry`] watches a neighbour, [`diagnostics`] takes what the daemon has to say.
 
@@ -27,6 +28,7 @@ pub mod inference;
 pub mod life;
 pub mod memory;
 pub mod metrics;
+pub mod models;
 pub mod offload;
 pub mod origin;
 pub mod os;

@@ -84,6 +84,13 @@ ROWS = [
         ("Written in a day", "bytes", [(now("picket_written_bytes_per_day"), PER_BOX)]),
         ("Written for a record", "bytes", [(now("picket_written_bytes_per_record"), PER_BOX)]),
         ("Life of a new card, years", "none", [(f"instance:picket_card_life:years{{{BOX}}}", PER_BOX)]),
+        ("Model refused, left again", "none", [
+            (f"sum by (instance, why) (increase(picket_model_refused_total{{{BOX}}}[1h]))", PER_BOX + " {{why}}"),
+            (f"increase(picket_model_rollbacks_total{{{BOX}}}[1h])", PER_BOX + " left")]),
+        ("Pictures of which a second model says something else", "percentunit", [
+            (f"{now('picket_model_disagreed_pictures')} / {now('picket_model_compared_pictures')}", PER_BOX)]),
+        ("Model registry last seen", "dateTimeFromNow", [
+            (f"{now('picket_registry_last_contact_timestamp_seconds')} * 1000", PER_BOX)]),
         ("Model registry answers", "bool_yes_no", [(now("inference_mlflow_accessible"), PER_BOX)]),
         ("Memory", "bytes", [(now("process_resident_memory_bytes"), PER_BOX)]),
         ("Memory of requests", "bytes", [

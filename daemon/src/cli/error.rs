@@ -2,8 +2,9 @@
 
 use super::exit;
 use crate::config::ConfigError;
-use crate::life::RunError;
+use crate::life::{RunError, WorkshopError};
 use picket_classifier::ModelError;
+use picket_models::StoreError;
 use picket_picture::DecodeError;
 use picket_records::LogError;
 
@@ -25,6 +26,11 @@ pub enum CliError {
     /// An export that whoever reads it has not got whole.
     #[error("the export was cut after {records} records")]
     Cut { records: u64, source: std::io::Error },
+    /// What was given is at fault, and the text says how.
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Models(#[from] StoreError),
     /// The command itself has said what is wrong.
     #[error("{0}")]
     Unsound(String),
@@ -45,7 +51,8 @@ impl CliError {
                 | RunError::Sockets(_)
                 | RunError::Token(_)
                 | RunError::TokenLost { .. }
-                | RunError::Tls(_),
+                | RunError::Tls(_)
+                | RunError::Keys(_),
             ) => exit::CONFIG,
             CliError::Run(
                 RunError::Bind(_)
@@ -55,8 +62,18 @@ impl CliError {
             ) => exit::IO,
             CliError::Run(RunError::Model(error)) | CliError::Model(error) => model_exit(error),
             CliError::Log(_) | CliError::Io { .. } | CliError::Cut { .. } => exit::IO,
-            CliError::Image { .. } => exit::DATA,
+            CliError::Models(_) => exit::IO,
+            CliError::Image { .. } | CliError::Refused(_) => exit::DATA,
             CliError::Unsound(_) => exit::OTHER,
+        }
+    }
+}
+
+impl From<WorkshopError> for CliError {
+    fn from(error: WorkshopError) -> CliError {
+        match error {
+            WorkshopError::Store(error) => error.into(),
+            WorkshopError::Run(error) => error.into(),
         }
     }
 }

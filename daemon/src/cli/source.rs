@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use picket_models::Listed;
 use picket_records::{
     self as prediction_log, Limits, LogError, PAGE_RECORDS_MAX, Query, Removal, Retention,
     StoppedLog, VerifyReport, Witness,
@@ -27,6 +28,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// It reads the whole log to verify it, which may be gigabytes on a slow card.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// A change of the model takes as long as its trial and a slow card.
+const WISH_TIMEOUT: Duration = Duration::from_secs(310);
 
 /// One record as `GET /predictions` shows it, or why it can't be read.
 pub type Item = (u64, Result<Value, String>);
@@ -150,9 +154,13 @@ pub fn removal(dir: &Path, retention: &Retention) -> Option<Removal> {
 
 /// Has the daemon of the log in `dir` read its configuration again. Returns what it says of it.
 pub fn reload(dir: &Path, query: &str) -> Result<Vec<String>, CliError> {
-    let Told { lines } =
-        Daemon::of(dir)?.ask(&Method::POST, &format!("/reload{query}"), ANSWER_TIMEOUT)?;
-    Ok(lines)
+    let told = Daemon::of(dir)?.ask(&Method::POST, &format!("/reload{query}"), ANSWER_TIMEOUT);
+    match told {
+        Ok(Told { lines }) => Ok(lines),
+        // The command has no data of its own that could be at fault.
+        Err(CliError::Refused(why)) => Err(CliError::Unsound(why)),
+        Err(other) => Err(other),
+    }
 }
 
 /// Whether waiting for the daemon may help; another user's socket stays what it is.
@@ -191,6 +199,11 @@ struct Told {
 }
 
 #[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}
+
+#[derive(Deserialize)]
 struct Page {
     predictions: Vec<Value>,
     next: Option<u64>,
@@ -207,7 +220,7 @@ impl Daemon {
         }
     }
 
-    fn of(dir: &Path) -> Result<Daemon, CliError> {
+    pub fn of(dir: &Path) -> Result<Daemon, CliError> {
         // The socket lies beside the directory itself, by whatever name that was given.
         let dir = &std::fs::canonicalize(dir).map_err(CliError::io("cannot find the daemon"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -236,6 +249,17 @@ impl Daemon {
         Ok((page.predictions, page.next))
     }
 
+    /// What the daemon says of its models.
+    pub fn list_of_models(&self) -> Result<Vec<Listed>, CliError> {
+        self.get("/models")
+    }
+
+    /// Has the daemon do something with its models. Returns what it says of it.
+    pub fn wish_of_models(&self, path: &str) -> Result<Vec<String>, CliError> {
+        let Told { lines } = self.ask(&Method::POST, path, WISH_TIMEOUT)?;
+        Ok(lines)
+    }
+
     fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, CliError> {
         self.ask(&Method::GET, path, ANSWER_TIMEOUT)
     }
@@ -254,6 +278,12 @@ impl Daemon {
             })
         });
         let (status, body) = fetched.map_err(|error| self.cannot_ask(error))?;
+        if status == StatusCode::UNPROCESSABLE_ENTITY {
+            let error = serde_json::from_slice::<Refusal>(&body);
+            return Err(CliError::Refused(
+                error.map_or_else(|_| status.to_string(), |it| it.error),
+            ));
+        }
         if status != StatusCode::OK {
             let text = String::from_utf8_lossy(&body).into_owned();
             if status == StatusCode::SERVICE_UNAVAILABLE {

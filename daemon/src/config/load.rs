@@ -95,6 +95,11 @@ impl Config {
         Retention { own, reported }
     }
 
+    /// Where installed models live.
+    pub fn models_dir(&self) -> PathBuf {
+        self.state_dir.join("models")
+    }
+
     /// Where the prediction log lives.
     pub fn log_dir(&self) -> PathBuf {
         self.state_dir.join("log")

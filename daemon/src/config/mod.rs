@@ -16,7 +16,8 @@ pub use flags::{arguments, former_flags, taken};
 pub use load::Sources;
 pub use setting::{Former, Limit, Setting};
 pub use settings::{
-    ApiConfig, Config, HealthConfig, ModelSettings, SETTINGS, Settings, VerdictSettings,
+    ApiConfig, Config, HealthConfig, ModelConfig, ModelSettings, SETTINGS, Settings,
+    VerdictSettings,
 };
 pub use surroundings::Surroundings;
 pub use value::{Band, Field, Span, Value};

@@ -144,7 +144,9 @@ settings! {
     name: String = "cifar10-model" { limit: Bytes(1, NAME_BYTES_MAX), also: Some("MODEL_NAME") },
     /// Stage in metrics.
     stage: String = "Production" { limit: Bytes(1, NAME_BYTES_MAX), also: Some("MODEL_STAGE") },
-    /// MLflow server whose health is watched.
+    /// Alias of the version that this box is to have; it goes before the one in the stage.
+    alias: Option<String> { limit: Bytes(1, NAME_BYTES_MAX), example: "champion" },
+    /// MLflow server that says which version of the model this box is to have, and hands it out.
     registry: Option<String> {
         example: "http://mlflow.example:5000",
         also: Some("MLFLOW_TRACKING_URI"),
@@ -154,6 +156,23 @@ settings! {
     },
     /// Whether /ready fails while the registry does not answer.
     registry_required: bool = false {},
+    /// How often the registry is asked.
+    registry_interval: Span = "1min" { limit: Between("1s", "1day") },
+    /// File of minisign public keys, a line each: models that none of them has signed are refused.
+    trusted_keys: Option<PathBuf> { example: "/etc/picket/model-keys.pub" },
+    /// How long a new model is watched beside the one before it, and left if it is worse; 0s for not at all.
+    probation: Span = "1h" { limit: Between("0s", "30days") },
+    /// Installed versions that are kept beside the one that serves and the one before it.
+    keep: usize = 3 { limit: Between("0", "100") },
+    /// Size of all installed versions together.
+    max_bytes: ByteSize = "500MB" { limit: AtLeast("1MB") },
+    /// Longest time for a picture that a new model may take on this box.
+    max_time: Span = "1s" { limit: Between("10us", "1min") },
+    /// Directory into which new models are dropped: a file or a bundle's directory, renamed into it.
+    inbox: Option<PathBuf> { example: "/var/lib/picket/inbox" },
+    /// Version, or the beginning of a digest, of an installed model that runs beside the one that serves, on
+    /// what the processor has to spare: how often the two disagree is counted.
+    shadow: Option<String> { limit: Bytes(1, NAME_BYTES_MAX), example: "2.2.0" },
 }
 
 ["log"] LogSettings LogConfig {} {

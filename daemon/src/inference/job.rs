@@ -1,5 +1,6 @@
 //! What goes into the pool of workers and what comes out of it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::answer::{Judged, Shown};
 use super::pipeline::{PredictError, StageTimes};
+use super::serving::Serving;
 use crate::memory::Share;
 use crate::queue::{Pending, QUEUE_WAIT_MAX};
 use crate::recording::{Appended, Promise};
@@ -21,6 +23,8 @@ pub struct Job {
     pub held: Share,
     /// The type that the sender stated; without it, the type is guessed from the bytes.
     pub media: Option<MediaType>,
+    /// The model that served when it came, and that predicts it.
+    pub serving: Arc<Serving>,
     /// What its header says of the work and the memory that it needs.
     pub cost: Cost,
     /// To the memory that it needs, once it has waited for long.

@@ -63,6 +63,7 @@ impl InferenceMetrics {
 
     pub fn model_loaded(&self, version: &str, digest: &str) {
         self.model_loaded.set(1);
+        self.model_info.reset();
         self.model_info.with_label_values(&[version, digest]).set(1);
     }
 

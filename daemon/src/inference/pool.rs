@@ -6,17 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::{Judged, JudgedView};
+use super::beside::{Beside, Seen};
+use super::comparison;
 use super::job::{Answer, Failure, Job, TurnedAway};
 use super::metrics::InferenceMetrics;
-use super::pipeline::Pipeline;
+use super::pipeline::StageTimes;
 use super::proof;
 use super::rate::{EXCESSIVE_TIME_MAX, Rate};
+use super::serving::Serving;
 use super::verdict::Prediction;
 use crate::health::{Heartbeat, Work};
 use crate::metrics::gauge_value;
 use crate::peer::Peer;
 use crate::queue::{Full, Limits, Popped, Queue};
 use crate::recording::{LogWriter, Source};
+use picket_base::Live;
 use picket_base::budget::{Budget, Class, Taken};
 use picket_base::clock::{Stamp, micros};
 use picket_picture::DecodeError;
@@ -54,8 +58,9 @@ pub enum Refusal {
 /// What every worker needs; cloned for each.
 #[derive(Clone)]
 pub struct WorkerSetup {
-    pub pipeline: Pipeline,
-    pub origin: Arc<Origin>,
+    pub serving: Arc<Live<Serving>>,
+    /// A second model that sees what the first has answered.
+    pub beside: Beside,
     pub writer: LogWriter,
     /// The pause between two runs of the golden sample.
     pub sample_interval: Duration,
@@ -127,7 +132,7 @@ impl Workers {
         loop {
             if proven.elapsed() >= setup.sample_interval {
                 heartbeat.busy(Work::GoldenSample);
-                proof::prove(&setup.pipeline.model, heartbeat);
+                proof::prove(&setup.serving.get().pipeline.model, heartbeat);
                 proven = Instant::now();
             }
             heartbeat.beat();
@@ -139,14 +144,18 @@ impl Workers {
                 Popped::Work(job, memory, turn) => {
                     self.metrics.show_depth(self.queue.depth());
                     heartbeat.busy(Work::Image);
-                    let answer = match heartbeat.fault() {
+                    let (answer, judged) = match heartbeat.fault() {
                         None => self.answer(setup, &job, memory),
-                        Some(why) => Err(Failure::Distrusted(why.to_string())),
+                        Some(why) => (Err(Failure::Distrusted(why.to_string())), None),
                     };
+                    let Job { body, held, media, cost, serving: by, reply, .. } = job;
+                    let seen = judged.map(|judged| Seen { by, body, held, media, cost, judged });
                     // Behind what the memory was for: its end wakes those who wait for some.
-                    drop((job.body, job.held));
                     drop(turn);
-                    let _ = job.reply.send(answer);
+                    let _ = reply.send(answer);
+                    if let Some(seen) = seen {
+                        setup.beside.see(seen);
+                    }
                 }
                 Popped::Late(job) => self.turn_away(job, TurnedAway::Late),
                 Popped::Idle => {}
@@ -155,47 +164,73 @@ impl Workers {
         }
     }
 
-    fn answer(&self, setup: &WorkerSetup, job: &Job, mut memory: Taken) -> Result<Answer, Failure> {
+    /// Answers a picture. Returns with it what a second model is to be compared with, where there is one.
+    fn answer(
+        &self,
+        setup: &WorkerSetup,
+        job: &Job,
+        memory: Taken,
+    ) -> (Result<Answer, Failure>, Option<Judgement>) {
         let waited = job.queued.elapsed();
-        let predicted =
-            catch_unwind(AssertUnwindSafe(|| setup.pipeline.predict(&job.body, job.media)));
-        let (prediction, times) = predicted.map_err(|_| Failure::Panicked)??;
+        let pipeline = &job.serving.pipeline;
+        let predicted = catch_unwind(AssertUnwindSafe(|| pipeline.predict(&job.body, job.media)));
+        let predicted = predicted.map_err(|_| Failure::Panicked).and_then(|it| Ok(it?));
+        let judged = setup.beside.wants().then(|| match &predicted {
+            Ok((prediction, times)) => Some(Some(comparison::Answer::of(prediction, *times))),
+            Err(Failure::Decode(_)) => None,
+            Err(_) => Some(None),
+        });
+        let answer = predicted.map(|(prediction, times)| {
+            self.answered(setup, job, memory, &prediction, (times, waited))
+        });
+        (answer, judged.flatten())
+    }
+
+    fn answered(
+        &self,
+        setup: &WorkerSetup,
+        job: &Job,
+        mut memory: Taken,
+        prediction: &Prediction,
+        (times, waited): (StageTimes, Duration),
+    ) -> Answer {
         self.metrics.observe(waited, times);
         self.rate.learn(job.cost, times);
-        let entry = setup.entry(&prediction, times.inference);
+        let entry = entry(&job.serving.origin, prediction, times.inference);
         let appended = setup.writer.append(vec![entry], Source::Own, job.promise).ok();
         let id = appended.as_ref().map(|appended| appended.batch.first_id);
         tracing::debug!(prediction_id = id, label = prediction.label(), "predicted");
-        let judged = Judged::write(&JudgedView::of(&prediction, id, job.shown));
+        let judged = Judged::write(&JudgedView::of(prediction, id, job.shown));
         memory.shrink_to(judged.held_bytes());
-        Ok(Answer { judged, memory, appended, times, waited })
+        Answer { judged, memory, appended, times, waited }
     }
 }
 
-impl WorkerSetup {
-    fn entry(&self, prediction: &Prediction, inference: Duration) -> Entry {
-        let count = |count| u16::try_from(count).expect("a model has at most 10,000 classes");
-        let probabilities = &prediction.probabilities[..];
-        // Thousands of records may wait for the disk: where they can, they share their labels.
-        let (labels, shared) = (&prediction.labels[..], self.origin.labels.names());
-        let top = if shared.iter().map(|label| &**label).eq(labels) {
-            top(probabilities, shared)
-        } else {
-            top(probabilities, labels)
-        };
-        Entry {
-            origin: self.origin.clone(),
-            at: Stamp::now(),
-            inference_us: micros(inference),
-            defect: prediction.defect,
-            body: Body::Predicted(Predicted {
-                class: count(prediction.class),
-                label: prediction.label().to_string(),
-                uncertain: prediction.uncertain,
-                classes: count(probabilities.len()),
-                top,
-            }),
-        }
+/// What the serving model said, for a second one to be compared with; none inside where it failed.
+type Judgement = Option<comparison::Answer>;
+
+fn entry(origin: &Arc<Origin>, prediction: &Prediction, inference: Duration) -> Entry {
+    let count = |count| u16::try_from(count).expect("a model has at most 10,000 classes");
+    let probabilities = &prediction.probabilities[..];
+    // Thousands of records may wait for the disk: where they can, they share their labels.
+    let (labels, shared) = (&prediction.labels[..], origin.labels.names());
+    let top = if shared.iter().map(|label| &**label).eq(labels) {
+        top(probabilities, shared)
+    } else {
+        top(probabilities, labels)
+    };
+    Entry {
+        origin: origin.clone(),
+        at: Stamp::now(),
+        inference_us: micros(inference),
+        defect: prediction.defect,
+        body: Body::Predicted(Predicted {
+            class: count(prediction.class),
+            label: prediction.label().to_string(),
+            uncertain: prediction.uncertain,
+            classes: count(probabilities.len()),
+            top,
+        }),
     }
 }
 
@@ -204,12 +239,11 @@ mod tests {
     use super::*;
     use crate::health::Health;
     use crate::inference::Shown;
-    use crate::inference::{Rules, Verdict, VerdictOverrides};
+    use crate::inference::{Pipeline, Rules, Verdict, VerdictOverrides};
     use crate::memory::Shares;
     use crate::metrics::Registry;
     use crate::recording::{LogMetrics, Promise, WriterConfig, open_log};
     use bytes::Bytes;
-    use picket_base::Live;
     use picket_classifier::{Model, VerdictDefaults};
     use picket_picture::{Cost, JsonRange, MediaType};
     use picket_records::{Labels, LogReader, Retention};
@@ -245,9 +279,12 @@ mod tests {
             device_id: None,
             labels: Labels::default(),
         };
+        let pipeline = Pipeline { model: Arc::new(model), rules };
+        let serving = Serving { pipeline, name: "m".into(), origin: Arc::new(origin) };
+        let serving = Live::new(serving);
         let setup = WorkerSetup {
-            pipeline: Pipeline { model: Arc::new(model), rules },
-            origin: Arc::new(origin),
+            serving: serving.clone(),
+            beside: Beside::new(Budget::new(1 << 20)),
             writer,
             sample_interval: Duration::from_millis(20),
         };
@@ -271,8 +308,8 @@ mod tests {
         let held = shares.take(Peer::Local, body.len()).unwrap();
         let (media, promise) = (Some(MediaType::Raw), Promise::Unneeded);
         let (cost, shown) = (Cost { bytes: 0, work: 1024 }, Shown::default());
-        let (claim, queued) = (None, Instant::now());
-        let job = Job { body, held, media, cost, claim, promise, shown, queued, reply };
+        let (serving, claim, queued) = (serving.get(), None, Instant::now());
+        let job = Job { body, held, media, serving, cost, claim, promise, shown, queued, reply };
         workers.submit(job, Peer::Local).unwrap();
         let failure = answer.blocking_recv().unwrap().err().unwrap();
         let expected = format!("this worker's answers can't be trusted: {damaged}");

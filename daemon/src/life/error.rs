@@ -9,6 +9,7 @@ use crate::http::api::TokenError;
 use crate::http::listener::{BindError, TlsError};
 use crate::inference::UnknownLabel;
 use picket_classifier::ModelError;
+use picket_models::SignatureError;
 use picket_records::LogError;
 
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,8 @@ pub enum RunError {
     Log(#[from] LogError),
     #[error(transparent)]
     Model(#[from] ModelError),
+    #[error("[model] trusted_keys")]
+    Keys(#[from] SignatureError),
     #[error(transparent)]
     Verdict(#[from] UnknownLabel),
 }

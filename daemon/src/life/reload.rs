@@ -9,14 +9,16 @@ use serde_json::Value;
 
 use crate::config::{Config, SETTINGS};
 use crate::http::api::Lowering;
-use crate::inference::Rules;
+use crate::inference::{Rules, Serving};
 use crate::recording::{Durability, LogWriter};
 use picket_base::Live;
 use picket_records::{LogReader, Removal};
 
 /// Everything that a reload may change; others read it from here.
 pub struct LiveSettings {
-    pub rules: Arc<Live<Rules>>,
+    pub serving: Arc<Live<Serving>>,
+    /// The configuration for whoever makes something of it later.
+    pub config: Arc<Live<Config>>,
     pub predict_durability: Arc<Live<Durability>>,
     pub reported_durability: Arc<Live<Durability>>,
     pub writer: LogWriter,
@@ -38,7 +40,7 @@ impl LiveSettings {
         &self,
         running: &Config,
         mut wanted: Config,
-        rules: Rules,
+        (serving, rules): (&Serving, Rules),
         lowering: Lowering,
     ) -> Reloaded {
         let mut told = Vec::new();
@@ -62,7 +64,8 @@ impl LiveSettings {
             tracing::warn!("{line}");
         }
         let config = running.reloaded(wanted);
-        self.rules.set(rules);
+        self.config.set(config.clone());
+        serving.pipeline.rules.set(rules);
         self.predict_durability.set(config.log.predict_durability);
         self.reported_durability.set(config.log.reported_durability);
         self.writer.tune(config.log.commit_interval.0, config.retention());

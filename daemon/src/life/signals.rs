@@ -5,6 +5,7 @@ use std::process::exit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::planned_stop::PlannedStop;
 use super::request::{Request, Requests};
 use crate::diagnostics::Lines;
 use crate::health::{Health, Heartbeat};
@@ -24,6 +25,8 @@ pub struct Obedience {
     /// Whoever reloads and drains reads here.
     pub requests: Requests,
     pub lines: Lines,
+    /// Where it is noted that the daemon was asked to stop.
+    pub planned: PlannedStop,
 }
 
 impl Obedience {
@@ -49,6 +52,7 @@ impl Obedience {
                 Some(SignalRequest::Reload) => drop(self.requests.try_send(Request::Reload(None))),
                 Some(SignalRequest::Stop(signal)) if !self.health.is_serving() => {
                     tracing::info!(signal, "stopped while starting");
+                    self.planned.note(FLUSH_MAX);
                     self.end(0);
                 }
                 Some(SignalRequest::Stop(signal)) if ends_at.is_some() => {
@@ -58,6 +62,7 @@ impl Obedience {
                 Some(SignalRequest::Stop(signal)) => {
                     ends_at = Some(Instant::now() + self.drain_timeout);
                     stop = Some(signal);
+                    self.planned.note(Duration::ZERO);
                 }
             }
         }

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::announce;
 use super::certificate;
-use super::control::{CONTROL_CONNECTIONS_MAX, Control, ControlSetup};
+use super::control::{Control, ControlSetup};
 use super::error::RunError;
 use super::file_modes;
-use super::model;
+use super::model::Makings;
+use super::models::{self as installed, Chosen, Given};
 use super::part::Parts;
+use super::planned_stop::PlannedStop;
 use super::reload::LiveSettings;
 use super::request::{Request, Requests};
+use super::room::{PROBE_CONNECTIONS_MAX, room_for_connections};
 use super::secrets::Secrets;
 use super::systemd::{Notifier, Sockets};
 use super::token_memory;
@@ -24,30 +27,26 @@ use crate::endpoint::Endpoint;
 use crate::health::{Deadlines, Health, HealthMetrics, Heartbeat, Work};
 use crate::http::HttpMetrics;
 use crate::http::api::{
-    self, Admin, Api, Bodies, Doors, LogApi, LogSetup, LogThreads, PredictApi, ReloadApi,
+    self, Admin, Api, Bodies, Doors, LogApi, LogSetup, LogThreads, ModelsApi, PredictApi, ReloadApi,
 };
-use crate::http::listener::{
-    LEAVING_MAX, Listener, Opened, Patience, Server, Stop, TURNED_AWAY_MAX,
-};
-use crate::inference::{InferenceMetrics, Pipeline, WorkerSetup, Workers};
+use crate::http::listener::{Listener, Opened, Patience, Server, Stop};
+use crate::inference::{Beside, InferenceMetrics, Serving, WorkerSetup, Workers};
 use crate::memory::{self, Needs, Shares};
 use crate::metrics::{Registry, register_process};
+use crate::models::{ModelMetrics, Wishes};
 use crate::offload::{Offload, Reserve};
-use crate::os::{self, Inherited};
+use crate::os::Inherited;
 use crate::queue::{Limits, QUEUE_WAIT_MAX};
 use crate::recording::{
     LogMetrics, LogWriter, Rates, WriterConfig, open_log, watch_standing, watch_wear,
 };
-use crate::registry::{self, RegistryWatch};
+use crate::registry;
 use picket_base::Live;
 use picket_base::budget::{Budget, Class};
 use picket_base::clock;
 use picket_classifier::ModelInfo;
-use picket_records::{self as prediction_log, Labels, LogReader, Origin};
-
-/// Connections that the probes may open; how many the API may is a setting. Each listener has its own,
-/// so that a flood on one never starves another.
-const PROBE_CONNECTIONS_MAX: usize = 64;
+use picket_models::Store;
+use picket_records::{self as prediction_log, LogReader};
 
 /// Threads of each kind that take what is too heavy for a listener's: while one reads a long page of
 /// somebody's, the other is there for everybody else.
@@ -69,9 +68,6 @@ const PROBE_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 const PROBE_ANSWER_PATIENCE: Duration = Duration::ZERO;
 
-/// Files that are open beside connections: the log, listeners, runtimes, standard streams.
-const OTHER_FILES_MAX: usize = 128;
-
 /// This much of the drain's time is kept for the queue and the log once the listener is closed.
 const DRAIN_RESERVE: Duration = Duration::from_millis(500);
 
@@ -91,6 +87,8 @@ pub struct Beginning<'a> {
     pub heartbeat: &'a Heartbeat,
     /// Where the control socket's wishes go.
     pub requests: Requests,
+    /// Where it is noted that the daemon was asked to stop.
+    pub planned: PlannedStop,
 }
 
 /// Starts part after part.
@@ -114,15 +112,18 @@ pub fn start(
     let mut start = Start { config, deadlines, health, heartbeat, admin, parts: Parts::default() };
     start.probe(sockets.probe)?;
     start.watchdog()?;
-    start.registry()?;
     let budget = start.budget();
     let (writer, reader) = start.log(&budget)?;
-    let pipeline = start.model()?;
-    let model = pipeline.model.info().clone();
-    start.leave_room(&model, &budget);
-    let live = start.live(&pipeline, &writer, &reader);
+    let makings = Makings { config: Live::new(config.clone()), boot_id: boot_id.clone() };
+    let Chosen { serving, store } = start.model(&makings, &beginning.planned)?;
+    start.leave_room(serving.pipeline.model.info(), &budget);
+    let serving = Live::new(serving);
+    let live = start.live(serving.clone(), makings.config.clone(), &writer, &reader);
     announce::removal(config, &live);
-    let workers = start.workers(pipeline, &boot_id, writer.clone(), &budget)?;
+    let beside = start.beside(&budget)?;
+    let workers = start.workers(serving.clone(), beside.clone(), writer.clone(), &budget)?;
+    let models = start.keeper(store, makings, beside, (&serving, &budget))?;
+    start.registry(models.wishes.clone())?;
     let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
     let threads = start.log_threads(&budget)?;
     let ingest = threads.ingest.clone();
@@ -141,8 +142,7 @@ pub fn start(
     };
     let predict = PredictApi {
         workers,
-        model_name: config.model.name.clone(),
-        model,
+        serving,
         durability: live.predict_durability.clone(),
         bodies,
         ingest,
@@ -154,6 +154,7 @@ pub fn start(
         predict,
         log: LogApi::new(log),
         reload,
+        models,
         doors: Arc::new(doors(&config.api)),
         token: secrets.token.clone(),
     });
@@ -229,11 +230,11 @@ impl Start<'_> {
         Ok(self.parts.start(heartbeat, work, move || drop(stop))?)
     }
 
-    fn registry(&mut self) -> Result<(), RunError> {
-        let Some(uri) = self.config.model.registry.as_deref() else { return Ok(()) };
-        let required = self.config.model.registry_required;
-        let watch = RegistryWatch::new(uri, required, self.health.clone());
-        let Some(watch) = watch else { return Ok(()) };
+    fn registry(&mut self, wishes: Option<Wishes>) -> Result<(), RunError> {
+        let (health, metrics) = (self.health.clone(), &self.admin.registry);
+        let Some(watch) = installed::registry(self.config, wishes, health, metrics) else {
+            return Ok(());
+        };
         let (stop, stopped) = mpsc::channel();
         let heartbeat = self.health.heartbeat("registry", registry::STUCK_AFTER);
         let work = move |heartbeat: &Heartbeat| watch.run(heartbeat, &stopped);
@@ -244,29 +245,21 @@ impl Start<'_> {
     fn budget(&self) -> Budget {
         let workers = self.config.api.workers;
         let needs = Needs { workers, input_values: 0, model_bytes: 0, run_bytes: 0 };
-        let budget = Budget::new(saturating(self.plan(needs).budget));
+        let stated = self.config.memory.budget.map(|size| size.as_u64());
+        let plan = memory::plan(memory::Given::here(), needs, stated);
+        let budget = Budget::new(plan.budget_size());
         memory::register_budget(&self.admin.registry, budget.clone());
         budget
     }
 
     /// Leaves the memory that the model needs out of that of requests.
     fn leave_room(&self, model: &ModelInfo, budget: &Budget) {
-        let plan = self.plan(Needs {
-            workers: self.config.api.workers,
-            input_values: model.input.values(),
-            model_bytes: model.bytes as u64,
-            run_bytes: model.run_bytes as u64,
-        });
-        budget.lower_to(saturating(plan.budget));
+        let plan = installed::memory_of(self.config, model, None);
+        budget.resize(plan.budget_size());
         tracing::info!(budget = plan.budget, margin = plan.margin, "memory of requests");
         if plan.is_too_large() {
             tracing::warn!("{plan}");
         }
-    }
-
-    fn plan(&self, needs: Needs) -> memory::Plan {
-        let stated = self.config.memory.budget.map(|size| size.as_u64());
-        memory::plan(memory::Given::here(), needs, stated)
     }
 
     fn log(&mut self, budget: &Budget) -> Result<(LogWriter, LogReader), RunError> {
@@ -291,12 +284,15 @@ impl Start<'_> {
         Ok((writer, reader))
     }
 
-    fn model(&self) -> Result<Pipeline, RunError> {
+    fn model(&self, makings: &Makings, planned: &PlannedStop) -> Result<Chosen, RunError> {
         Notifier.status("loading the model");
         self.heartbeat.busy(Work::LoadModel);
-        let pipeline = model::load_pipeline(self.config)?;
+        let chosen = installed::choose(self.config, makings)?;
+        if let Some(store) = &chosen.store {
+            planned.leave_with(store.stop_note());
+        }
         self.heartbeat.beat();
-        let info = pipeline.model.info();
+        let info = chosen.serving.pipeline.model.info();
         let load_ms = info.load_time.as_millis();
         tracing::info!(version = %info.version, digest = %info.digest, load_ms, "model loaded");
         for warning in info.stock_warning().iter().chain(&info.card_warnings) {
@@ -304,26 +300,56 @@ impl Start<'_> {
         }
         self.admin.inference.model_loaded(&info.version, &info.digest);
         self.health.model_loaded();
-        Ok(pipeline)
+        Ok(chosen)
+    }
+
+    /// Starts the thread of a second model; there is none at first.
+    fn beside(&mut self, budget: &Budget) -> Result<Beside, RunError> {
+        let beside = Beside::new(budget.clone());
+        let heartbeat = self.health.heartbeat("second-model", self.deadlines.worker);
+        let (working, closed) = (beside.clone(), beside.clone());
+        let work = move |heartbeat: &Heartbeat| working.run(heartbeat);
+        self.parts.start(heartbeat, work, move || closed.close())?;
+        Ok(beside)
+    }
+
+    /// Starts the keeper of the models, where there is a store for it.
+    fn keeper(
+        &mut self,
+        store: Option<Store>,
+        makings: Makings,
+        beside: Beside,
+        (serving, budget): (&Arc<Live<Serving>>, &Budget),
+    ) -> Result<ModelsApi, RunError> {
+        let inference = self.admin.inference.clone();
+        let (serving, budget) = (serving.clone(), budget.clone());
+        let given = Given { serving, makings, beside, budget, inference };
+        let metrics = ModelMetrics::new(&self.admin.registry);
+        let Some(store) = store else {
+            return Ok(ModelsApi { wishes: None, list: Live::new(Vec::new()) });
+        };
+        let (keeper, api) = installed::keeper(self.config, store, given, metrics)?;
+        let heartbeat = self.health.heartbeat("models", self.deadlines.runtime);
+        let stop = api.wishes.clone();
+        let stop = move || {
+            if let Some(wishes) = stop {
+                wishes.end();
+            }
+        };
+        self.parts.start(heartbeat, |heartbeat| keeper.run(heartbeat), stop)?;
+        Ok(api)
     }
 
     fn workers(
         &mut self,
-        pipeline: Pipeline,
-        boot_id: &str,
+        serving: Arc<Live<Serving>>,
+        beside: Beside,
         writer: LogWriter,
         budget: &Budget,
     ) -> Result<Workers, RunError> {
-        let Config { api, model, device_id, health, .. } = self.config;
-        let origin = Arc::new(Origin {
-            boot_id: boot_id.to_string(),
-            model_name: model.name.clone(),
-            model_version: pipeline.model.info().version.clone(),
-            device_id: Some(device_id.clone()),
-            labels: Labels::new(&pipeline.model.info().output.labels),
-        });
+        let Config { api, health, .. } = self.config;
         let sample_interval = health.sample_interval.0;
-        let setup = WorkerSetup { pipeline, origin, writer, sample_interval };
+        let setup = WorkerSetup { serving, beside, writer, sample_interval };
         let limits = Limits { capacity: api.queue, threads: api.workers };
         let workers = Workers::new(limits, budget.clone(), self.admin.inference.clone());
         for index in 0..api.workers {
@@ -337,10 +363,17 @@ impl Start<'_> {
     }
 
     /// What a reload may change.
-    fn live(&self, pipeline: &Pipeline, writer: &LogWriter, reader: &LogReader) -> LiveSettings {
+    fn live(
+        &self,
+        serving: Arc<Live<Serving>>,
+        config: Arc<Live<Config>>,
+        writer: &LogWriter,
+        reader: &LogReader,
+    ) -> LiveSettings {
         let log = &self.config.log;
         LiveSettings {
-            rules: pipeline.rules.clone(),
+            serving,
+            config,
             predict_durability: Live::new(log.predict_durability),
             reported_durability: Live::new(log.reported_durability),
             writer: writer.clone(),
@@ -473,10 +506,6 @@ fn reload(beginning: &Beginning<'_>, live: &LiveSettings) -> ReloadApi {
     }
 }
 
-fn saturating(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
 /// The service manager's socket where it hands one over, else one of our own.
 fn listener(
     name: &str,
@@ -488,19 +517,6 @@ fn listener(
             .map_err(|source| RunError::Listener { name: name.to_string(), source }),
         None => Ok(Listener::bind(endpoint)?),
     }
-}
-
-/// How many API connections there are files for, once as many are asked of the kernel as needed.
-fn room_for_connections(api: &ApiConfig) -> usize {
-    let going = 3 * (TURNED_AWAY_MAX + LEAVING_MAX);
-    let others = OTHER_FILES_MAX + PROBE_CONNECTIONS_MAX + CONTROL_CONNECTIONS_MAX + going;
-    let files = os::raise_open_files(others + api.max_connections).unwrap_or(usize::MAX);
-    let possible = files.saturating_sub(others).max(1);
-    if possible < api.max_connections {
-        let asked = api.max_connections;
-        tracing::warn!(files, asked, possible, "the limit of open files allows fewer connections");
-    }
-    possible.min(api.max_connections)
 }
 
 #[cfg(test)]

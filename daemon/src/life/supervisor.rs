@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::RunError;
 use super::model;
 use super::part::Part;
+use super::planned_stop::PlannedStop;
 use super::request::{REQUESTS_MAX, Request};
 use super::signals::Obedience;
 use super::start::{self, Beginning, Started};
@@ -48,12 +49,14 @@ pub fn run(
     .within_the_watchdogs();
     let (send, requests) = mpsc::sync_channel(REQUESTS_MAX);
     let drain_timeout = config.api.drain_timeout.0;
+    let planned = PlannedStop::default();
     let obedience = Obedience {
         signals,
         health: health.clone(),
         drain_timeout,
         requests: send.clone(),
         lines: lines.clone(),
+        planned: planned.clone(),
     };
     // No part of the list: it ends a drain that hangs, and with the process.
     let beat = health.heartbeat("signals", deadlines.runtime);
@@ -65,6 +68,7 @@ pub fn run(
         health: &health,
         heartbeat: &heartbeat,
         requests: send,
+        planned: planned.clone(),
     };
     let started = start::start(&beginning, sockets, lines)?;
     heartbeat.set_deadline(deadlines.runtime);
@@ -76,6 +80,7 @@ pub fn run(
     heartbeat.retire();
     tracing::info!(signal, "stopping");
     supervisor.drain();
+    planned.write();
     tracing::info!("stopped");
     Ok(())
 }
@@ -129,7 +134,8 @@ impl Supervisor {
     fn reload(&mut self, sources: &Sources, lowering: Lowering) -> Result<Vec<String>, String> {
         Notifier.reloading();
         let Started { live, secrets, .. } = &self.started;
-        let rules = live.rules.get();
+        let serving = live.serving.get();
+        let rules = serving.pipeline.rules.get();
         let (output, defaults) = (rules.verdict.output().clone(), rules.verdict.defaults().clone());
         let read = sources.load().map_err(|error| picket_base::chain(&error)).and_then(|wanted| {
             let rules = model::rules(&wanted, output, defaults);
@@ -137,7 +143,7 @@ impl Supervisor {
         });
         let outcome = match read {
             Ok((wanted, rules)) => {
-                let reloaded = live.take_over(&self.config, wanted, rules, lowering);
+                let reloaded = live.take_over(&self.config, wanted, (&serving, rules), lowering);
                 self.config = reloaded.config;
                 secrets.renew(&self.config.api);
                 Ok(reloaded.told)

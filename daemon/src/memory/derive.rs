@@ -99,6 +99,11 @@ impl Needs {
 }
 
 impl Plan {
+    /// Returns what requests may take as a size of this machine's memory.
+    pub fn budget_size(self) -> usize {
+        usize::try_from(self.budget).unwrap_or(usize::MAX)
+    }
+
     /// Whether budget and margin together exceed what is there.
     pub fn is_too_large(self) -> bool {
         let both = self.budget.saturating_add(self.margin);

@@ -10,8 +10,8 @@ mod sockets;
 pub use cgroup::{control_groups, memory_bounds, memory_given, memory_limit, own_groups};
 pub use memory::{SmallPieces, keep_heap_small, resident_bytes, trim_heap, unmap_code_of_start};
 pub use process::{
-    OUT_OF_SECONDS, bound_this_process, effective_user, forget_variable, hostname,
-    raise_open_files, stderr_file, thread_time,
+    bound_this_process, effective_user, forget_variable, go_first_where_memory_is_short, hostname,
+    is_out_of_seconds, raise_open_files, stderr_file, step_back, thread_time,
 };
 pub use signals::{SignalRequest, Signals};
 pub use sockets::{

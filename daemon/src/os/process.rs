@@ -47,22 +47,41 @@ pub fn raise_open_files(wanted: usize) -> std::io::Result<usize> {
     Ok(usize::try_from(raised.max(soft)).unwrap_or(usize::MAX))
 }
 
-/// Lets this process have at most so many bytes of address space and seconds of processor; beyond the
-/// first, allocations fail, at the second the kernel ends it.
+/// Lets this process have at most so many bytes of address space, and seconds of processor and of time;
+/// beyond the first, allocations fail, at the others the kernel ends it.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn bound_this_process(bytes: u64, seconds: u64) -> std::io::Result<()> {
+pub fn bound_this_process(bytes: u64, seconds: u64, time: u32) -> std::io::Result<()> {
     let set = |resource, limit: u64| {
         let (_, hard) = getrlimit(resource)?;
         setrlimit(resource, rlim_t::try_from(limit).unwrap_or(hard).min(hard), hard)
     };
+    nix::unistd::alarm::set(time);
     set(Resource::RLIMIT_AS, bytes)?;
     Ok(set(Resource::RLIMIT_CPU, seconds)?)
 }
 
-/// The signal that ends a process whose seconds are over.
-pub const OUT_OF_SECONDS: i32 = nix::libc::SIGXCPU;
+/// Has the kernel end this process before others where there is no memory left.
+pub fn go_first_where_memory_is_short() {
+    // Without it the largest goes.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+}
+
+/// Has every other thread go before this one where there is not enough of the processor.
+#[allow(unsafe_code)]
+pub fn step_back() {
+    // SAFETY: it has no memory to do with. Without it the thread is as good as the others.
+    unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, NICE_MAX) };
+}
+
+/// The least favoured of all priorities.
+const NICE_MAX: i32 = 19;
+
+/// Whether this signal ends a process whose seconds are over.
+pub fn is_out_of_seconds(signal: i32) -> bool {
+    [nix::libc::SIGXCPU, nix::libc::SIGALRM].contains(&signal)
+}
 
 /// Removes a variable from the environment, so that no child sees it and nobody reads it twice.
 #[allow(unsafe_code)]

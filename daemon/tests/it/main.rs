@@ -16,6 +16,7 @@ mod doctor;
 mod doors;
 mod hostile;
 mod keep_alive;
+mod lifecycle;
 mod liveness;
 mod log_output;
 mod memory;

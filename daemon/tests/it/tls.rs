@@ -99,18 +99,17 @@ fn a_client_that_half_closes_is_answered_over_tls_too() {
     }
 }
 
-/// One daemon stands in for MLflow: its /health answers as a registry's does.
+/// One daemon stands in for MLflow, which it is not.
 #[test]
 fn a_registry_behind_tls_is_asked_by_https() {
     let (_registry_state, registry) = serve_with("cert.pem", "cert.key");
     let uri = format!("https://{}", registry.api);
     let state = tempfile::tempdir().unwrap();
     let launch = Launch::on(state.path()).args(["--model-registry", &uri]);
-    let daemon = launch.env("SSL_CERT_FILE", file("cert.pem")).start();
-    daemon.wait_until("the registry to answer", |daemon| {
-        daemon.probe("/ready").json()["mlflow_accessible"] == true
-    });
-    assert_eq!(daemon.metric("inference_mlflow_accessible"), 1.0);
+    let mut daemon = launch.env("SSL_CERT_FILE", file("cert.pem")).start();
+    // What answers there is no registry, and says so.
+    daemon.wait_for_line("status 404, no MLflow server");
+    assert_eq!(daemon.metric("inference_mlflow_accessible"), 0.0);
 }
 
 #[test]

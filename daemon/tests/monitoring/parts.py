@@ -112,12 +112,15 @@ class Disk:
 
 
 class Registry:
-    """Stands where an MLflow server would: it answers GET /health."""
+    """Stands where an MLflow server would: it knows of no version."""
 
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/health" else 404)
+            body = b"{}"
+            self.send_response(200 if self.path.startswith("/api/2.0/mlflow/registered-models/") else 404)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *_) -> None:
             pass

@@ -171,11 +171,10 @@ impl Budget {
         Budget { shared: Arc::new(Shared { counts: Mutex::new(counts) }) }
     }
 
-    /// Makes the budget smaller, once more is known of what else needs memory; nothing if it is no
-    /// larger. Who holds more than is left keeps it, and nobody gets more until it is given back.
-    pub fn lower_to(&self, bytes: usize) {
-        let mut counts = self.shared.lock();
-        counts.bytes = counts.bytes.min(bytes);
+    /// Makes the budget smaller or larger, as more is known of what else needs memory. Who holds more than is
+    /// left keeps it, and nobody gets more until it is given back.
+    pub fn resize(&self, bytes: usize) {
+        self.shared.lock().bytes = bytes;
     }
 
     /// Takes bytes now or not at all.
@@ -403,13 +402,13 @@ mod tests {
     fn a_lowered_budget_gives_no_more_until_enough_is_back() {
         let budget = Budget::new(BUDGET);
         let held = budget.take(Class::Body, budget.largest(Class::Body)).unwrap();
-        budget.lower_to(BUDGET / 10);
+        budget.resize(BUDGET / 10);
         assert_eq!(budget.bytes(), BUDGET / 10);
         assert!(budget.take(Class::Body, 1).is_err());
         drop(held);
         let _all = budget.take(Class::Body, budget.largest(Class::Body)).unwrap();
-        budget.lower_to(BUDGET);
-        assert_eq!(budget.bytes(), BUDGET / 10);
+        budget.resize(BUDGET);
+        let _more = budget.take(Class::Connection, budget.largest(Class::Connection)).unwrap();
     }
 
     #[test]

@@ -18,6 +18,11 @@ impl<T> Live<T> {
 
     /// Replaces the value for everybody who asks from now on.
     pub fn set(&self, value: T) {
-        *self.0.write().expect("nothing that holds a live value's lock panics") = Arc::new(value);
+        self.put(Arc::new(value));
+    }
+
+    /// As `set`, by a value that others may hold already.
+    pub fn put(&self, value: Arc<T>) {
+        *self.0.write().expect("nothing that holds a live value's lock panics") = value;
     }
 }

@@ -146,7 +146,11 @@ pub fn survey(bundle: &Bundle) -> TractResult<Survey> {
     Ok(Survey { draft, input, tail, scores })
 }
 
-fn read(bundle: &Bundle) -> TractResult<(Onnx, ModelProto)> {
+/// Parses a bundle's file, and the parser that it is for.
+///
+/// # Errors
+/// `FileFault`: of another format, damaged or truncated.
+pub fn read(bundle: &Bundle) -> TractResult<(Onnx, ModelProto)> {
     if let Some(other) = file::of_another_format(&bundle.onnx) {
         return Err(FileFault(other).into());
     }

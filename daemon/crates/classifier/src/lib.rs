@@ -8,6 +8,7 @@
 //!   in the binary.
 //! - `entrance` says what goes in, `integer` makes whole parts of the graph nodes of our own, `graph` says what
 //!   tract makes of the rest, `engine` names who computes, `run` runs the graph.
+//! - `contents` says which files a model consists of, before it is loaded.
 //! - `model` loads, checks and proves it, `describe` writes its card; `info`, `scores`, `output` and `error` are what it says.
 
 #![deny(unsafe_code)]
@@ -15,6 +16,7 @@
 mod bounds;
 mod card;
 mod claims;
+mod contents;
 mod describe;
 mod embedded;
 mod engine;
@@ -41,6 +43,7 @@ mod small_nets;
 mod tail;
 
 pub use card::{Line, stated_name};
+pub use contents::{Contents, contents};
 pub use describe::{describe, stamped};
 pub use engine::{Engine, UnknownEngine};
 pub use error::{MODEL_BYTES_MAX, ModelError};

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::cli::error::CliError;
 use crate::cli::stdout::{print, print_toml};
-use crate::life;
+use crate::models;
 use picket_classifier::{Engine, ModelSource};
 
 #[derive(Args)]
@@ -35,7 +35,7 @@ pub fn describe(args: &DescribeArgs) -> Result<(), CliError> {
 
 pub fn stamp(args: &StampArgs) -> Result<(), CliError> {
     // It is loaded to be stamped: only after its trial.
-    life::load_model(&ModelSource::File(args.file.clone()), Engine::best())?;
+    models::load_model(&ModelSource::File(args.file.clone()), Engine::best())?;
     let stamped = picket_classifier::stamped(&args.file)?;
     let output = match &args.output {
         Some(output) => output.clone(),

@@ -3,7 +3,7 @@
 use crate::cli::error::CliError;
 use crate::cli::global::{Global, load};
 use crate::config::{ModelSettings, Settings};
-use crate::life;
+use crate::models;
 use picket_classifier::{Engine, Model};
 
 /// # Errors
@@ -14,5 +14,5 @@ pub fn load_model(
     global: &Global,
 ) -> Result<Model, CliError> {
     let config = load(Settings { model: settings, ..Settings::default() }, global)?;
-    Ok(life::load_model(&config.model.source(), engine)?)
+    Ok(models::load_model(&config.model.source(), engine)?)
 }

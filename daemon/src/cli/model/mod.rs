@@ -4,6 +4,7 @@ mod bench;
 mod command;
 mod describe;
 mod inspect;
+mod installed;
 mod load;
 mod logits;
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use picket_base::Live;
-use picket_classifier::ModelInfo;
 use picket_picture::{self as picture, Cost, DecodeError, MediaType, RawForm};
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -21,8 +20,8 @@ use super::request::Request;
 use crate::health::{Health, Outcome};
 use crate::http::listener::leave_memory;
 use crate::inference::{
-    Answer, Failure, Job, ModelView, Refusal, ServedView, Shown, TOP_MAX, TimingView, TurnedAway,
-    Workers, ms,
+    Answer, Failure, Job, ModelView, Refusal, ServedView, Serving, Shown, TOP_MAX, TimingView,
+    TurnedAway, Workers, ms,
 };
 use crate::offload::{Offload, Progress};
 use crate::peer::Peer;
@@ -35,8 +34,7 @@ const HEADER_BYTES_MAX: usize = 256 << 10;
 /// What a prediction needs.
 pub struct PredictApi {
     pub workers: Workers,
-    pub model_name: String,
-    pub model: ModelInfo,
+    pub serving: Arc<Live<Serving>>,
     pub durability: Arc<Live<Durability>>,
     pub bodies: Arc<Bodies>,
     /// What is too heavy for the listener's thread goes here.
@@ -67,7 +65,8 @@ impl PredictApi {
         let durability = durable(parameters.durable.as_deref(), *self.durability.get())?;
         let shown = parameters.shown()?;
         let content = Content::stated(request.headers(), parameters.raw_form()?)?;
-        let read = self.body(content, &mut request).await;
+        let serving = self.serving.get();
+        let read = self.body(&serving, content, &mut request).await;
         let (cost, media, body) = read.inspect_err(|rejected| self.shed(rejected, sender))?;
         let cost = cost.map_err(|error| refusal(&error))?;
         let (reply, answer) = oneshot::channel();
@@ -77,7 +76,19 @@ impl PredictApi {
             Durability::Relaxed => Promise::Unneeded,
         };
         let (body, held) = body.split();
-        let job = Job { body, held, media, cost, claim: None, promise, shown, queued, reply };
+        let judge = serving.clone();
+        let job = Job {
+            body,
+            held,
+            media,
+            serving: judge,
+            cost,
+            claim: None,
+            promise,
+            shown,
+            queued,
+            reply,
+        };
         workers.submit(job, sender).map_err(|refused| self.refused(refused, sender))?;
         let answer = match tokio::time::timeout(self.patience, answer).await {
             Ok(answer) => answer.unwrap_or(Err(Failure::Panicked)),
@@ -86,17 +97,18 @@ impl PredictApi {
         let answer = answer.map_err(|failure| self.failed(&failure, sender))?;
         workers.metrics().predicted();
         health.record(sender, Outcome::Served);
-        Ok(self.respond(answer, arrived).await)
+        Ok(self.respond(&serving, answer, arrived).await)
     }
 
     /// Reads the body, and what its header says.
     async fn body(
         &self,
+        serving: &Serving,
         content: Content,
         request: &mut Request,
     ) -> Result<(Result<Cost, DecodeError>, Option<MediaType>, Body), Rejected> {
         let (body, media) = content.read(&self.bodies, &self.ingest, request).await?;
-        let (cost, body) = self.cost(body, media).await?;
+        let (cost, body) = self.cost(serving, body, media).await?;
         Ok((cost, media, body))
     }
 
@@ -110,10 +122,11 @@ impl PredictApi {
     /// Reads what the header of a body says of the work that is in it.
     async fn cost(
         &self,
+        serving: &Serving,
         body: Body,
         media: Option<MediaType>,
     ) -> Result<(Result<Cost, DecodeError>, Body), Rejected> {
-        let spec = self.model.input;
+        let spec = serving.pipeline.model.info().input;
         if body.bytes.len() <= HEADER_BYTES_MAX {
             return Ok((picture::cost(&body.bytes, media, &spec), body));
         }
@@ -122,7 +135,7 @@ impl PredictApi {
         Ok(self.ingest.run(needs, read).await?)
     }
 
-    async fn respond(&self, answer: Answer, arrived: Instant) -> Response {
+    async fn respond(&self, serving: &Serving, answer: Answer, arrived: Instant) -> Response {
         let Answer { judged, memory, appended, times, waited } = answer;
         let mut commit = None;
         let mut durable = false;
@@ -131,8 +144,9 @@ impl PredictApi {
             durable = is_committed(Some(committed)).await;
             commit = Some(ms(started.elapsed()));
         }
-        let PredictApi { model_name, model, .. } = self;
-        let model = ModelView { name: model_name, version: &model.version, digest: &model.digest };
+        let model = serving.pipeline.model.info();
+        let model =
+            ModelView { name: &serving.name, version: &model.version, digest: &model.digest };
         let timing_ms = TimingView {
             queue: ms(waited),
             decode: ms(times.decode),

@@ -17,6 +17,7 @@ use super::rejected::Rejected;
 use super::request::{Asker, Request};
 use super::state::Api;
 use crate::http::listener::{BodyStream, Head, Routes};
+use crate::models::Wish;
 
 /// The scheme that the API listener asks for, where it asks (RFC 6750).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"picket\"");
@@ -72,7 +73,7 @@ const CONTROL: &[Surface] = &[Surface::Control];
 const READERS: &[Surface] = &[Surface::Api, Surface::Control];
 
 /// Everything that the listeners serve; docs/openapi.yaml says the same of the API's.
-static ROUTES: [Route; 13] = [
+static ROUTES: [Route; 18] = [
     post(
         "/predict",
         API,
@@ -118,6 +119,29 @@ static ROUTES: [Route; 13] = [
         Handler::Api(|api, request| {
             Box::pin(async move { api.reload.reload(request.query()).await })
         }),
+    ),
+    get("/models", CONTROL, Handler::Api(|api, _| Box::pin(async move { Ok(api.models.list()) }))),
+    post(
+        "/models/install",
+        CONTROL,
+        Handler::Api(|api, request| {
+            Box::pin(async move { api.models.install(request.query()).await })
+        }),
+    ),
+    post(
+        "/models/rollback",
+        CONTROL,
+        Handler::Api(|api, _| Box::pin(async move { api.models.wish(Wish::RollBack).await })),
+    ),
+    post(
+        "/models/pin",
+        CONTROL,
+        Handler::Api(|api, request| Box::pin(async move { api.models.pin(request.query()).await })),
+    ),
+    post(
+        "/models/unpin",
+        CONTROL,
+        Handler::Api(|api, _| Box::pin(async move { api.models.wish(Wish::Unpin).await })),
     ),
     get(
         "/removal",

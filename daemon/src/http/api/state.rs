@@ -8,6 +8,7 @@ use super::admin::Admin;
 use super::auth::Token;
 use super::doors::Doors;
 use super::log::LogApi;
+use super::models::ModelsApi;
 use super::predict::PredictApi;
 use super::reload::ReloadApi;
 
@@ -17,6 +18,7 @@ pub struct Api {
     pub predict: PredictApi,
     pub log: LogApi,
     pub reload: ReloadApi,
+    pub models: ModelsApi,
     /// Names and pages that are let in.
     pub doors: Arc<Doors>,
     /// What requests must show, if anything.

@@ -19,7 +19,7 @@ use super::{huggingface, labels, timm};
 use crate::error::{MODEL_BYTES_MAX, ModelError};
 
 /// The ONNX file of a bundle. Its digest counts under this name whatever it is called.
-const MODEL: &str = "model.onnx";
+pub const MODEL: &str = "model.onnx";
 
 const LABELS: &str = "labels.txt";
 const CONFIG: &str = "config.json";
@@ -48,6 +48,8 @@ pub struct Bundle {
     pub shares_model_toml: bool,
     /// SHA-256 of each file that counts, by name.
     digests: BTreeMap<String, String>,
+    /// The files whose sums model.toml states, and has right.
+    summed: Vec<String>,
 }
 
 impl Bundle {
@@ -56,7 +58,15 @@ impl Bundle {
         let onnx = onnx.into();
         let digests = BTreeMap::from([(MODEL.to_string(), digest(&onnx))]);
         let (dir, beside) = (None, Draft::default());
-        Bundle { onnx, dir, beside, goldens: Vec::new(), shares_model_toml: false, digests }
+        Bundle {
+            onnx,
+            dir,
+            beside,
+            goldens: Vec::new(),
+            shares_model_toml: false,
+            digests,
+            summed: Vec::new(),
+        }
     }
 
     /// Reads a file and what is beside it, or a directory with a model.onnx.
@@ -100,6 +110,21 @@ impl Bundle {
         Ok(digest(all.iter().map(line).collect::<String>().as_bytes()))
     }
 
+    /// Returns the names of the files that count, but for those of constants.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.digests.keys().map(String::as_str)
+    }
+
+    /// Returns the SHA-256 of the ONNX file.
+    pub fn onnx_sha256(&self) -> &str {
+        &self.digests[MODEL]
+    }
+
+    /// Whether model.toml states a file's sum.
+    pub fn is_summed(&self, name: &str) -> bool {
+        self.summed.iter().any(|summed| summed == name)
+    }
+
     /// Returns what the files beside say together with the ONNX file's own metadata.
     ///
     /// # Errors
@@ -123,6 +148,7 @@ impl Bundle {
             }
         };
         self.check_files(file, dir, &toml.files)?;
+        self.summed = toml.files.into_keys().collect();
         self.beside = toml.draft;
         if let Some(name) = toml.labels_file {
             let path = inside(dir, &name)?;

@@ -25,8 +25,8 @@ mod ultralytics;
 mod warnings;
 mod words;
 
-pub use bundle::{Bundle, GoldenPicture, stated_name};
-pub use draft::{DEFAULT, Draft, GRAPH, Line, Stated, quoted};
+pub use bundle::{Bundle, GoldenPicture, MODEL, stated_name};
+pub use draft::{DEFAULT, Draft, GRAPH, Line, MODEL_TOML, Stated, quoted};
 pub use input::{GraphInput, settle_input};
 pub use scores::settle_output;
 pub use stamp::stamp;

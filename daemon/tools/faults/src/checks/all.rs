@@ -40,8 +40,10 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
         log_max_records: max_records,
         restart_every: 20,
         outages: false,
+        models: false,
         control,
     };
+    let models = cuts::Args { cuts: of(30, 300), models: true, ..cuts(false) };
     let outages =
         cuts::Args { cuts: of(60, 600), log_max_records: 20_000, outages: true, ..cuts(false) };
     let enospc = enospc::Args { rounds: of(4, 30), disk_mib: 40, log_max_records: 3_000 };
@@ -52,11 +54,12 @@ pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     let retention = retention::Args { turnovers: of(8, 20), log_max_records: 5_000 };
 
     type Check<'a> = Box<dyn Fn() -> anyhow::Result<Outcome> + 'a>;
-    let checks: [(&str, Check); 11] = [
+    let checks: [(&str, Check); 12] = [
         ("kill9", Box::new(|| kill9::run(rig, &kill9))),
         ("cuts", Box::new(|| cuts::run(rig, &cuts(false)))),
         ("cuts-outages", Box::new(|| cuts::run(rig, &outages))),
         ("cuts-control", Box::new(|| cuts::run(rig, &cuts(true)))),
+        ("cuts-models", Box::new(|| cuts::run(rig, &models))),
         ("enospc", Box::new(|| enospc::run(rig, &enospc))),
         ("eio", Box::new(|| eio::run(rig, &eio))),
         ("stall", Box::new(|| stall::run(rig, &stall))),

@@ -2,6 +2,7 @@
 //! left it at random moments, and the store on it must hold all that had been acknowledged.
 
 pub mod control;
+mod models;
 mod record;
 mod replay;
 
@@ -30,6 +31,8 @@ pub enum Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     Daemon,
+    /// The daemon's models, which change.
+    Models,
     /// sled with flush alone: it loses records, which shows that the rig sees losses.
     Control,
 }
@@ -55,6 +58,9 @@ pub struct Args {
     /// Large batches beside the rest, each sent twice; the log must have room for several
     #[arg(long)]
     pub outages: bool,
+    /// Instead of records, models that change
+    #[arg(long)]
+    pub models: bool,
     /// Instead of the daemon, a writer that must lose records
     #[arg(long)]
     pub control: bool,
@@ -62,10 +68,11 @@ pub struct Args {
 
 impl Args {
     fn name(&self) -> &'static str {
-        match (self.control, self.outages) {
-            (true, _) => "cuts-control",
-            (false, true) => "cuts-outages",
-            (false, false) => "cuts",
+        match self {
+            Args { control: true, .. } => "cuts-control",
+            Args { models: true, .. } => "cuts-models",
+            Args { outages: true, .. } => "cuts-outages",
+            _ => "cuts",
         }
     }
 }
@@ -85,7 +92,11 @@ struct Recording {
 
 pub fn run(rig: &Rig, args: &Args) -> anyhow::Result<Outcome> {
     sandbox::require_root()?;
-    let subject = if args.control { Subject::Control } else { Subject::Daemon };
+    let subject = match args {
+        Args { control: true, .. } => Subject::Control,
+        Args { models: true, .. } => Subject::Models,
+        _ => Subject::Daemon,
+    };
     let name = args.name();
     let mut outcome = Outcome::new(name);
     let dir = rig.scratch.join(name);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::{Args, RUN_MAX, RUN_MIN, Recording, Subject};
+use super::{Args, RUN_MAX, RUN_MIN, Recording, Subject, models};
 use crate::Rig;
 use crate::disk::Disk;
 use crate::load::{Load, Plan, Tally};
@@ -39,11 +39,17 @@ pub fn record(
     let mut random = fastrand::Rng::with_seed(rig.seed);
     let deadline = Instant::now() + Duration::from_secs(args.record_secs);
     outcome.add("sessions", 0);
+    let mut change = 1;
     while Instant::now() < deadline && !disk.recording_is_full() {
         let millis = random.u64(RUN_MIN.as_millis() as u64..RUN_MAX.as_millis() as u64);
         let session = Session { work: Duration::from_millis(millis), clean_stop: random.bool() };
         match subject {
             Subject::Daemon => daemon_session(rig, args, &mounted, &disk, &session)?,
+            Subject::Models => {
+                let until = Instant::now() + session.work;
+                let is_over = || Instant::now() >= until;
+                change = models::session(rig, &mounted, &disk, change, is_over)?;
+            }
             Subject::Control => control_session(args, &mounted, &disk, &session)?,
         }
         outcome.add("sessions", 1);

@@ -224,6 +224,10 @@ impl Cut<'_> {
         if self.subject == Subject::Control {
             return self.judge_control(outcome);
         }
+        if self.subject == Subject::Models {
+            let state = self.state_dir();
+            return super::models::judge(self.rig, &state, &self.acks, &self.what, outcome);
+        }
         let store = self.state_dir().join("log");
         // Before the first acknowledgement there may be no store; a daemon must start all the same.
         if self.acks.is_empty() {
