@@ -132,3 +132,16 @@ fn every_heartbeat_is_a_check_and_a_metric() {
         assert!(last > started, "{subsystem}: {last}");
     }
 }
+
+#[test]
+fn a_picture_that_no_worker_takes_is_answered_at_the_limit_of_waiting() {
+    let settings = ["--api-workers", "1", "--health-worker-deadline", "3s"];
+    let (_state, daemon) = crate::support::start_with(settings);
+    let frozen = daemon.freeze("worker-0");
+    let answer = daemon.predict("image/png", &cat_png());
+    assert_eq!(answer.status, 503, "{}", answer.json());
+    assert_eq!(answer.json()["error"], "no worker was done with it within 23 s");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    drop(frozen);
+    daemon.wait_until("a worker", |daemon| daemon.predict("image/png", &cat_png()).status == 200);
+}

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::scene::{Gaps, Numbers, Scene, Values, byte, gaps, kernels, quantised, value};
+use super::scene::{Gaps, Numbers, Scene, Values, byte, cases, gaps, kernels, quantised, value};
 use crate::{
     Addition, Conv, Convolution, Geometry, Kernel, Last, Quantised, Refusal, Scaled, Source, Table,
     Windows,
@@ -140,7 +140,7 @@ fn run(convolution: &Convolution, image: &[u8], kernel: Kernel) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(cases(600))]
 
     #[test]
     fn every_path_gives_the_bits_of_the_definition(
@@ -286,11 +286,13 @@ fn halves_are_rounded_to_even() {
 /// A head of more inputs than a picture may have channels.
 #[test]
 fn a_fully_connected_layer_takes_a_whole_picture() {
+    let inputs = if cfg!(miri) { 500 } else { 50_000 };
     let mut convolution = one_by_one();
-    convolution.geometry = Geometry::fully_connected(50_000, 3);
-    convolution.weights = Numbers(5).bytes(Values::Any, 150_000).iter().map(|w| *w as i8).collect();
+    convolution.geometry = Geometry::fully_connected(inputs, 3);
+    let weights = Numbers(5).bytes(Values::Any, 3 * inputs);
+    convolution.weights = weights.iter().map(|w| *w as i8).collect();
     (convolution.bias, convolution.scales) = (vec![7; 3], vec![1e-4; 3]);
-    let image = Numbers(9).bytes(Values::Any, 50_000);
+    let image = Numbers(9).bytes(Values::Any, inputs);
     let expected = definition(&convolution, &image);
     for kernel in kernels() {
         assert_eq!(run(&convolution, &image, kernel), expected, "{kernel:?}");

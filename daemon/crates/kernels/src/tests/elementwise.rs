@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::scene::{Gaps, Numbers, Scene, Values, byte, gaps, kernels, quantised, value};
+use super::scene::{Gaps, Numbers, Scene, Values, byte, cases, gaps, kernels, quantised, value};
 use crate::{
     Addition, Channels, Dequantise, Outside, Product, Quantise, Quantised, Refusal, Scaled, Source,
     Table, copy, enter, leave_bytes,
@@ -19,7 +19,7 @@ fn scaled() -> impl Strategy<Value = Scaled> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn sums_are_those_of_the_definition(

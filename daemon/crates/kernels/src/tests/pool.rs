@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::scene::{Numbers, Scene, Values, byte, gaps, kernels, quantised, value};
+use super::scene::{Numbers, Scene, Values, byte, cases, gaps, kernels, quantised, value};
 use crate::{AveragePool, Counted, Kernel, MaxPool, Refusal, Scaled, Windows};
 
 /// Windows that touch the picture, wherever they are.
@@ -50,7 +50,7 @@ fn definition(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn pools_are_those_of_the_definition(

@@ -5,6 +5,11 @@ use proptest::prelude::*;
 
 use crate::{Kernel, Quantised, SLACK, View};
 
+/// So many cases of a property. Miri, which takes a thousand times as long and looks at every access, gets a few.
+pub fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases: if cfg!(miri) { 4 } else { cases }, ..ProptestConfig::default() }
+}
+
 /// xorshift64* (Vigna 2016): bulk data that a seed reproduces.
 pub struct Numbers(pub u64);
 
