@@ -3,6 +3,7 @@
 
 pub mod batch;
 mod batch_shares;
+mod condition;
 mod durability;
 mod handle;
 mod metrics;

@@ -69,7 +69,9 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod upkeep;
 mod view;
+mod view_state;
 mod viewing;
 mod witness;
 

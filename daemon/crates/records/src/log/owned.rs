@@ -415,5 +415,5 @@ fn beside(dir: &Path) -> u64 {
         let sizes = sizes.filter(std::fs::Metadata::is_file);
         sizes.map(|metadata| disk::allocated_bytes(&metadata)).sum()
     };
-    allocated(dir) + allocated(&dir.join(super::viewing::DIR_NAME))
+    allocated(dir) + allocated(&dir.join(super::upkeep::DIR_NAME))
 }
