@@ -89,7 +89,7 @@ fn constant(tensor: &TensorProto) -> Result<(), String> {
         return Err(format!("its constant {name:?} is of shape {:?}, which none has", tensor.dims));
     }
     let needed: u64 = lengths.into_iter().flatten().product();
-    let Some((size, typed)) = stored(tensor) else { return Ok(()) };
+    let Some((size, typed)) = stored(tensor) else { return holds_numbers(tensor) };
     let raw = tensor.raw_data.len() as u64;
     if !raw.is_multiple_of(size) || raw / size + typed != needed {
         let held = raw + typed * size;
@@ -108,6 +108,16 @@ fn constant(tensor: &TensorProto) -> Result<(), String> {
             Err(format!("its constant {name:?} holds {number}, which is no value of its type"))
         }
         None => Ok(()),
+    }
+}
+
+/// Checks that a constant of a type that nothing here reads holds numbers at least: of few bits, or of two parts.
+fn holds_numbers(tensor: &TensorProto) -> Result<(), String> {
+    match DataType::try_from(tensor.data_type) {
+        Ok(DataType::String | DataType::Undefined) | Err(_) => {
+            Err(format!("its constant {:?} holds no numbers", tensor.name))
+        }
+        Ok(_) => Ok(()),
     }
 }
 
@@ -180,7 +190,16 @@ fn windows(node: &NodeProto) -> Result<(), String> {
 fn steps(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Result<(), String> {
     let whose = format!("its {} {:?}", node.op_type, node.name);
     let stated = |at: usize| constants.get_key_value(input(node, at)?);
-    for at in scales(node) {
+    let scales = scales(node);
+    let of_inputs = match (node.op_type.as_str(), &scales[..]) {
+        ("QLinearConcat", [_, inputs @ ..]) => inputs,
+        ("QuantizeLinear" | "DequantizeLinear", _) | (_, []) => &[],
+        (_, [inputs @ .., _]) => inputs,
+    };
+    if of_inputs.iter().any(|at| input(node, at - 1).is_none()) {
+        return Err(format!("{whose} has no tensor where one is needed"));
+    }
+    for at in scales {
         // Without a scale of its output, a QGemm gives floats.
         if input(node, at).is_none() && (node.op_type.as_str(), at) != ("QGemm", 7) {
             return Err(format!("{whose} has no scale where one is needed"));

@@ -342,6 +342,10 @@ fn what_can_not_be_is_refused_by_name() {
         "its constant \"conv.w.b\" has 40 axes, at most 16 are read"
     );
     assert_eq!(
+        constant("conv.w.b", DataType::String, &[8, 3, 1, 1], vec![0; 24]),
+        "its constant \"conv.w.b\" holds no numbers"
+    );
+    assert_eq!(
         constant("c.s", DataType::Float, &[], floats(&[f32::NAN])),
         "the scale \"c.s\" of its QuantizeLinear \"c.q\" is NaN, no positive number"
     );
@@ -362,6 +366,17 @@ fn what_can_not_be_is_refused_by_name() {
     assert_eq!(silent, "its QuantizeLinear \"c.q\" writes nothing");
     let deaf = refused(&|net| net.0.node[3].input.clear());
     assert_eq!(deaf, "its QuantizeLinear \"c.q\" reads nothing");
+}
+
+#[test]
+fn a_quantised_operator_without_a_tensor_or_a_scale_is_refused_by_name() {
+    let refused = |at: usize| {
+        let mut net = qlinear();
+        net.0.node[1].input[at].clear();
+        refusal(&net)
+    };
+    assert_eq!(refused(3), "its QLinearConv \"c\" has no tensor where one is needed");
+    assert_eq!(refused(4), "its QLinearConv \"c\" has no scale where one is needed");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A quantised convolution in ONNX's terms, and the limits of what the kernels take.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::geometry::Windows;
 use super::quantised::Quantised;
@@ -76,8 +77,8 @@ impl Geometry {
 pub struct Convolution {
     pub geometry: Geometry,
     /// `[out_channels][in_channels / groups][kernel height][kernel width]`. Those of u8 come lowered
-    /// by 128, and their zero points too.
-    pub weights: Vec<i8>,
+    /// by 128, and their zero points too. Who reads a file holds them as well.
+    pub weights: Arc<Vec<i8>>,
     /// One for each output channel, or none: then all are 0.
     pub weight_zeros: Vec<i32>,
     /// One for each output channel.
@@ -130,7 +131,7 @@ impl Convolution {
         let weights = rows.flat_map(|(row, zero)| {
             row.iter().map(move |weight| i8::try_from(i32::from(*weight) - zero).ok())
         });
-        let weights = weights.collect::<Option<_>>()?;
+        let weights = Arc::new(weights.collect::<Option<_>>()?);
         let (geometry, bias) = (self.geometry.clone(), self.bias.clone());
         let (scales, weight_zeros) = (self.scales.clone(), Vec::new());
         Some(Cow::Owned(Convolution { geometry, weights, weight_zeros, bias, scales, ..*self }))
@@ -150,7 +151,7 @@ impl Convolution {
                 groups: 1,
                 windows: geometry.windows.clone(),
             },
-            weights: weights.to_vec(),
+            weights: Arc::new(weights.to_vec()),
             weight_zeros: Vec::new(),
             bias: bias.to_vec(),
             scales: scales.to_vec(),

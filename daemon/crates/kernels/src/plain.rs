@@ -1,6 +1,8 @@
 //! Any convolution, as loops: what no other file computes, which is weights whose zero points don't
 //! leave them bytes, and scales that a path has no place for.
 
+use std::sync::Arc;
+
 use super::convolution::Convolution;
 use super::dense::Pass;
 use super::kernel::Kernel;
@@ -40,7 +42,7 @@ impl Plain {
             zero: convolution.input.kept_by(kernel).zero,
             range: Range::of(convolution.output.kept_by(kernel)),
             kernel,
-            convolution: Convolution { weights: Vec::new(), ..convolution.clone() },
+            convolution: Convolution { weights: Arc::default(), ..convolution.clone() },
         }
     }
 

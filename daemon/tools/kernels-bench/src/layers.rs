@@ -1,5 +1,6 @@
 //! Convolutions of known networks, one by one: how long each takes on one picture.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use picket_kernels::{Conv, Convolution, Geometry, Kernel, Last, Quantised, SLACK, View, Windows};
@@ -185,9 +186,10 @@ fn measure(geometry: &Geometry, kernel: Kernel, images: usize) -> Duration {
     // Spread as a trained layer's sums are, and cut off at 0 as by ReLU.
     let scale = 1.0 / (100.0 * (products as f32).sqrt());
     let quantised = Quantised { signed: false, zero: 0 };
+    let weights = bytes(channels * products).map(|byte| (byte as i8).max(-127));
     let convolution = Convolution {
         geometry: geometry.clone(),
-        weights: bytes(channels * products).map(|byte| (byte as i8).max(-127)).collect(),
+        weights: Arc::new(weights.collect()),
         weight_zeros: vec![],
         bias: vec![0; channels],
         scales: vec![scale; channels],

@@ -1,6 +1,8 @@
 //! Makes a program of a graph: packs a kernel for each job, with the views that it reads and writes. Parts of a
 //! concatenation are written in their place, and channels of a tensor are read where they are.
 
+use std::sync::Arc;
+
 use picket_kernels::{
     Addition, AveragePool, Channels, Conv, Convolution, Dequantise, Geometry, Kernel, Last,
     MaxPool, Outside, Product, Quantise, Quantised, Refusal, Table, View, Windows,
@@ -214,5 +216,5 @@ fn one_pixel(convolution: &Convolution, view: &View) -> Option<(Convolution, Vie
     }
     let geometry = Geometry::fully_connected(values, *out_channels);
     let view = View::dense(view.offset, [1, 1], values);
-    Some((Convolution { geometry, weights, ..convolution.clone() }, view))
+    Some((Convolution { geometry, weights: Arc::new(weights), ..convolution.clone() }, view))
 }

@@ -1,6 +1,8 @@
 //! Random graphs of up to 20 nodes: what was planned and packed gives the bytes of the interpreter, on every
 //! path that this CPU has, run after run in one arena.
 
+use std::sync::Arc;
+
 use picket_kernels::{Convolution, Counted, Geometry, Kernel, MaxPool, Quantised, Windows};
 use proptest::prelude::*;
 
@@ -115,11 +117,10 @@ impl Growing {
         let numbers = &mut self.numbers;
         let zero_points = numbers.below(8) == 0;
         let convolution = Convolution {
-            weights: numbers
-                .bytes(out_channels * products)
-                .into_iter()
-                .map(|it| it as i8)
-                .collect(),
+            weights: {
+                let bytes = numbers.bytes(out_channels * products).into_iter();
+                Arc::new(bytes.map(|it| it as i8).collect())
+            },
             weight_zeros: match zero_points {
                 true => (0..out_channels).map(|_| numbers.below(5) as i32 - 2).collect(),
                 false => Vec::new(),

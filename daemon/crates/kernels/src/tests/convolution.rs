@@ -1,5 +1,7 @@
 //! Convolutions against their definition.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::scene::{Gaps, Numbers, Scene, Values, byte, cases, gaps, kernels, quantised, value};
@@ -80,7 +82,7 @@ prop_compose! {
         let channels = geometry.out_channels;
         let products = geometry.products_of_sum();
         let weights =
-            (0..channels * products).map(|_| values.byte(&mut numbers) as i8).collect();
+            Arc::new((0..channels * products).map(|_| values.byte(&mut numbers) as i8).collect());
         let image = match values {
             Values::Least => vec![255; geometry.input_len()],
             _ => numbers.bytes(Values::Any, geometry.input_len()),
@@ -271,7 +273,7 @@ fn the_path_is_the_fastest_that_the_cpu_has() {
 fn one_by_one() -> Convolution {
     Convolution {
         geometry: Geometry::fully_connected(1, 1),
-        weights: vec![1],
+        weights: Arc::new(vec![1]),
         weight_zeros: vec![],
         bias: vec![0],
         scales: vec![0.5],
@@ -297,8 +299,8 @@ fn a_fully_connected_layer_takes_a_whole_picture() {
     let inputs = if cfg!(miri) { 500 } else { 50_000 };
     let mut convolution = one_by_one();
     convolution.geometry = Geometry::fully_connected(inputs, 3);
-    let weights = Numbers(5).bytes(Values::Any, 3 * inputs);
-    convolution.weights = weights.iter().map(|w| *w as i8).collect();
+    let weights = Numbers(5).bytes(Values::Any, 3 * inputs).iter().map(|w| *w as i8).collect();
+    convolution.weights = Arc::new(weights);
     (convolution.bias, convolution.scales) = (vec![7; 3], vec![1e-4; 3]);
     let image = Numbers(9).bytes(Values::Any, inputs);
     let expected = definition(&convolution, &image);
@@ -322,7 +324,7 @@ fn what_no_kernel_computes_is_refused() {
     assert_eq!(refusal(&|c| c.geometry.windows.dilation[1] = 0), Some(Refusal::Geometry));
     assert_eq!(refusal(&|c| c.geometry.groups = 0), Some(Refusal::Geometry));
     assert_eq!(refusal(&|c| c.geometry.groups = 2), Some(Refusal::Geometry));
-    assert_eq!(refusal(&|c| c.weights.push(0)), Some(Refusal::Lengths));
+    assert_eq!(refusal(&|c| Arc::make_mut(&mut c.weights).push(0)), Some(Refusal::Lengths));
     assert_eq!(refusal(&|c| c.weight_zeros = vec![0, 0]), Some(Refusal::Lengths));
     assert_eq!(refusal(&|c| c.weight_zeros = vec![128]), Some(Refusal::ZeroPoint));
     assert_eq!(refusal(&|c| c.scales[0] = f32::NAN), Some(Refusal::Scale));

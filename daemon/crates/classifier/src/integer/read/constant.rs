@@ -1,5 +1,7 @@
 //! Constants of an ONNX file as plain arrays. It knows no operator but those that quantise.
 
+use std::rc::Rc;
+
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
@@ -35,7 +37,7 @@ pub struct Array {
 /// Bytes or integers that stand for floats.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    pub array: Array,
+    pub array: Rc<Array>,
     /// One, or one for each place along `axis`.
     pub scales: Vec<f32>,
     /// As many as scales.

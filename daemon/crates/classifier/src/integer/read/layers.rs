@@ -63,7 +63,7 @@ impl Reader {
         let array = self.constant(node, 3).ok_or(NO_WEIGHTS)?;
         let axis =
             if node.op_type == "QLinearConv" { 0 } else { array.dims.len().saturating_sub(1) };
-        let weights = Weights { array: (*array).clone(), scales: w.scales, zeros: w.zeros, axis };
+        let weights = Weights { array, scales: w.scales, zeros: w.zeros, axis };
         Ok((x, Rc::new(weights)))
     }
 
@@ -168,14 +168,14 @@ impl Reader {
         };
         let by_row = weights.axis == if transposed { 0 } else { 1 };
         let turned = if transposed { None } else { weights.array.transposed() };
-        let array = turned.as_ref().unwrap_or(&weights.array);
+        let array = turned.map_or_else(|| weights.array.clone(), Rc::new);
         let [out_channels, depth] = array.dims[..] else {
             return Err(Stays("its weights are no matrix"));
         };
         if depth != *inner || depth != from.len() {
             return Err(Stays("its weights do not fit its input"));
         }
-        let weights = Weights { array: array.clone(), ..weights.clone() };
+        let weights = Weights { array, ..weights.clone() };
         let mut kernel = kernel(&weights, by_row)?;
         let places = x.placed.strided.all_places();
         if !places.iter().copied().eq(0..depth) {
@@ -213,7 +213,7 @@ impl Reader {
                 groups,
                 windows,
             },
-            weights: kernel.weights,
+            weights: Arc::new(kernel.weights),
             weight_scales: kernel.scales,
             weight_zeros: kernel.zeros,
             bias,

@@ -290,7 +290,7 @@ fn turned(node: &NodeProto, weights: &Weights) -> Result<Value, Stays> {
                 Some([0, 1]) => return Ok(Value::Weights(Rc::new(weights.clone()))),
                 Some(_) => return Err(AXES),
             }
-            let array = weights.array.transposed().ok_or(AXES)?;
+            let array = Rc::new(weights.array.transposed().ok_or(AXES)?);
             let axis = 1 - weights.axis.min(1);
             Ok(Value::Weights(Rc::new(Weights { array, axis, ..weights.clone() })))
         }

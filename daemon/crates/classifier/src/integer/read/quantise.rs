@@ -7,7 +7,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::DatumType;
 
 use crate::integer::ir::{Form, Op, Tensor, TensorId};
-use crate::integer::read::constant::{Array, Data, Steps, Weights};
+use crate::integer::read::constant::{Data, Steps, Weights};
 use crate::integer::read::reader::{Made, Reader, Stays, UNKNOWN, lying};
 use crate::integer::read::value::{Layer, Pending, Placed, Reals, Value, Work};
 use crate::proto::{attribute, input, integer};
@@ -67,7 +67,6 @@ impl Reader {
                 if scales.len() > 1 && array.dims.get(axis as usize) != Some(&scales.len()) {
                     return Err(Stays("its axis is none"));
                 }
-                let array = Array::clone(&array);
                 Ok(Value::Weights(Rc::new(Weights { array, scales, zeros, axis: axis as usize })))
             }
             Some(Value::Bytes(placed)) => {

@@ -63,7 +63,7 @@ pub enum Work {
 pub struct Layer {
     pub tensor: TensorId,
     pub geometry: Geometry,
-    pub weights: Vec<i8>,
+    pub weights: Arc<Vec<i8>>,
     pub weight_scales: Vec<f32>,
     /// Empty where all are 0.
     pub weight_zeros: Vec<i32>,
