@@ -1,6 +1,7 @@
 //! The one HTTP client: how the daemon asks a server. It knows none of those that are asked.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
@@ -45,16 +46,25 @@ pub fn http_uri(text: &str) -> Option<Uri> {
     (behind.is_empty() || is_port).then_some(uri)
 }
 
+/// Files of https, PEM.
+#[derive(Clone, Debug, Default)]
+pub struct HttpsFiles {
+    /// The authorities that are trusted instead of this machine's.
+    pub authorities: Option<PathBuf>,
+    /// The certificate by which this box shows who it is, with its key.
+    pub identity: Option<PathBuf>,
+}
+
 /// Asks one question at a time, on the thread of its caller. It follows no redirection, goes through the proxy
 /// that the environment names, and keeps no connection.
 pub struct Client(ureq::Agent);
 
 impl Client {
-    /// Prepares to ask the server of this address. Only https needs this machine's certificates.
-    pub fn of(uri: &Uri) -> Client {
+    /// Prepares to ask the server of this address. Only https needs certificates.
+    pub fn of(uri: &Uri, https: &HttpsFiles) -> Client {
         let config = config();
         let is_https = uri.scheme_str() == Some("https");
-        Client(if is_https { tls::of_this_machine(config) } else { config }.build().into())
+        Client(if is_https { tls::by_files(https, config) } else { config }.build().into())
     }
 
     /// Gives the answer to a GET, whose body ends within the limit.
@@ -201,9 +211,12 @@ fn config() -> ConfigBuilder<AgentScope> {
 
 #[cfg(not(feature = "tls"))]
 mod tls {
-    use super::{AgentScope, ConfigBuilder};
+    use super::{AgentScope, ConfigBuilder, HttpsFiles};
 
-    pub fn of_this_machine(config: ConfigBuilder<AgentScope>) -> ConfigBuilder<AgentScope> {
+    pub fn by_files(
+        _: &HttpsFiles,
+        config: ConfigBuilder<AgentScope>,
+    ) -> ConfigBuilder<AgentScope> {
         tracing::warn!("this build of picket has no TLS, https can't work");
         config
     }
@@ -211,19 +224,25 @@ mod tls {
 
 #[cfg(feature = "tls")]
 mod tls {
+    use std::path::Path;
     use std::sync::Arc;
 
     use tokio_rustls::rustls::crypto::ring;
     use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
-    use ureq::tls::{Certificate, RootCerts, TlsConfig};
+    use ureq::tls::{Certificate, ClientCert, PemItem, RootCerts, TlsConfig, parse_pem};
 
-    use super::{AgentScope, ConfigBuilder};
+    use super::{AgentScope, ConfigBuilder, HttpsFiles};
 
-    /// Trusts the system's authorities, or those of the file that SSL_CERT_FILE names.
-    pub fn of_this_machine(config: ConfigBuilder<AgentScope>) -> ConfigBuilder<AgentScope> {
-        let Some(bundle) = openssl_probe::probe().cert_file else {
+    /// Trusts the authorities of the file, or the system's, or those of the file that SSL_CERT_FILE names.
+    pub fn by_files(
+        files: &HttpsFiles,
+        config: ConfigBuilder<AgentScope>,
+    ) -> ConfigBuilder<AgentScope> {
+        let identity = files.identity.as_deref().and_then(identity);
+        let bundle = files.authorities.clone().or_else(|| openssl_probe::probe().cert_file);
+        let Some(bundle) = bundle else {
             tracing::warn!("no file of certificate authorities on this machine, https can't work");
-            return trusting(&[], config);
+            return trusting(&[], identity, config);
         };
         let authorities: Result<Vec<_>, _> =
             CertificateDer::pem_file_iter(&bundle).and_then(Iterator::collect);
@@ -232,16 +251,36 @@ mod tls {
             tracing::warn!(%path, %error, "certificate authorities can't be read, https can't work");
             Vec::new()
         });
-        trusting(&authorities, config)
+        trusting(&authorities, identity, config)
+    }
+
+    /// Reads the certificate of this box, and its key.
+    fn identity(path: &Path) -> Option<ClientCert> {
+        let (mut chain, mut key) = (Vec::new(), None);
+        for item in parse_pem(&std::fs::read(path).unwrap_or_default()).flatten() {
+            match item {
+                PemItem::Certificate(certificate) => chain.push(certificate),
+                PemItem::PrivateKey(found) => key = Some(found),
+                _ => {}
+            }
+        }
+        let identity = key.filter(|_| !chain.is_empty());
+        if identity.is_none() {
+            let path = path.display();
+            tracing::warn!(%path, "the client's certificate and its key can't be read from there");
+        }
+        identity.map(|key| ClientCert::new_with_certs(&chain, key))
     }
 
     pub fn trusting(
         authorities: &[CertificateDer<'_>],
+        identity: Option<ClientCert>,
         config: ConfigBuilder<AgentScope>,
     ) -> ConfigBuilder<AgentScope> {
         let authorities = authorities.iter().map(|der| Certificate::from_der(der).to_owned());
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::from(authorities))
+            .client_cert(identity)
             .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
         config.tls_config(tls.build())
     }
@@ -328,7 +367,7 @@ mod tests {
         fn https_is_spoken_with_servers_of_a_trusted_authority_only() {
             for (authorities, expected) in [(vec![certificate()], Some(204)), (Vec::new(), None)] {
                 let (port, server) = https_server();
-                let client = Client(tls::trusting(&authorities, config()).build().into());
+                let client = Client(tls::trusting(&authorities, None, config()).build().into());
                 let uri = http_uri(&format!("https://localhost:{port}/")).unwrap();
                 assert_eq!(status(&client, &uri), expected);
                 server.join().unwrap();
@@ -336,7 +375,11 @@ mod tests {
             let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let uri = http_uri(&format!("https://{}/", plain.local_addr().unwrap())).unwrap();
             let server = std::thread::spawn(move || drop(plain.accept().unwrap()));
-            assert_eq!(status(&Client::of(&uri), &uri), None, "a server without TLS is no https");
+            assert_eq!(
+                status(&Client::of(&uri, &HttpsFiles::default()), &uri),
+                None,
+                "a server without TLS is no https"
+            );
             server.join().unwrap();
         }
     }

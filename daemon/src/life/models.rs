@@ -6,10 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::RunError;
 use super::model::{Makings, load_pipeline, rules};
-use crate::client::Credentials;
+use crate::client::{Credentials, HttpsFiles};
 use crate::config::{Config, ModelConfig};
 use crate::health::{Health, START_STEP_MAX};
-use crate::http::api::ModelsApi;
 use crate::inference::{Beside, InferenceMetrics, Serving};
 use crate::memory::{self, Needs, Plan};
 use crate::metrics::Registry;
@@ -24,6 +23,10 @@ use picket_classifier::{Engine, Model, ModelInfo, ModelSource};
 use picket_models::{
     Begun, Choice, GIVEN, Limits, Listed, Refused, Store, StoreError, TrustedKeys, Version, Why,
 };
+
+/// So much must stay free on the disk beside what the log may grow by, bytes: it takes no records without its
+/// own reserve, and after a full disk only once there is more than that.
+const LOG_NEEDS_BYTES: u64 = 12 << 20;
 
 /// What serves at first, and the store where there is one.
 pub struct Chosen {
@@ -106,7 +109,7 @@ pub fn open(config: &Config) -> Result<Store, StoreError> {
     let ModelConfig { keep, max_bytes, .. } = &config.model;
     let limits = Limits { keep: *keep, max_bytes: max_bytes.as_u64() };
     let log = config.log.max_bytes.as_u64().saturating_sub(bytes_in(&config.log_dir()));
-    let (store, said) = Store::open(&config.models_dir(), limits, log)?;
+    let (store, said) = Store::open(&config.models_dir(), limits, log + LOG_NEEDS_BYTES)?;
     for line in said {
         tracing::warn!("models: {line}");
     }
@@ -179,9 +182,11 @@ pub struct Given {
     /// The memory of requests.
     pub budget: Budget,
     pub inference: Arc<InferenceMetrics>,
+    /// Where it shows what there is.
+    pub list: Arc<Live<Vec<Listed>>>,
 }
 
-/// Makes the keeper of a daemon's models, and what answers for them.
+/// Makes the keeper of a daemon's models, and the way to it.
 ///
 /// # Errors
 /// Keys that can't be read.
@@ -190,9 +195,9 @@ pub fn keeper(
     store: Store,
     given: Given,
     metrics: ModelMetrics,
-) -> Result<(Keeper, ModelsApi), RunError> {
-    let Given { serving, makings, beside, budget, inference } = given;
-    let (gate, list) = (gate(config, &makings)?, Live::new(Vec::new()));
+) -> Result<(Keeper, Wishes), RunError> {
+    let Given { serving, makings, beside, budget, inference, list } = given;
+    let gate = gate(config, &makings)?;
     let planned = config.clone();
     let around = Surroundings {
         serving,
@@ -207,10 +212,10 @@ pub fn keeper(
         base: config.model.source(),
         beside,
         metrics,
-        list: list.clone(),
+        list,
     };
     let (keeper, wishes) = Keeper::new(store, gate, around, terms(&config.model));
-    Ok((keeper, ModelsApi { wishes: Some(wishes), list }))
+    Ok((keeper, wishes))
 }
 
 /// Makes the watch of the registry that is configured; none where there is none.
@@ -256,7 +261,11 @@ fn wanted(model: &ModelConfig, uri: &str) -> Option<Wanted> {
             (None, Some(token)) => Credentials::Bearer(token),
             (None, None) => Credentials::None,
         };
-    Wanted::new(uri, &model.name, which, credentials)
+    let https = HttpsFiles {
+        authorities: variable("MLFLOW_TRACKING_SERVER_CERT_PATH").map(PathBuf::from),
+        identity: variable("MLFLOW_TRACKING_CLIENT_CERT_PATH").map(PathBuf::from),
+    };
+    Some(Wanted { https, ..Wanted::new(uri, &model.name, which, credentials)? })
 }
 
 fn registry_terms(config: &Config) -> registry::Terms {

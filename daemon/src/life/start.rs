@@ -33,7 +33,7 @@ use crate::http::listener::{Listener, Opened, Patience, Server, Stop};
 use crate::inference::{Beside, InferenceMetrics, Serving, WorkerSetup, Workers};
 use crate::memory::{self, Needs, Shares};
 use crate::metrics::{Registry, register_process};
-use crate::models::{ModelMetrics, Wishes};
+use crate::models::{self, ModelMetrics, Wishes};
 use crate::offload::{Offload, Reserve};
 use crate::os::Inherited;
 use crate::queue::{Limits, QUEUE_WAIT_MAX};
@@ -109,13 +109,14 @@ pub fn start(
     token_memory::check(&config.state_dir, secrets.token.is_some())?;
     let api_connections_max = room_for_connections(&config.api);
     let boot_id = clock::boot_id();
-    let mut start = Start { config, deadlines, health, heartbeat, admin, parts: Parts::default() };
+    let (planned, parts) = (&beginning.planned, Parts::default());
+    let mut start = Start { config, deadlines, health, heartbeat, admin, planned, parts };
     start.probe(sockets.probe)?;
     start.watchdog()?;
     let budget = start.budget();
     let (writer, reader) = start.log(&budget)?;
     let makings = Makings { config: Live::new(config.clone()), boot_id: boot_id.clone() };
-    let Chosen { serving, store } = start.model(&makings, &beginning.planned)?;
+    let Chosen { serving, store } = start.model(&makings)?;
     start.leave_room(serving.pipeline.model.info(), &budget);
     let serving = Live::new(serving);
     let live = start.live(serving.clone(), makings.config.clone(), &writer, &reader);
@@ -201,6 +202,7 @@ struct Start<'a> {
     /// The sign of life of the thread that starts all of it.
     heartbeat: &'a Heartbeat,
     admin: Arc<Admin>,
+    planned: &'a PlannedStop,
     parts: Parts,
 }
 
@@ -284,12 +286,12 @@ impl Start<'_> {
         Ok((writer, reader))
     }
 
-    fn model(&self, makings: &Makings, planned: &PlannedStop) -> Result<Chosen, RunError> {
+    fn model(&self, makings: &Makings) -> Result<Chosen, RunError> {
         Notifier.status("loading the model");
         self.heartbeat.busy(Work::LoadModel);
         let chosen = installed::choose(self.config, makings)?;
         if let Some(store) = &chosen.store {
-            planned.leave_with(store.stop_note());
+            self.planned.leave_with(store.stop_note());
         }
         self.heartbeat.beat();
         let info = chosen.serving.pipeline.model.info();
@@ -323,21 +325,18 @@ impl Start<'_> {
     ) -> Result<ModelsApi, RunError> {
         let inference = self.admin.inference.clone();
         let (serving, budget) = (serving.clone(), budget.clone());
-        let given = Given { serving, makings, beside, budget, inference };
+        let list = Live::new(Vec::new());
+        let given = Given { serving, makings, beside, budget, inference, list: list.clone() };
         let metrics = ModelMetrics::new(&self.admin.registry);
         let Some(store) = store else {
-            return Ok(ModelsApi { wishes: None, list: Live::new(Vec::new()) });
+            return Ok(ModelsApi { wishes: None, list });
         };
-        let (keeper, api) = installed::keeper(self.config, store, given, metrics)?;
-        let heartbeat = self.health.heartbeat("models", self.deadlines.runtime);
-        let stop = api.wishes.clone();
-        let stop = move || {
-            if let Some(wishes) = stop {
-                wishes.end();
-            }
-        };
-        self.parts.start(heartbeat, |heartbeat| keeper.run(heartbeat), stop)?;
-        Ok(api)
+        let (keeper, wishes) = installed::keeper(self.config, store, given, metrics)?;
+        let heartbeat = self.health.heartbeat("models", models::STUCK_AFTER);
+        self.planned.ends_trials_of(wishes.clone());
+        let ended = wishes.clone();
+        self.parts.start(heartbeat, |heartbeat| keeper.run(heartbeat), move || ended.end())?;
+        Ok(ModelsApi { wishes: Some(wishes), list })
     }
 
     fn workers(

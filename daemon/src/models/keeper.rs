@@ -21,6 +21,9 @@ use crate::metrics::gauge_value;
 /// The keeper beats, and looks at the probation and the inbox, this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A card may stall for minutes, and no prediction waits for the keeper.
+pub const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);
+
 /// How long a version in probation has served is noted this often.
 const NOTE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -72,8 +75,8 @@ struct Watch {
     before: Duration,
     since: Instant,
     noted: Instant,
-    /// The model that it would go back to.
-    other: Arc<Serving>,
+    /// The model that it would go back to; none where that can't be loaded.
+    other: Option<Arc<Serving>>,
 }
 
 impl Keeper {
@@ -98,26 +101,19 @@ impl Keeper {
     fn resume(&mut self) {
         let Some(probation) = self.store.state().probation() else { return };
         let previous = self.store.state().previous().cloned().unwrap_or_default();
-        let other = match self.load(&previous) {
-            Ok(other) => Arc::new(other),
-            Err(error) => {
-                tracing::warn!(
-                    error,
-                    "the model before can't be loaded, nothing is compared with it"
-                );
-                return;
-            }
-        };
+        let other = self.load(&previous).map(Arc::new).inspect_err(|error| {
+            tracing::warn!(error, "the model before can't be loaded, nothing is compared with it");
+        });
         let at_gate = self.around.serving.get().pipeline.model.info().run_time;
-        self.watch(Duration::from_secs(probation.served), at_gate, other);
+        self.watch(Duration::from_secs(probation.served), at_gate, other.ok());
     }
 
-    fn watch(&mut self, before: Duration, at_gate: Duration, other: Arc<Serving>) {
+    fn watch(&mut self, before: Duration, at_gate: Duration, other: Option<Arc<Serving>>) {
         let now = Instant::now();
         let pace = Pace { at_gate, most: self.terms.time_max };
-        let (serving, purpose) = (other.clone(), Purpose::Judge(pace));
-        self.around.beside.set(Some(Second { serving, purpose }));
-        self.leave_room(Some(other.pipeline.model.info()));
+        let purpose = Purpose::Judge(pace);
+        self.around.beside.set(other.clone().map(|serving| Second { serving, purpose }));
+        self.leave_room(other.as_ref().map(|other| other.pipeline.model.info()));
         self.watch = Some(Watch { before, since: now, noted: now, other });
     }
 
@@ -235,7 +231,7 @@ impl Keeper {
         self.store.serve(choice, has_probation).map_err(failed)?;
         self.swap(next);
         if has_probation {
-            self.watch(Duration::ZERO, time, serving);
+            self.watch(Duration::ZERO, time, Some(serving));
             let minutes = self.terms.probation.as_secs() / 60;
             told.push(format!("it serves, and is watched for {minutes} min"));
         } else {
@@ -289,7 +285,7 @@ impl Keeper {
         let to = self.store.state().previous().cloned();
         let to = to.ok_or_else(|| Denied::Refused(StoreError::NothingBefore.to_string()))?;
         // In a probation it is in memory still.
-        let kept = self.watch.as_ref().map(|watch| watch.other.clone());
+        let kept = self.watch.as_ref().and_then(|watch| watch.other.clone());
         let loaded =
             if kept.is_none() { Some(self.load(&to).map_err(Denied::Failed)?) } else { None };
         self.store.roll_back(why, reason).map_err(failed)?;

@@ -15,7 +15,7 @@ mod wish;
 
 pub use gate::{Admitted, Gate, NotAdmitted};
 pub use inbox::Inbox;
-pub use keeper::{Keeper, Maker, Surroundings, Terms};
+pub use keeper::{Keeper, Maker, STUCK_AFTER, Surroundings, Terms};
 pub use metrics::ModelMetrics;
 pub use offer::{Offer, Way};
 pub use trial::{Trial, load_model, within_limits};

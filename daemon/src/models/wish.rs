@@ -106,6 +106,11 @@ impl Wishes {
         let _ = self.send.send(Asked::Refuse(refused));
     }
 
+    /// Ends the trial that is on. None comes after it.
+    pub fn end_trial(&self) {
+        self.trial.end();
+    }
+
     /// Has the keeper end, after the wishes that wait, none of which is tried any more.
     pub fn end(&self) {
         self.trial.end();

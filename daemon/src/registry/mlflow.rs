@@ -135,7 +135,7 @@ struct Fault {
 
 impl Mlflow {
     pub fn new(wanted: Wanted) -> Mlflow {
-        Mlflow { client: Client::of(&wanted.server), wanted }
+        Mlflow { client: Client::of(&wanted.server, &wanted.https), wanted }
     }
 
     pub fn client(&self) -> &Client {

@@ -1,6 +1,6 @@
 //! What is asked of a registry, and as whom.
 
-use crate::client::{Credentials, Uri, http_uri};
+use crate::client::{Credentials, HttpsFiles, Uri, http_uri};
 
 /// What is asked of a registry.
 #[derive(Clone, Debug)]
@@ -10,6 +10,7 @@ pub struct Wanted {
     pub name: String,
     pub which: Which,
     pub credentials: Credentials,
+    pub https: HttpsFiles,
 }
 
 /// Which version of a model.
@@ -40,7 +41,8 @@ impl Wanted {
             .build()
             .ok()?;
         let credentials = stated.unwrap_or(credentials);
-        Some(Wanted { server, name: name.to_string(), which, credentials })
+        let (name, https) = (name.to_string(), HttpsFiles::default());
+        Some(Wanted { server, name, which, credentials, https })
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -314,8 +316,10 @@ fn planned_stops_are_no_crashes_not_even_in_the_middle_of_a_trial() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
+        // One that stands still would never end by itself.
+        let stopped = |pid| kill(pid, Signal::SIGSTOP).is_ok();
         wait_until("the trial", || {
-            has_trial(daemon.pid()) || installing.try_wait().unwrap().is_some()
+            trial(daemon.pid()).is_some_and(stopped) || installing.try_wait().unwrap().is_some()
         });
         assert!(daemon.stop().success());
         installing.wait().unwrap();
@@ -324,11 +328,15 @@ fn planned_stops_are_no_crashes_not_even_in_the_middle_of_a_trial() {
     assert_eq!(version(&daemon), "3.0.2");
 }
 
-fn has_trial(daemon: u32) -> bool {
-    let children = format!("/proc/{daemon}/task");
-    std::fs::read_dir(children).unwrap().flatten().any(|thread| {
-        std::fs::read_to_string(thread.path().join("children")).is_ok_and(|text| !text.is_empty())
-    })
+/// The process in which a daemon tries a model.
+fn trial(daemon: u32) -> Option<Pid> {
+    let threads = std::fs::read_dir(format!("/proc/{daemon}/task")).unwrap().flatten();
+    let children =
+        |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children")).ok();
+    let mut pids = threads.filter_map(children).filter_map(|text| {
+        text.split_whitespace().next().map(|pid| Pid::from_raw(pid.parse().unwrap()))
+    });
+    pids.next()
 }
 
 #[test]

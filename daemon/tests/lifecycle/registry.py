@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -28,8 +29,12 @@ def free_port():
 class Mlflow:
     """An MLflow server in a directory, which it goes on with after a kill."""
 
-    def __init__(self, directory, prefix="", basic_auth=False):
+    def __init__(self, directory, prefix="", basic_auth=False, certificates=None):
         self.directory, self.prefix, self.basic_auth = pathlib.Path(directory), prefix, basic_auth
+        self.certificates, self.tls = certificates, None
+        if certificates:
+            self.tls = ssl.create_default_context(cafile=certificates / "ca.pem")
+            self.tls.load_cert_chain(certificates / "box.pem")
         self.port, self.process = free_port(), None
         self.authorization = None
         if basic_auth:
@@ -38,7 +43,7 @@ class Mlflow:
 
     @property
     def uri(self):
-        return f"http://127.0.0.1:{self.port}{self.prefix}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}{self.prefix}"
 
     def start(self):
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -58,6 +63,10 @@ class Mlflow:
                 "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n")
             environment.update(MLFLOW_AUTH_CONFIG_PATH=str(settings), MLFLOW_FLASK_SERVER_SECRET_KEY="rig")
             command += ["--app-name", "basic-auth"]
+        if self.certificates:
+            files = {"certfile": "server.pem", "ca-certs": "ca.pem"}
+            options = [f"--ssl-{name} {self.certificates / file}" for name, file in files.items()]
+            command += ["--uvicorn-opts", " ".join([*options, f"--ssl-cert-reqs {ssl.CERT_REQUIRED.value}"])]
         with open(self.directory / "server.log", "ab") as log:
             self.process = subprocess.Popen(command, cwd=self.directory, env=environment, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, start_new_session=True)
@@ -71,7 +80,7 @@ class Mlflow:
 
     def _is_up(self):
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=2, context=self.tls) as answer:
                 return answer.status == 200
         except OSError:
             return False
@@ -95,7 +104,7 @@ class Mlflow:
             request.add_header("Content-Type", kind)
         if self.authorization:
             request.add_header("Authorization", self.authorization)
-        with urllib.request.urlopen(request, timeout=REQUEST_SECS) as answer:
+        with urllib.request.urlopen(request, timeout=REQUEST_SECS, context=self.tls) as answer:
             return answer.read()
 
     def call(self, method, path, **arguments):
@@ -143,6 +152,25 @@ class Mlflow:
     def stage(self, model, stage, version):
         self.call("POST", "model-versions/transition-stage", name=model, version=version, stage=stage,
                   archive_existing_versions=True)
+
+
+def certificates(directory):
+    """An authority, a server of 127.0.0.1 and a client, each with its key in one file."""
+    directory.mkdir()
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl(*new, "-x509", "-days", "30", "-subj", "/CN=rig", "-keyout", "ca.key", "-out", "ca.pem")
+    (directory / "extensions").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    for name in ("server", "box"):
+        openssl(*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "30", "-extfile", "extensions", "-out", f"{name}.crt")
+        parts = [(directory / f"{name}.{part}").read_text() for part in ("crt", "key")]
+        (directory / f"{name}.pem").write_text("".join(parts))
+    return directory
 
 
 def sum_of(data):

@@ -265,7 +265,7 @@ def check_registry_killed(rig):
         number = server.register(name, {"model.onnx": as_version("3.5.1")})
         proxy.spoil(FILES, "cut:300000", "reset", "reset")
         server.alias(name, "champion", number)
-        until("the download begins", proxy.asked)
+        until("a part has come", lambda: len(proxy.asked()) >= 2)
         server.end(signal.SIGKILL)
         until("the registry is missed", lambda: not daemon.ready()[1]["mlflow_accessible"] or len(proxy.asked()) > 3)
         expect(daemon.ready()[0] == 200, "not ready without a registry that is not required")
@@ -376,7 +376,7 @@ def check_full_disk(rig):
     """No room: the model before serves, the log keeps its part, and the version comes once there is room."""
     mounted = rig.directory / "small"
     mounted.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(mounted)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(mounted)], check=True)
     try:
         daemon, name, proxy = rig.following(*QUIET, "--log-max-bytes", "2MB")
         daemon.state = str(mounted / "state")
@@ -405,7 +405,7 @@ def check_clock(rig):
     """A clock that is 20 years off, before and behind: nothing is decided by it."""
     told = []
     for off in ("-20y", "+20y"):
-        daemon, name, _ = rig.following("--model-probation", "1h", before=["faketime", "-f", off])
+        daemon, name, _ = rig.following("--model-probation", "1h", before=["faketime", "--exclude-monotonic", "-f", off])
         daemon.start()
         base = daemon.version()
         rig.mlflow.alias(name, "champion", rig.mlflow.register(name, {"model.onnx": as_version("3.9.1")}))
@@ -451,6 +451,38 @@ def check_basic_auth(rig):
         expect(daemon.ready()[1]["mlflow_accessible"] is False, "accessible without credentials")
         daemon.end()
         return "3.9.7 with credentials, 401 told without"
+    finally:
+        server.end()
+
+
+def check_https(rig):
+    """A server that asks for a certificate: with it, and told without."""
+    if rig.size != "full":
+        return "left to --size full"
+    files = registry.certificates(rig.directory / "certificates")
+    server = registry.Mlflow(rig.directory / "mlflow-https", certificates=files).start()
+    try:
+        told = []
+        number = None
+        for identity in (True, False):
+            environment = {"MLFLOW_TRACKING_SERVER_CERT_PATH": str(files / "ca.pem")}
+            if identity:
+                environment["MLFLOW_TRACKING_CLIENT_CERT_PATH"] = str(files / "box.pem")
+            daemon, name = rig.new("--model-registry", server.uri, "--model-registry-interval", "1s", "--model-alias",
+                                   "champion", *QUIET, environment=environment)
+            number = server.register(name, {"model.onnx": as_version("3.9.8")})
+            server.alias(name, "champion", number)
+            daemon.arguments += ["--model-name", name]
+            daemon.start()
+            if identity:
+                serves(daemon, "3.9.8")
+            else:
+                time.sleep(4)
+                expect(daemon.version() != "3.9.8", "it serves without a certificate")
+                expect(daemon.ready()[1]["mlflow_accessible"] is False, "accessible without a certificate")
+            told.append(daemon.version())
+            daemon.end()
+        return f"{told[0]} with a certificate, {told[1]} without"
     finally:
         server.end()
 
