@@ -12,6 +12,7 @@ pub(crate) const GROUP_CHUNKS: u64 = 16;
 
 const CHUNK_KEY: u8 = b'c';
 pub(crate) const INDEX_KEY: u8 = b'i';
+pub(crate) const ORIGIN_KEY: u8 = b'o';
 
 /// Where a stream stands in the view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

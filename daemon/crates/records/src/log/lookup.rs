@@ -2,8 +2,9 @@
 //! feeds it. It changes nothing.
 
 use super::index::{
-    Fed, GROUP_CHUNKS, Records, group_of, index_key, index_prefix, records, times_key,
+    Fed, GROUP_CHUNKS, ORIGIN_KEY, Records, group_of, index_key, index_prefix, records, times_key,
 };
+use super::known::Known;
 use super::position::Stream;
 use super::terms::{Term, Times};
 use crate::error::{StoreError, guard};
@@ -32,6 +33,19 @@ impl Lookup {
     /// Returns where a stream stands in it.
     pub(crate) fn fed(&self, stream: Stream) -> Fed {
         self.fed[stream as usize]
+    }
+
+    /// Gives `known` the origins that it has.
+    ///
+    /// # Errors
+    /// What sled says.
+    pub(crate) fn teach(&self, known: &mut Known) -> Result<(), StoreError> {
+        guard(|| {
+            self.db.scan_prefix([ORIGIN_KEY]).values().try_for_each(|values| {
+                known.adopt(&values?);
+                Ok(())
+            })
+        })
     }
 
     /// Returns the number of the newest chunk with records before this number, and one more.

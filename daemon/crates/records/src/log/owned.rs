@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::directory::{lock, lock_existing};
+use super::healing::{Hole, scrub};
 use super::medium::Disk;
 use super::position::Stream;
 use super::repair::NotRepaired;
 use super::shelf::{LogReader, Shelf};
 use super::sizes::Retention;
+use super::snapshot::Beside;
 use super::staged::Group;
 use super::store::{Log, Opened};
 use super::takeover::Inheritance;
@@ -257,7 +259,7 @@ impl PredictionLog {
     pub fn idle(&mut self) -> Result<(), LogError> {
         self.viewer.watch();
         if self.viewer.has_holes() {
-            let mended = self.mend();
+            let mended = self.mend(self.viewer.holes());
             self.viewer.mended();
             self.show(mended)?;
         }
@@ -284,8 +286,14 @@ impl PredictionLog {
     /// # Errors
     /// As `commit`.
     pub fn close(mut self, view_time: Duration) -> Result<(), LogError> {
+        let deadline = Instant::now() + view_time;
         self.checkpoint()?;
-        self.viewer.end(Instant::now() + view_time);
+        if !self.viewer.has_looked() {
+            // After a short life: what is damaged is read from the view only while the log is open.
+            let healed = self.heal(deadline);
+            self.show(healed)?;
+        }
+        self.viewer.end(deadline);
         Ok(())
     }
 
@@ -324,9 +332,20 @@ impl PredictionLog {
         Ok(())
     }
 
-    fn mend(&mut self) -> Result<(), Trouble> {
-        let Some(view) = self.shelf.lookup() else { return Ok(()) };
-        match self.log.mend(self.viewer.holes(), &view) {
+    /// Looks for what can't be read, and mends it.
+    fn heal(&mut self, deadline: Instant) -> Result<(), Trouble> {
+        let holes = scrub(&self.log.snapshot(), || Instant::now() < deadline);
+        let holes = holes.map_err(Trouble::Io)?;
+        if holes.is_empty() { Ok(()) } else { self.mend(holes) }
+    }
+
+    fn mend(&mut self, holes: Vec<(Stream, Hole)>) -> Result<(), Trouble> {
+        let Some(view) = self.shelf.view() else { return Ok(()) };
+        // Origins that no file names any more are needed to read what the view has.
+        if let Err(error) = view.teach(&mut self.log.known) {
+            tracing::warn!(%error, "the log's view could not be asked for origins");
+        }
+        match self.log.mend(holes, &view) {
             Ok(repaired) => {
                 self.repaired += repaired.records;
                 if repaired.records > 0 {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::owned::{Found, PredictionLog};
 use super::position::Stream;
+use super::reading::StoppedLog;
 use super::shelf::LogReader;
 use super::sizes::{Limits, Retention};
 use super::staged::Group;
@@ -298,4 +299,17 @@ fn others_never_take_the_place_of_own_records() {
     let [count, bytes, age] = bench.reader.retired();
     assert_eq!(count, ("count", 6_400 - left.len() as u64));
     assert_eq!((bytes.1, age.1), (0, 0));
+}
+
+#[test]
+fn a_short_life_heals_too() {
+    let bench = Bench::new();
+    filled(&bench).close(PATIENCE).unwrap();
+    std::fs::remove_file(&bench.files("reported-")[0]).unwrap();
+    damage(&bench.files("own-")[0]);
+    assert!(!StoppedLog::open(&bench.dir()).unwrap().verify(None).unwrap().gaps.is_empty());
+    bench.open().close(PATIENCE).unwrap();
+    let found = StoppedLog::open(&bench.dir()).unwrap().verify(None).unwrap();
+    assert!(found.gaps.is_empty() && found.corrupt.is_empty(), "{found:?}");
+    assert_eq!(found.count, 2_000);
 }

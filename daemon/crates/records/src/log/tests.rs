@@ -368,7 +368,7 @@ fn whatever_one_fault_takes_of_the_sealed_files_is_healed_from_the_view() {
     let mut healed = 0;
     let mut heal = |sim: &Sim, what: &str| {
         let (mut log, _) = open(sim).unwrap_or_else(|error| panic!("{what}: {error}"));
-        view.teach(&mut log.known).unwrap();
+        view.lookup().teach(&mut log.known).unwrap();
         let repaired = log.repair(&view.lookup()).unwrap();
         assert_eq!(repaired.left, [], "{what}");
         assert_eq!(log.tally().records, progress.acknowledged.len() as u64, "{what}");

@@ -5,6 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::feeding::{NotFed, Source};
@@ -193,7 +194,7 @@ impl Work {
         if matches!(kept, Err(Unfit::Different | Unfit::Distrusted | Unfit::Failed(_))) {
             // Before it goes, the log takes what it lacks itself, where that fits.
             self.put(Some(view.lookup()));
-            let _ = self.scrub(&view);
+            let _ = self.scrub();
         }
         kept.map(|()| view)
     }
@@ -206,7 +207,7 @@ impl Work {
         }
         if !log.losses.is_empty() {
             // What is lost may have been the only word of some origins.
-            view.teach(&mut log.known.clone())?;
+            view.lookup().teach(&mut log.known.clone())?;
         }
         self.put(Some(view.lookup()));
         self.shelf.set_view_opens(None);
@@ -237,7 +238,8 @@ impl Work {
                 self.put(Some(view.lookup()));
             }
             if scrubbed.is_none_or(|at| at.elapsed() >= SCRUB_INTERVAL) {
-                self.scrub(view)?;
+                self.scrub()?;
+                self.shared.looked.store(true, Ordering::Release);
                 self.audit(view)?;
                 scrubbed = Some(Instant::now());
             }
@@ -275,7 +277,7 @@ impl Work {
     }
 
     /// Reads all that is sealed, and has the owner mend what can't be read.
-    fn scrub(&mut self, view: &View) -> Result<(), Unfit> {
+    fn scrub(&mut self) -> Result<(), Unfit> {
         let log = self.log()?;
         let holes = scrub(&log, || {
             self.pace();
@@ -285,8 +287,6 @@ impl Work {
         if holes.is_empty() || self.is_ending() {
             return Ok(());
         }
-        // Origins that no file names any more are needed to read what the view has.
-        view.teach(&mut log.known.clone())?;
         let mut state = self.shared.lock();
         state.holes = Some(holes);
         while state.holes.is_some() && state.end.is_none() && !self.shared.is_over() {

@@ -15,7 +15,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::index::{
-    Fed, GROUP_CHUNKS, INDEX_KEY, chunk_key, group_of, index_key, records, times_key,
+    Fed, GROUP_CHUNKS, INDEX_KEY, ORIGIN_KEY, chunk_key, group_of, index_key, records, times_key,
 };
 use super::item::{Packing, Piece, StoredOrigins};
 use super::known::Known;
@@ -32,7 +32,6 @@ const CACHE_BYTES: u64 = 4 << 20;
 /// Keys that are there before their chunks: so many at once, as soon as there are less than half.
 const PLACED: u64 = 64;
 
-const ORIGIN_KEY: u8 = b'o';
 const STATE_KEY: u8 = b's';
 
 /// Raised whenever the view's form changes: one of another version is made anew.
@@ -149,19 +148,6 @@ impl View {
             }
         }
         Ok(partial.len() >= count)
-    }
-
-    /// Gives `known` the origins that it has.
-    ///
-    /// # Errors
-    /// What sled says.
-    pub(crate) fn teach(&self, known: &mut Known) -> Result<(), StoreError> {
-        guard(|| {
-            self.db.scan_prefix([ORIGIN_KEY]).values().try_for_each(|values| {
-                known.adopt(&values?);
-                Ok(())
-            })
-        })
     }
 
     /// Returns where a stream stands in it.

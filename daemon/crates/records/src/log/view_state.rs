@@ -11,6 +11,8 @@ use super::position::Stream;
 pub(super) struct Shared {
     /// It hangs and another has taken its place.
     pub(super) abandoned: AtomicBool,
+    /// All that is sealed was read.
+    pub(super) looked: AtomicBool,
     state: Mutex<State>,
     pub(super) changed: Condvar,
 }
@@ -30,7 +32,8 @@ impl Shared {
     pub(super) fn new() -> Shared {
         let (beat, end, ended, holes) = (Instant::now(), None, false, None);
         let state = Mutex::new(State { beat, end, ended, holes });
-        Shared { abandoned: AtomicBool::new(false), state, changed: Condvar::new() }
+        let (abandoned, looked) = (AtomicBool::new(false), AtomicBool::new(false));
+        Shared { abandoned, looked, state, changed: Condvar::new() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -40,6 +40,11 @@ impl Viewer {
         Viewer { dir, shelf, shared, thread: thread.ok() }
     }
 
+    /// Whether the thread has read all that is sealed.
+    pub(crate) fn has_looked(&self) -> bool {
+        self.shared.looked.load(Ordering::Acquire)
+    }
+
     /// Whether the owner has something to mend.
     pub(crate) fn has_holes(&self) -> bool {
         self.shared.lock().holes.is_some()
