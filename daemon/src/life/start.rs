@@ -101,9 +101,8 @@ pub fn start(
     lines: Lines,
 ) -> Result<Started, RunError> {
     let &Beginning { config, deadlines, health, heartbeat, .. } = beginning;
-    let started = Instant::now();
+    let (started, admin) = (Instant::now(), admin(config, health));
     announce::what_starts(config);
-    let admin = admin(config, health);
     diagnostics::count_lost(&admin.registry, lines);
     let secrets = Secrets::load(&config.api, &admin.registry)?;
     token_memory::check(&config.state_dir, secrets.token.is_some())?;
@@ -128,7 +127,6 @@ pub fn start(
     let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
     let threads = start.log_threads(&budget)?;
     let ingest = threads.ingest.clone();
-    let reload = reload(beginning, &live);
     let log = LogSetup {
         writer,
         reader,
@@ -154,7 +152,7 @@ pub fn start(
         admin: start.admin.clone(),
         predict,
         log: LogApi::new(log),
-        reload,
+        reload: reload(beginning, &live),
         models,
         doors: Arc::new(doors(&config.api)),
         token: secrets.token.clone(),

@@ -1,14 +1,9 @@
 //! In what condition the log is: opened, short of room, failed, or waiting to be opened again, and what that
 //! takes back of promises. It commits nothing.
 
-use std::time::{Duration, Instant};
-
 use super::owner::{Owner, WriterConfig};
 use crate::health::LogState;
 use picket_records::{LogError, PredictionLog, StoreFault, Stream};
-
-/// The pause between two attempts to write or open a log whose disk is full or failed.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Owner {
     pub(super) fn opened(&mut self, mut log: PredictionLog) {
@@ -133,25 +128,5 @@ impl Owner {
     fn tell(&self, state: LogState) {
         self.shared.metrics.show_state(&state);
         self.health.set_log(state);
-    }
-
-    /// Says whether the daemon is shutting down: what is still queued can't be kept then.
-    pub(super) fn wait_to_retry(&mut self) -> bool {
-        let deadline = Instant::now() + RETRY_INTERVAL;
-        let mut backlog = self.shared.lock();
-        while !backlog.closing {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            backlog = self.shared.wait(backlog, left);
-        }
-        let lost = backlog.records;
-        drop(backlog);
-        if lost > 0 {
-            self.shared.metrics.errors.inc_by(lost as u64);
-            tracing::error!(records = lost, "shutting down with a broken log, records lost");
-        }
-        true
     }
 }

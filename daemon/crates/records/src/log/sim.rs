@@ -81,11 +81,6 @@ impl Sim {
         self.0.lock().unwrap().lied
     }
 
-    /// Somebody removes, renames or mounts over the directory.
-    pub(crate) fn take_away(&self) {
-        self.0.lock().unwrap().gone = true;
-    }
-
     /// Returns a copy that the next process finds: with all that was written.
     pub(crate) fn after_kill(&self) -> Sim {
         let mut state = self.0.lock().unwrap().clone();
