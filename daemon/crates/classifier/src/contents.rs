@@ -82,11 +82,11 @@ mod tests {
             (alone.file.as_str(), &alone.without_sum[..]),
             ("net.onnx", &alone.files_names()[..])
         );
-        let toml = "[model]\nversion = \"9\"\ncounter = 3\n[files]\n\"net.onnx\" = ";
+        let toml = "[model]\nversion = \"2.1.0\"\ncounter = 3\n[files]\n\"net.onnx\" = ";
         fs::write(dir.path().join(MODEL_TOML), format!("{toml}\"{}\"\n", alone.digest)).unwrap();
         let found = contents(&path).unwrap();
         assert_eq!(found.files_names(), ["net.onnx", MODEL_TOML]);
-        assert_eq!((found.version.as_str(), found.counter), ("9", Some(3)));
+        assert_eq!((found.version.as_str(), found.counter), ("2.1.0", Some(3)));
         assert_eq!(found.without_sum, [] as [&str; 0]);
         let model = Model::load(&ModelSource::File(path)).unwrap();
         assert_eq!(model.info().digest, found.digest);
