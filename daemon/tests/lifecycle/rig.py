@@ -63,14 +63,22 @@ class Rig:
     def __init__(self, picket, size, directory):
         self.picket, self.size, self.directory = picket, size, pathlib.Path(directory)
         self.mlflow = registry.Mlflow(self.directory / "mlflow").start()
-        self.lock, self.count = threading.Lock(), 0
+        self.lock, self.count, self.daemons = threading.Lock(), 0, []
 
     def new(self, *arguments, **more):
         """A daemon with a state directory of its own, and the name of its model in the registry."""
         with self.lock:
             self.count += 1
             name = f"box-{self.count}"
-        return Daemon(self.picket, self.directory / name, *arguments, **more), name
+            self.daemons.append(Daemon(self.picket, self.directory / name, *arguments, **more))
+            return self.daemons[-1], name
+
+    def clear(self):
+        """Ends what a check that failed has left."""
+        for daemon in self.daemons:
+            if daemon.process and daemon.process.poll() is None:
+                daemon.end(signal.SIGKILL)
+        self.daemons = []
 
     def following(self, *arguments, server=None, alias="champion", **more):
         """A daemon that follows an alias of its own model, by way of a proxy."""
@@ -510,6 +518,7 @@ def main():
                 except Exception as error:
                     failed += 1
                     print(f"failed {name}: {type(error).__name__}: {error}", flush=True)
+                rig.clear()
         finally:
             rig.mlflow.end()
     return 1 if failed else 0
