@@ -126,7 +126,6 @@ pub fn start(
     let bodies = Arc::new(Bodies::new(config.api.max_body.as_u64(), budget.clone()));
     let threads = start.log_threads(&budget)?;
     let ingest = threads.ingest.clone();
-    let reload = reload(beginning, &live);
     let log = LogSetup {
         writer,
         reader,
@@ -151,7 +150,7 @@ pub fn start(
         admin: start.admin.clone(),
         predict,
         log: LogApi::new(log),
-        reload,
+        reload: reload(beginning, &live),
         models,
         doors: Arc::new(doors(&config.api)),
         token: secrets.token.clone(),
