@@ -144,10 +144,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _pass_on(self, kind, argument, body):
         dropped = HOP | ({"range", "if-range"} if kind in ("norange", "chunked", "cutchunked") else set())
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in dropped}
+        headers = {name.lower(): value for name, value in self.headers.items() if name.lower() not in dropped}
         begins = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
-        if kind == "wrongrange" and "Range" in headers:
-            headers["Range"] = f"bytes={begins + 1}-"
+        if kind == "wrongrange" and "range" in headers:
+            headers["range"] = f"bytes={begins + 1}-"
         connection = http.client.HTTPConnection(self.owner.upstream, timeout=UPSTREAM_SECS)
         try:
             connection.request(self.command, self.path, body or None, headers)
