@@ -3,7 +3,6 @@
 
 pub mod batch;
 mod batch_shares;
-mod condition;
 mod durability;
 mod handle;
 mod metrics;
