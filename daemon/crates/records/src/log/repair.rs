@@ -7,7 +7,7 @@ use super::healing::{Hole, fill, rewrite};
 use super::item::Piece;
 use super::lookup::Lookup;
 use super::position::Stream;
-use super::segment::Segment;
+use super::segment::{self, Segment};
 use super::store::Log;
 use super::survey::Loss;
 use super::trouble::Trouble;
@@ -87,7 +87,11 @@ impl Log {
         let holds = |file: &&Arc<Segment>| {
             file.summary.ordinal < hole.to.max(1) && file.summary.end > hole.from
         };
-        let old = sealed.files.iter().find(holds).cloned();
+        // Of a file that has lost its first frames nobody knows by itself where it begins, but its name does.
+        let first = pieces.first().map_or(0, |piece| piece.first);
+        let name = segment::name(stream, first);
+        let named = sealed.files.iter().find(|file| file.name == name);
+        let old = named.or_else(|| sealed.files.iter().find(holds)).cloned();
         let old = (stream, old.as_deref());
         let new = rewrite(&*self.medium, old, pieces, &self.known, self.author)?;
         sealed.replace(new);

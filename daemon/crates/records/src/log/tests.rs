@@ -414,3 +414,40 @@ fn what_does_not_fit_into_the_chain_heals_nothing() {
     let repaired = log.repair(&view.lookup()).unwrap();
     assert_eq!((repaired.records, repaired.left.len()), (0, 1));
 }
+
+#[test]
+fn a_file_that_has_lost_any_of_its_frames_keeps_the_others() {
+    let whole = Sim::default();
+    let roomy = Sizes { segment_bytes: 1 << 20, ..SMALL };
+    let open = |sim: &Sim| Log::open(Arc::new(sim.clone()), (STORE, None), roomy).unwrap().0;
+    let mut log = open(&whole);
+    for class in 0..6 {
+        commit(&mut log, &[own(60, class), others(10, "a note")]).unwrap();
+        log.checkpoint().unwrap();
+    }
+    drop(log);
+    let dir = tempfile::tempdir().unwrap();
+    let view = view_of(&whole, dir.path());
+    let all = numbers(&whole);
+    for name in whole.names().unwrap().iter().filter(|name| name.ends_with(".seg")) {
+        let content = whole.content(name);
+        for at in (0..content.len()).step_by(content.len() / 25) {
+            for length in [1, 700, 9_000] {
+                let sim = whole.after_kill();
+                let mut bytes = content.clone();
+                let end = (at + length).min(bytes.len());
+                bytes[at..end].iter_mut().for_each(|byte| *byte ^= 0x55);
+                sim.set_content(name, bytes);
+                let what = format!("{name}, {length} bytes at {at}");
+                let mut log = open(&sim);
+                view.lookup().teach(&mut log.known).unwrap();
+                commit(&mut log, &[own(1, 9)]).unwrap();
+                assert_eq!(log.repair(&view.lookup()).unwrap().left, [], "{what}");
+                drop(log);
+                let (_, proof) = found(&sim);
+                assert!(proof.is_sound(), "{what}: {proof:?}");
+                assert_eq!(numbers(&sim)[..all.len()], all, "{what}");
+            }
+        }
+    }
+}
