@@ -319,9 +319,9 @@ impl Keeper {
 
     fn swap_to(&self, next: Arc<Serving>) {
         let info = next.pipeline.model.info();
-        tracing::info!(name = next.name, version = %info.version, digest = %info.digest, "model serves");
         self.around.serving.put(next.clone());
         self.around.metrics.swapped();
+        tracing::info!(name = next.name, version = %info.version, digest = %info.digest, "model serves");
         (self.around.announce)(&next);
     }
 

@@ -336,7 +336,12 @@ fn trial(daemon: u32) -> Option<Pid> {
     let mut pids = threads.filter_map(children).filter_map(|text| {
         text.split_whitespace().next().map(|pid| Pid::from_raw(pid.parse().unwrap()))
     });
-    pids.next()
+    // Before that it is a thread's copy of the daemon, and holds that thread up.
+    let is_trial = |pid: &Pid| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        command.is_ok_and(|command| command.contains("trial"))
+    };
+    pids.find(is_trial)
 }
 
 #[test]
