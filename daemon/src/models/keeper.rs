@@ -354,7 +354,7 @@ impl Keeper {
 
     /// Looks at the probation and at what is offered.
     fn look(&mut self, heartbeat: &Heartbeat) {
-        if let Err(error) = self.judge() {
+        if let Err(error) = self.store.hold().and_then(|()| self.judge()) {
             self.complain(&error);
         }
         let offer = self.terms.inbox.as_mut().and_then(Inbox::look);

@@ -22,8 +22,8 @@ pub struct Store {
     reserve: u64,
     ledger: Ledger,
     state: State,
-    /// The lock on the directory, held as long as this is.
-    _lock: File,
+    /// The lock on the directory; none while its disk is read-only.
+    lock: Option<File>,
 }
 
 /// What a start has to know.
@@ -46,13 +46,7 @@ impl Store {
         reserve: u64,
     ) -> Result<(Store, Vec<String>), StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io(dir))?;
-        let lock = File::open(dir).map_err(StoreError::io(dir))?;
-        if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            return Err(match error {
-                rustix::io::Errno::WOULDBLOCK => StoreError::InUse { path: dir.to_path_buf() },
-                other => StoreError::Io { path: dir.to_path_buf(), source: other.into() },
-            });
-        }
+        let lock = Some(locked(dir)?);
         let (ledger, found) = Ledger::open(dir)?;
         let mut said: Vec<String> = found
             .damaged
@@ -62,7 +56,7 @@ impl Store {
         let (was_read, is_damaged) = (found.state.is_some(), !said.is_empty());
         let state = found.state.unwrap_or_default();
         let dir = dir.to_path_buf();
-        let mut store = Store { dir, limits, reserve, ledger, state, _lock: lock };
+        let mut store = Store { dir, limits, reserve, ledger, state, lock };
         versions::clear_arriving(&store.dir)?;
         versions::clear_given(&store.dir)?;
         let was_lost = if was_read { store.tidy()? } else { store.adopt(&mut said)? };
@@ -102,6 +96,21 @@ impl Store {
             ));
         }
         Ok(lost)
+    }
+
+    /// Lets go of the directory while its disk is read-only, so that it can be unmounted and repaired: nobody
+    /// can change it meanwhile. Takes it again afterwards. To be called every now and then.
+    ///
+    /// # Errors
+    /// `InUse`, and what the disk says; it is tried again with the next call.
+    pub fn hold(&mut self) -> Result<(), StoreError> {
+        let is_writable = picket_base::room::room(&self.dir).is_ok_and(|room| !room.read_only);
+        if !is_writable {
+            self.lock = None;
+        } else if self.lock.is_none() {
+            self.lock = Some(locked(&self.dir)?);
+        }
+        Ok(())
     }
 
     pub fn state(&self) -> &State {
@@ -163,6 +172,7 @@ impl Store {
     /// # Errors
     /// No room, and what the disk says.
     pub fn stage(&mut self, files: &[SourceFile]) -> Result<Staged, StoreError> {
+        self.is_held()?;
         let mut needed = 0;
         for file in files {
             needed += fs::metadata(&file.path).map_err(StoreError::io(&file.path))?.len();
@@ -333,10 +343,27 @@ impl Store {
         let mut state = self.state.clone();
         let outcome = step(&mut state)?;
         if state != self.state {
+            self.is_held()?;
             self.ledger.write(&state)?;
             self.state = state;
         }
         Ok(outcome)
+    }
+
+    /// Nothing is changed while the directory is let go of.
+    fn is_held(&self) -> Result<(), StoreError> {
+        let read_only = || StoreError::io(&self.dir)(std::io::ErrorKind::ReadOnlyFilesystem.into());
+        self.lock.as_ref().map(drop).ok_or_else(read_only)
+    }
+}
+
+/// Locks a directory.
+fn locked(dir: &Path) -> Result<File, StoreError> {
+    let lock = File::open(dir).map_err(StoreError::io(dir))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse { path: dir.to_path_buf() }),
+        Err(other) => Err(StoreError::Io { path: dir.to_path_buf(), source: other.into() }),
     }
 }
 
