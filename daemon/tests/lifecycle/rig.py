@@ -79,6 +79,8 @@ class Rig:
             if daemon.process and daemon.process.poll() is None:
                 daemon.end(signal.SIGKILL)
         self.daemons = []
+        # faketime runs the daemon as a process of its own, which outlives it.
+        subprocess.run(["pkill", "-KILL", "-f", "--", f"--state-dir {self.directory}/"], check=False)
 
     def following(self, *arguments, server=None, alias="champion", **more):
         """A daemon that follows an alias of its own model, by way of a proxy."""
